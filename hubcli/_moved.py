@@ -82,7 +82,6 @@ MOVED = {
     "hubcli.savedmodel.checks.layout": "hubcli.savedmodel.layout",
     "hubcli.savedmodel.checks.op_classes": "hubcli.savedmodel.checks.scan",
     "hubcli.savedmodel.checks.risky_ops": "hubcli.savedmodel.checks.scan",
-    "hubcli.savedmodel.checks.shard_chunks": "hubcli.savedmodel.checks.integrity",
     "hubcli.savedmodel.compare.calls": "hubcli.savedmodel.compare.preservation",
     "hubcli.savedmodel.compare.value_changes": "hubcli.savedmodel.compare.diff",
     "hubcli.savedmodel.files": "hubcli.savedmodel.model",

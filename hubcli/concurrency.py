@@ -6,6 +6,7 @@ interpreter lock, so that two cores share the work.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -24,7 +25,16 @@ __all__ = [
     "run_concurrently",
     "run_in_threads",
     "running_beside",
+    "usable_cores",
 ]
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on: less than the machine has under `taskset` or in a container."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # macOS and Windows have none.
+        return os.cpu_count() or 1
 
 
 class CancellationToken:

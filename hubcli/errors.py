@@ -11,8 +11,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 from typing import Any, TypeVar
+
+from hubcli.exit_status import ExitStatus
 
 __all__ = [
     "ArgumentError",
@@ -42,11 +43,14 @@ __all__ = [
     "OutputError",
     "PinnedError",
     "TensorFlowError",
+    "TierConflictError",
+    "TierError",
     "TooSlowError",
     "TruncatedError",
     "UnchangedError",
     "UnsafeArchiveError",
     "UnsafeModelError",
+    "UnsupportedError",
     "UsageError",
     "ValuesError",
     "about_model",
@@ -56,35 +60,6 @@ __all__ = [
 ]
 
 _Error = TypeVar("_Error", bound="HubcliError")
-
-
-class ExitStatus(IntEnum):
-    """Exit status of the process; the `meaning` is what the README prints."""
-
-    meaning: str
-
-    def __new__(cls, value: int, meaning: str) -> ExitStatus:  # noqa: D102
-        member = int.__new__(cls, value)
-        member._value_ = value
-        member.meaning = meaning
-        return member
-
-    DONE = 0, "done"
-    INTERNAL = 1, "internal error of hubcli; `--debug` shows the traceback"
-    USAGE = 2, "invalid command line, or a request that cannot be fulfilled"
-    HANDLE = 3, "invalid handle"
-    NOT_FOUND = 4, "model or file not found, or the host returns 404"
-    NETWORK = 5, "network or server error, missing credentials, or `--offline`"
-    INTEGRITY = (
-        6,
-        "corrupt or unsafe data: checksum mismatch, truncation, unsafe archive, invalid SavedModel",
-    )
-    TENSORFLOW = 7, "TensorFlow is missing or fails, or an export would lose something"
-    CACHE = 8, "disk full, cache or output not writable, or timeout of a lock"
-    FOUND = 9, "a check found something, or `gc` cannot meet its budget"
-    UNSAFE = 10, "`run` refuses a model in which the scan found something, unless `--unsafe`"
-    BROKEN_PIPE = 120, "standard output was closed by its reader"
-    INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
 
 
 class HubcliError(Exception):
@@ -180,10 +155,11 @@ class NotFoundError(HubcliError):
 
 
 class NetworkError(HubcliError):
-    """The network or the server failed."""
+    """The network or the server failed. `was_sent` is False where the request reached nobody."""
 
     code = "network"
     exit_status = ExitStatus.NETWORK
+    was_sent = True
 
 
 class BodyChangedError(NetworkError):
@@ -207,6 +183,12 @@ class AuthenticationError(NetworkError):
     """The server answers 401 or 403."""
 
     code = "authentication"
+
+
+class UnsupportedError(NetworkError):
+    """Something that a store of objects, or the server behind it, cannot do."""
+
+    code = "unsupported"
 
 
 class OfflineError(NetworkError):
@@ -303,6 +285,19 @@ class LockLostError(LockTimeoutError):
     """Another process took the lock over while this one stood still."""
 
     code = "lock-lost"
+
+
+class TierError(HubcliError):
+    """A shared tier failed, and all of them were required to work."""
+
+    code = "tier"
+    exit_status = ExitStatus.TIER
+
+
+class TierConflictError(IntegrityError):
+    """A shared tier has several archives of a handle whose bytes never change."""
+
+    code = "tier-conflict"
 
 
 class BudgetError(HubcliError):

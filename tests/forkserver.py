@@ -5,21 +5,15 @@ the start of an interpreter: 10 ms instead of 200, and 20 ms instead of 5 s with
 PYTHON* variables or locale differ from those of the tests gets a real interpreter; a test of what an import
 costs or changes asks for one itself. With HUBCLI_TEST_FORKS=0, and where there is no Linux, all are real.
 
-Each worker of pytest has servers of its own, which end with it. `python -m tests.forkserver MODULE…` is the
-server: standard input is a socket with orders in JSON, each with the file descriptors of the process.
+All workers of a run of pytest share the servers (`tests.forked_python`), which end with the last of them.
 """
 
 from __future__ import annotations
 
 import array
 import atexit
-import gc
-import importlib
 import json
 import os
-import pkgutil
-import runpy
-import select
 import signal
 import socket
 import subprocess
@@ -30,24 +24,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
-import hubcli
+from tests.forked_python import MAX_ORDER_BYTES, START_S
 
-__all__ = ["Process", "open_python", "run_python", "start_python"]
+__all__ = ["Process", "forked_commands", "open_python", "run_python", "start_python"]
 
 ROOT = Path(__file__).parent.parent
 _TENSORFLOW = ("tensorflow", "keras", "tf_keras", "tensorflow_hub")
-# What commands import when they need it.
-_LIBRARIES = (
-    "google.protobuf.message_factory",
-    "google.protobuf.descriptor_pool",
-    "rich.progress",
-    "rich.table",
-    "rich.live",
-)
-_MAX_ORDER_BYTES = 1 << 22
-
 
 # What tests/conftest.py sets.
 _OF_EVERY_TEST = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME")
@@ -259,19 +243,69 @@ def open_python(
     return process
 
 
-# The client's side --------------------------------------------------------------------------------
+def forked_commands(folder: Path) -> Path:
+    """The folder, for the PATH of a script: with `hubcli`, which is forked where processes are.
+
+    What it prints and its exit status are those of `hubcli`; signals of a terminal don't reach it.
+    """
+    folder.mkdir(exist_ok=True)
+    if _FORKS:
+        file = folder / "hubcli"
+        # Without `site`, and with no more imports than it needs, it starts in 15 ms.
+        file.write_text(f"#!{sys.executable} -IS\n{_COMMAND.format(name=_server(()).name)}")
+        file.chmod(0o755)
+    return folder
+
+
+_COMMAND = """
+import array, json, os, sys
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
+server = socket(AF_UNIX, SOCK_SEQPACKET)
+server.connect({name!r})
+server.recv(16)
+ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+order = dict(arguments=["-m", "hubcli", *sys.argv[1:]], environment=dict(os.environ), directory=os.getcwd())
+files = array.array("i", [0, 1, 2, theirs.fileno()])
+server.sendmsg([json.dumps(order).encode()], [(SOL_SOCKET, SCM_RIGHTS, files)])
+theirs.close()
+ours.recv(16)
+status = os.waitstatus_to_exitcode(int(ours.recv(64)))
+if status < 0:
+    os.kill(os.getpid(), -status)
+os._exit(status)
+"""
 
 
 class _Server:
+    """A connection to a server, which the first worker of the run starts."""
+
     def __init__(self, modules: tuple[str, ...]) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for side in (self._socket, theirs):
-            side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_ORDER_BYTES)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.forkserver", *modules], cwd=ROOT, stdin=theirs.fileno()
+        run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.monotonic_ns()}"
+        # An abstract name: it is free again once the server has ended, and leaves no file.
+        self.name = "\0" + "-".join(("hubcli-forks", run, *modules))
+        deadline = time.monotonic() + START_S
+        while not self._connect(modules):
+            assert time.monotonic() < deadline, "the fork server did not start"
+            time.sleep(0.01)
+
+    def _connect(self, modules: tuple[str, ...]) -> bool:
+        """Whether a server answers, which this may have started; none does where the last is just ending."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener, suppress(OSError):
+            listener.bind(self.name)  # By one worker alone.
+            listener.listen(64)
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.forked_python", *modules], cwd=ROOT, stdin=listener.fileno()
             )
-        assert self._socket.recv(16) == b"ready", "the fork server did not start"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_ORDER_BYTES)
+        try:
+            self._socket.connect(self.name)
+            if self._socket.recv(16) == b"ready":
+                return True
+        except OSError:
+            pass
+        self._socket.close()
+        return False
 
     def start(self, order: Mapping[str, Any], streams: tuple[int, int, int]) -> Process:
         # Of packets: the number of the process and its status may come at once.
@@ -285,8 +319,11 @@ class _Server:
         return Process(int(pid), ours)
 
     def close(self) -> None:
-        self._socket.close()
-        self._process.wait(10)
+        """Ends the server where no other worker is left, and waits until it has ended."""
+        with self._socket, suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.settimeout(10)
+            self._socket.recv(16)
 
 
 def _server(modules: tuple[str, ...]) -> _Server:
@@ -300,156 +337,3 @@ def _server(modules: tuple[str, ...]) -> _Server:
 def _close_all() -> None:
     for server in _servers.values():
         server.close()
-
-
-# The server's side --------------------------------------------------------------------------------
-
-
-def _serve(modules: Sequence[str]) -> None:
-    for module in (*modules, *_LIBRARIES, *_hubcli_modules()):
-        # One that isn't installed is missed by the process that needs it.
-        with suppress(ImportError):
-            importlib.import_module(module)
-    # A collection in a child would copy every page that the server has filled.
-    gc.collect()
-    gc.freeze()
-    orders = socket.socket(fileno=os.dup(0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    wakes, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    children: dict[int, socket.socket] = {}
-    orders.send(b"ready")
-    sources: list[Any] = [orders, wakes]
-    is_asked = True
-    while is_asked:
-        ready = select.select(sources, [], [])[0]
-        if wakes in ready:
-            os.read(wakes, 4096)
-            _report(children)
-        if orders in ready:
-            is_asked = _fork_one(orders, children)
-
-
-def _hubcli_modules() -> list[str]:
-    """All but those that run when they are imported, or import TensorFlow or Keras."""
-    names = (module.name for module in pkgutil.walk_packages(hubcli.__path__, "hubcli."))
-    return [name for name in names if not name.endswith((".__main__", ".keras_layer", ".keras.layer"))]
-
-
-def _report(children: dict[int, socket.socket]) -> None:
-    """Tells of each child that has ended how it did."""
-    while children:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if not pid:
-            return
-        with children.pop(pid) as asker, suppress(BrokenPipeError):  # The test doesn't want to know.
-            asker.send(str(status).encode())
-
-
-def _fork_one(orders: socket.socket, children: dict[int, socket.socket]) -> bool:
-    """Whether there was an order: there is none any more once the tests have ended."""
-    text, files, _, _ = socket.recv_fds(orders, _MAX_ORDER_BYTES, 4)
-    if not text:
-        return False
-    asker = socket.socket(fileno=files.pop())
-    pid = os.fork()
-    if not pid:
-        for other in (orders, asker, *children.values()):
-            other.close()
-        _be_python(json.loads(text), files)
-    children[pid] = asker
-    asker.send(str(pid).encode())
-    for file in files:
-        os.close(file)
-    return True
-
-
-def _be_python(order: dict[str, Any], streams: list[int]) -> NoReturn:
-    """Runs the order as an interpreter would that has just started, and ends the process."""
-    status = 1
-    try:
-        _set_up(order, streams)
-        status = _exit_status(order["arguments"])
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        status = max(status, _flush_status())
-    finally:
-        os._exit(status)
-
-
-def _set_up(order: dict[str, Any], streams: list[int]) -> None:
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    atexit._clear()
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
-    os.environ.clear()
-    os.environ.update(order["environment"])
-    time.tzset()
-    os.chdir(order["directory"])
-    folders = order["environment"].get("PYTHONPATH", "").split(os.pathsep)
-    sys.path[:0] = [folder for folder in folders if folder and folder not in sys.path]
-    _follow_coverage()
-    # By the locale, bytes that are no text are an error or are kept.
-    unclear = sys.stdin.errors
-    sys.stdin = open(0, encoding="utf-8", errors=unclear, closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, "utf-8", unclear, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
-    for name in ("stdin", "stdout", "stderr"):
-        setattr(sys, f"__{name}__", getattr(sys, name))
-
-
-def _exit_status(arguments: list[str]) -> int:
-    try:
-        if arguments[0] == "-c":
-            sys.argv = ["-c", *arguments[2:]]
-            sys.path.insert(0, "")
-            module = type(sys)("__main__")
-            sys.modules["__main__"] = module
-            exec(compile(arguments[1], "<string>", "exec"), module.__dict__)
-        elif arguments[0] == "-m":
-            sys.argv = arguments[1:]
-            sys.path.insert(0, str(Path.cwd()))
-            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
-        else:
-            sys.argv = arguments
-            sys.path.insert(0, str(Path(arguments[0]).parent))
-            runpy.run_path(arguments[0], run_name="__main__")
-    except SystemExit as exit_:
-        if isinstance(exit_.code, str):
-            print(exit_.code, file=sys.stderr)  # noqa: T201
-            return 1
-        return exit_.code or 0
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    except BaseException:  # noqa: BLE001 - as the interpreter does at its end
-        sys.excepthook(*sys.exc_info())
-        return 1
-    return 0
-
-
-def _flush_status() -> int:
-    """0, or 120 where the output can't be written, as Python itself ends."""
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # It is None where it was closed from the start.
-                stream.flush()
-    except (OSError, ValueError, AttributeError):
-        return 120
-    return 0
-
-
-def _follow_coverage() -> None:
-    """What is measured from here on belongs to the test that asked for the process."""
-    coverage = sys.modules.get("coverage")
-    measured = coverage.Coverage.current() if coverage else None
-    if measured is not None:
-        measured.switch_context(os.environ.get("PYTEST_CURRENT_TEST", ""))
-
-
-if __name__ == "__main__":
-    _serve(sys.argv[1:])

@@ -7,7 +7,16 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hubcli.urls import address, is_address, origin, printed_url, with_query, without_query, without_secrets
+from hubcli.urls import (
+    address,
+    is_address,
+    origin,
+    printed_url,
+    redacted,
+    with_query,
+    without_query,
+    without_secrets,
+)
 from tests.cases import each_of
 
 
@@ -126,6 +135,35 @@ def test_what_may_be_a_password_is_no_address(url: str) -> None:
 
 def test_a_password_that_looks_like_a_path_is_not_shown() -> None:
     assert without_secrets("https://me:pa/ss@host/x") == "(an invalid URL)"
+
+
+@each_of(
+    "query, printed",
+    [
+        *(
+            (f"{key}=a.1-B_2", f"{key}=a.1-B_2")
+            for key in ("tf-hub-format", "tfhub-redirect", "alt", "v", "rev")
+        ),
+        ("v=1&format=tar&generation=12", "v=1&format=tar&generation=12"),
+        ("v=1&token=s3cret", "v=1"),
+        ("v=1&who=s3cret", "v=1&who=***"),
+        ("v=1&v=s3cret:s3cret", "v=1&v=***"),
+        ("v=aaaaaaaaaaaaaaaaaaaaaaaaa", "v=***"),
+        ("v=1;sid=s3cret", "v=1;sid=***"),
+        ("v=1?token=s3cret", "v=***"),
+        ("v=1&&version=%61", "v=1&version=***"),
+    ],
+)
+def test_an_address_in_a_text_is_printed_as_one_by_itself(query: str, printed: str) -> None:
+    url = f"https://h.example/m/1?{query}"
+
+    assert printed_url(url) == redacted(url) == f"https://h.example/m/1?{printed}"
+    assert redacted(f'["{url}", 1]') == f'["https://h.example/m/1?{printed}", 1]'
+
+
+@each_of("url", ["https://me:s3cret@h/m?v=1", "https://h/m;id=s3cret?v=1", "https://h/m?v=1#token=s3cret"])
+def test_a_harmless_query_hides_no_secret_before_or_behind_it(url: str) -> None:
+    assert "s3cret" not in redacted(url)
 
 
 @each_of(

@@ -81,8 +81,6 @@ doctor --timeout soon
 _HANDLES = """
 + fetch tfhub.dev/x
 fetch ''
-fetch s3://bucket/x
-fetch gs://bucket/model
 fetch google/nnlm-en-dim50/2
 fetch https://www.kaggle.com/datasets/a/b
 fetch https://www.kaggle.com/models/a/b
@@ -91,7 +89,6 @@ inspect tfhub.dev/x
 verify tfhub.dev/x
 pin tfhub.dev/x
 rm tfhub.dev/x
-export s3://bucket/x out
 """
 
 _LISTING = """

@@ -32,7 +32,7 @@ from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import NotFoundError, TruncatedError
 from hubcli.regular_file import open_regular
 
-__all__ = ["PackedArchive", "archive_size_bytes", "pack"]
+__all__ = ["PackedArchive", "archive_size_bytes", "pack", "tar_pieces"]
 
 _BLOCK_BYTES = 512
 # What GNU tar fills up to, and Python's tarfile.
@@ -125,12 +125,21 @@ def _nodes(tree: Tree) -> Iterator[TreeNode]:
 
 
 def _tar(tree: Tree, on_bytes: OnBytes) -> Iterator[bytes]:
+    for piece in tar_pieces(tree):
+        if isinstance(piece, TreeNode):
+            yield from _content(piece, on_bytes)
+        else:
+            yield piece
+
+
+def tar_pieces(tree: Tree) -> Iterator[bytes | TreeNode]:
+    """The .tar of the tree in order: blocks, and in the place of a file's content its node."""
     size = 0
     for node in _nodes(tree):
         head = _header(node)
         yield head
         if not node.is_directory:
-            yield from _content(node, on_bytes)
+            yield node
         padding = bytes(-node.size_bytes % _BLOCK_BYTES)
         yield padding
         size += len(head) + node.size_bytes + len(padding)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli.durability import TEMPORARY_SUFFIX
 from hubcli.errors import CacheError, DiskFullError, means_full
@@ -64,11 +65,12 @@ _UNIQUE = re.compile(
     r"|(?P<leftover>(?:lock|descriptor\.txt|hubcli\.json|link)" + TEMPORARY_SUFFIX + ")"
 )
 _KINDS = {"staging": NameKind.STAGING, "trash": NameKind.TRASH, "leftover": NameKind.LEFTOVER}
-_KEY = re.compile(r"[0-9a-f]{40}")
+_KEY_LENGTH = 40
+_KEY = re.compile(f"[0-9a-f]{{{_KEY_LENGTH}}}")
+_KEYS = re.compile(r"[0-9a-f]*")
 
 
-@dataclass(frozen=True, slots=True)
-class CacheName:
+class CacheName(NamedTuple):
     """A name in the root, understood. `key` is None for what isn't the cache's."""
 
     text: str
@@ -79,7 +81,7 @@ class CacheName:
     def parse(cls, text: str) -> CacheName:
         """What the name means; FOREIGN where nothing of the cache is spelled so."""
         key, _, rest = text.partition(".")
-        if not is_key(key):
+        if _KEY.fullmatch(key) is None:
             return cls(text, NameKind.TAG if text in (TAG_NAME, UPKEEP_NAME) else NameKind.FOREIGN)
         kind = _SUFFIXES.get(rest)
         if kind is None:
@@ -95,8 +97,12 @@ def is_key(name: str) -> bool:
     return _KEY.fullmatch(name) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class EntryPaths:
+def _are_keys(names: list[str]) -> bool:
+    """Whether all of them are keys: at once, as most names of a cache are links from other spellings."""
+    return {*map(len, names)} <= {_KEY_LENGTH} and _KEYS.fullmatch("".join(names)) is not None
+
+
+class EntryPaths(NamedTuple):
     """Where everything of one entry stands."""
 
     root: Path
@@ -189,9 +195,8 @@ class RootNames:
             links, others = names._sort()
             for name in others:
                 names._add(CacheName.parse(name))
-            # Most names of a cache are links from other spellings.
-            names.links.update(filter(is_key, links))
-            for name in links - names.links:
+            names.links.update(links if _are_keys(links) else filter(is_key, links))
+            for name in set(links) - names.links if len(names.links) < len(links) else ():
                 names._add(CacheName.parse(name))
             for key in names.links & names.fragments.keys():
                 if leads_out(root / key) and (root / key).is_dir():
@@ -199,14 +204,14 @@ class RootNames:
             names.links.difference_update(names.moved)
         return names
 
-    def _sort(self) -> tuple[set[str], list[str]]:
+    def _sort(self) -> tuple[list[str], list[str]]:
         """The links, and what is neither a link nor a model's directory."""
-        links: set[str] = set()
+        links: list[str] = []
         others: list[str] = []
         with os.scandir(self.root) as children:
             for child in children:
                 if child.is_symlink():
-                    links.add(child.name)
+                    links.append(child.name)
                 elif is_key(child.name) and child.is_dir():
                     self.models.add(child.name)
                 else:

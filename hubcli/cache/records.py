@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hubcli.archive import FileRecord
 from hubcli.durability import unique_number
@@ -36,6 +36,9 @@ class Manifest:
     that tensorflow_hub downloaded and hubcli adopted has files without hashes.
     `format` is None in what hubcli 0.1 wrote; `kind` is the coarser word.
 
+    `tier` is the address of the shared tier that it came from, None where it came from elsewhere;
+    `is_private` says that it was fetched with credentials.
+
     `touched_at_s` is the modification time of the file that it was read from:
     a use of the entry only touches that file, so that no two processes ever
     write over each other's records.
@@ -52,6 +55,8 @@ class Manifest:
     archive_sha256: str | None = None
     archive_bytes: int | None = None
     format: str | None = None
+    tier: str | None = None
+    is_private: bool = False
     touched_at_s: float = field(default=0.0, compare=False)
 
     @property
@@ -75,7 +80,7 @@ class Manifest:
                 content = os.read(descriptor, min(status.st_size, _MAX_BYTES))
             finally:
                 os.close(descriptor)
-            return cls._from_document(json.loads(content.decode()), status.st_mtime)
+            return cls._from_document(_parsed(content.decode()), status.st_mtime)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -99,6 +104,8 @@ class Manifest:
             archive_sha256=_text_or_none(archive.get("sha256")),
             archive_bytes=_size(archive["size"]) if archive else None,
             format=_text_or_none(document.get("format")),
+            tier=_text_or_none(document.get("tier")),
+            is_private=document.get("private") is True,
             touched_at_s=touched_at_s,
         )
 
@@ -114,6 +121,8 @@ class Manifest:
             "source": self.source,
             "kind": self.kind,
             **({} if self.format is None else {"format": self.format}),
+            **({} if self.tier is None else {"tier": self.tier}),
+            **({"private": True} if self.is_private else {}),
             "etag": self.etag,
             "archive": archive,
             "files": [
@@ -123,6 +132,17 @@ class Manifest:
             "last_used_at": to_iso_utc(self.last_used_at_s),
         }
         return json.dumps(document, indent=1) + "\n"
+
+
+_DECODER = json.JSONDecoder()
+
+
+def _parsed(text: str) -> Any:
+    """The document; what hubcli writes begins with it, and needs no search for the beginning and the end."""
+    if text[:1] != "{" or text[-2:] != "}\n":
+        return json.loads(text)
+    document, end = _DECODER.raw_decode(text)
+    return document if end == len(text) - 1 else json.loads(text)
 
 
 def _typed(value: Any, kind: type[T]) -> T:
@@ -141,8 +161,11 @@ def _size(value: Any) -> int:
     return int(value)
 
 
+_STRING = frozenset({str})
+
+
 def _texts(values: Any) -> tuple[str, ...]:
-    if set(map(type, _typed(values, list))) - {str}:
+    if type(values) is not list or not _STRING.issuperset(map(type, values)):
         raise TypeError(f"{values!r} is not a list of strings")
     return tuple(values)
 
@@ -162,8 +185,7 @@ _FORM = re.compile(
 _MAX_DESCRIPTOR_BYTES = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """Which handle an entry was downloaded for, when (seconds since 1970), and by whom."""
 
     handle: str
@@ -207,8 +229,7 @@ _OWNER_FORM = re.compile(r"(?P<host>.*)\.(?P<pid>[0-9]{1,20})\.(?P<uid>[0-9a-f]{
 _CLOCK_SLACK_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class LockOwner:
+class LockOwner(NamedTuple):
     """Who holds a lock: host name, process id, and the id of its staging directory."""
 
     host: str

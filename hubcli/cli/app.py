@@ -36,17 +36,23 @@ __all__ = ["COMMANDS", "GROUPS", "app_for_help", "app_of", "help_output", "narro
 # The commands in their order, each with its module; the function there has its name, and _command behind it.
 COMMANDS = MappingProxyType(
     {
+        "search": "search",
+        "versions": "versions",
+        "info": "info",
         "fetch": "fetch",
         "inspect": "inspect",
         "run": "run",
         "verify": "verify",
         "export": "export",
         "finetune-export": "finetune_export",
+        "publish": "publish",
         "ls": "ls",
         "gc": "gc",
         "rm": "rm",
         "pin": "pin",
         "unpin": "pin",
+        "push": "push",
+        "tier": "tier",
         "doctor": "doctor",
     }
 )
@@ -55,6 +61,11 @@ COMMANDS = MappingProxyType(
 # help: to import them all for it would take 8 ms.
 GROUPS = MappingProxyType(
     {
+        "Find models": {
+            "search": "Find SavedModels on Kaggle or on another host.",
+            "versions": "List the versions of a model, and which are cached.",
+            "info": "Show description, license and usage of a model.",
+        },
         "Get models": {"fetch": "Fetch models into the cache and print their paths."},
         "Look inside models": {
             "inspect": "Show signatures, functions and variables of a model.",
@@ -64,6 +75,7 @@ GROUPS = MappingProxyType(
         "Make models": {
             "export": "Export a model as a directory, an archive, LiteRT or ONNX.",
             "finetune-export": "Export a fine-tuned model as a drop-in replacement.",
+            "publish": "Publish a model on Kaggle, in a directory or in a bucket.",
         },
         "Manage the cache": {
             "ls": "List cached models.",
@@ -71,6 +83,10 @@ GROUPS = MappingProxyType(
             "rm": "Remove models from the cache.",
             "pin": "Protect models from gc.",
             "unpin": "Remove the protection of pinned models.",
+        },
+        "Share models": {
+            "push": "Put models into a shared tier.",
+            "tier": "List, verify, clean up or measure a shared tier.",
         },
         "Diagnose problems": {"doctor": "Diagnose download and load problems."},
     }
@@ -164,7 +180,7 @@ def root(
         CompletionWords(_shells),
     ] = None,
 ) -> None:
-    """Fetch, inspect, run, verify, export and fine-tune TensorFlow SavedModels."""
+    """Find, fetch, inspect, run, verify, export and fine-tune TensorFlow SavedModels."""
     restore_garbage_collection()
 
 

@@ -20,7 +20,7 @@ import typer
 from typer.main import get_command
 
 from hubcli.cli.app import COMMANDS, app_of
-from hubcli.cli.main import LazyImports
+from hubcli.cli.main import DeferredClasses, LazyImports
 from hubcli.cli.output import Output, error_document
 from hubcli.config.config_file import COLORS
 from hubcli.config.process_variables import variables_set
@@ -48,6 +48,8 @@ _HELP = ("-h", "--help")
 _FLAGS = ("--json", "--quiet", "-q", "--offline", "--no-color", "--no-progress", "--debug")
 _VALUES = ("--cache-dir", "--color")
 GLOBAL_OPTIONS = (*_FLAGS, *_VALUES)
+# What typer.rich_utils imports for help in Markdown and for tracebacks: ours has neither.
+_UNUSED_IN_HELP = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}
 _NARROW = 60  # columns, of which the help in panels needs more
 
 
@@ -98,7 +100,7 @@ def _run(argv: Sequence[str]) -> int:
     if columns < _NARROW and (not name or name in COMMANDS):
         Output().payload(narrow_help(name, columns, is_short=_is_short(argv)))
         return int(ExitStatus.DONE if argv else ExitStatus.USAGE)
-    with _help_colored(_colors_output(argv)):
+    with _help_colored(_colors_output(argv)), DeferredClasses(_UNUSED_IN_HELP):
         return _run_app(argv)
 
 
@@ -205,6 +207,10 @@ def _prepare_streams() -> None:
 
 # What other tools call it: hf, uv, pip, git, docker, kagglehub and saved_model_cli.
 _SYNONYMS = {
+    "search": ("browse", "explore", "find", "query"),
+    "versions": ("history", "releases", "revisions", "tags"),
+    "info": ("card", "license", "model-card", "readme"),
+    "publish": ("model_upload", "share", "upload"),
     "fetch": ("add", "clone", "download", "dl", "get", "install", "model_download", "pull"),
     "fetch --from": ("import", "load"),
     "fetch --lock": ("freeze", "lock"),
@@ -213,7 +219,7 @@ _SYNONYMS = {
     "ls": ("dir-list", "images", "index", "list", "list-cache", "models", "scan-cache"),
     "ls --path": ("dir", "locate", "path", "where", "which"),
     "ls --size": ("df", "du", "size"),
-    "inspect": ("cat", "describe", "info", "print", "show", "signatures", "view"),
+    "inspect": ("cat", "describe", "print", "show", "signatures", "view"),
     "inspect --check": ("lint",),
     "inspect --scan": ("audit", "scan"),
     "inspect --diff": ("cmp", "compare", "diff"),
@@ -221,7 +227,7 @@ _SYNONYMS = {
     "run": ("call", "eval", "execute", "infer", "predict", "serve"),
     "verify": ("check", "fsck", "hash", "test", "validate"),
     "verify --repair": ("fix", "repair"),
-    "export": ("archive", "convert", "pack", "package", "publish", "push", "save", "upload"),
+    "export": ("archive", "convert", "pack", "package", "push", "save"),
     "finetune-export": ("fine-tune", "tune", "train"),
     "gc": ("autoremove", "clean", "cleanup", "prune", "purge", "vacuum"),
     "rm": ("del", "delete", "delete-cache", "drop", "erase", "remove", "rmi", "uninstall"),

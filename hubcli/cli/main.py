@@ -10,6 +10,8 @@ Processor time, the least of 15 to 20 runs, on a machine where Python starts in 
   others are there by their names alone, and options are known from what completion has: 60 ms.
 - Python doesn't look for garbage while modules load, nor as the process ends: 13 ms
   (`disable_garbage_collection`).
+- Help is rendered without rich's Markdown and tracebacks, which Typer imports and ours never shows
+  (`DeferredClasses`): 30 ms of `--help`.
 - The process in which `run` has TensorFlow is started before anything else, on another core: 80 ms.
 - `TYPE_CHECKING = False` stands here, in `hubcli` and in `hubcli._moved` instead of the import of
   `typing`: 11 ms, as much as `--version` takes as a whole.
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "DeferredClasses",
     "LazyImports",
     "disable_garbage_collection",
     "main",
@@ -145,6 +148,50 @@ class _LazyName:
 
     def __instancecheck__(self, instance: object) -> bool:
         return isinstance(instance, self._load())
+
+
+class DeferredClasses:
+    """Within `with DeferredClasses({"module": "Class"}):`, importing the class gives one that stands for it.
+
+    That imports the real one when it is called or its attributes are read, so that who keeps it, as
+    typer.rich_utils does, never misses it. Modules that are loaded already stay as they are.
+    """
+
+    def __init__(self, classes: Mapping[str, str]) -> None:
+        self._placeholders = {module: type(sys)(module) for module in classes if module not in sys.modules}
+        for module, placeholder in self._placeholders.items():
+            name = classes[module]
+            setattr(placeholder, name, _DeferredClass(name, (), {"__module__": module}))
+
+    def __enter__(self) -> None:
+        sys.modules.update(self._placeholders)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for module, placeholder in self._placeholders.items():
+            if sys.modules.get(module) is placeholder:
+                del sys.modules[module]
+
+
+class _DeferredClass(type):
+    """The type of a class that stands for the one of its name in its module; annotations may hold it."""
+
+    def _load(cls) -> Any:
+        from importlib import import_module
+
+        if getattr(sys.modules.get(cls.__module__), cls.__name__, None) is cls:
+            del sys.modules[cls.__module__]
+        return getattr(import_module(cls.__module__), cls.__name__)
+
+    def __call__(cls, *arguments: Any, **named: Any) -> Any:
+        return cls._load()(*arguments, **named)
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(cls._load(), name)
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, cls._load())
 
 
 _MANY_OBJECTS = 50_000  # A failed download leaves some hundred, in a cycle of error and frames.

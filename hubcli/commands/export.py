@@ -21,6 +21,7 @@ from hubcli.exporting.destination import Placement, publish_newest, require_free
 from hubcli.exporting.source import WAY_OUT, ModelChecks, export_keras_model, unpack_source
 from hubcli.fetching.model_ref import ModelRef, entry_behind, naming_target
 from hubcli.progress import ProgressListener
+from hubcli.providers import BUCKETS, scheme_of
 from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """A model that was written. `destination` is its directory or archive, links followed.
+    """A model that was written. `destination` is its directory or archive, links followed, or its address.
 
     `size_bytes` is the size of the archive, or of the files of the directory;
     `sha256` is the archive's, None for a directory. `edited` tells of an edited model what it
@@ -43,7 +44,7 @@ class ExportResult:
     """
 
     source: str
-    destination: Path
+    destination: Path | str
     layout: Layout
     format: ExportFormat
     size_bytes: int
@@ -65,15 +66,22 @@ def export(
 ) -> ExportResult:
     """Writes the model as a directory or a reproducible archive, atomically.
 
-    The source is a handle, which is fetched if it isn't cached, a directory,
-    an archive or a Keras file. Needs no TensorFlow but for Keras, and to convert
-    the model, which a destination in `.tflite` or `.onnx` asks for. Raises
+    The source is a handle, which is fetched if it isn't cached, a directory, an archive or a Keras file.
+    The destination is a path, or an address in a bucket: `s3://`, `gs://`, `az://`. Needs no TensorFlow
+    but for Keras, and to convert the model, which a destination in `.tflite` or `.onnx` asks for. Raises
     HubcliError of the class that fits: what `fetch` raises, BrokenModelError,
     UsageError, OutputError for a destination that must not or can't be written.
     """
     settings, options = settings or Settings.read(), options or ExportOptions()
     if not str(destination).strip():
         raise UsageError("DEST is empty", hint="Specify a directory or an archive.")
+    if scheme_of(str(destination)) in BUCKETS:
+        # Imported here: no other export needs a bucket.
+        from hubcli.exporting.bucket_destination import export_to_bucket
+
+        listener = listener or ProgressListener()
+        write = partial(export, source, settings=settings, options=options, listener=listener)
+        return export_to_bucket(str(destination), settings, options, listener, write)
     target = ModelRef.resolve(source, settings)
     given = target, Path(destination), settings, options, listener or ProgressListener()
     with naming_target(target, settings):
@@ -192,8 +200,7 @@ class _Export:
                 with copying(tree, staged, self.listener.received, self.settings.durability):
                     self.checks.content(tree, is_told=False)
             self.checks.require_unchanged(tree)
-        self._publish_newest()
-        return self._result(tree, packed)
+        return self._published(self._result(tree, packed), tree)
 
     def _export_made(self, make: Callable[[Path], None]) -> ExportResult:
         """Exports what is made first: in its place beside the destination, without a second copy."""
@@ -203,8 +210,7 @@ class _Export:
             tree = Tree.read(model, Limits())
             self.checks.content(tree)
             packed = self._pack(tree, staged) if self._is_archive else None
-        self._publish_newest()
-        return self._result(tree, packed)
+        return self._published(self._result(tree, packed), tree)
 
     def _export_edited(self) -> ExportResult:
         """Exports an edited model: planned first, then written beside the destination and proven."""
@@ -227,8 +233,7 @@ class _Export:
             report = prove(plan, model, edits)
             self._tell_of_edits(report)
             packed = self._pack(tree, staged) if self._is_archive else None
-        self._publish_newest()
-        return replace(self._result(tree, packed), edited=report)
+        return self._published(replace(self._result(tree, packed), edited=report), tree)
 
     @contextmanager
     def _copied_ahead(self, source: Tree, model: Path) -> Iterator[Sequence[TreeNode]]:
@@ -341,12 +346,22 @@ class _Export:
             conversion=job.conversion,
         )
 
-    def _publish_newest(self) -> None:
-        """In a tree of a TF Hub host, lets a handle without a version mean the newest one."""
-        if self.placement.layout is Layout.HUB:
-            problem = publish_newest(self.place.parent)
-            if problem is not None:
+    def _published(self, result: ExportResult, tree: Tree) -> ExportResult:
+        """The result; in a tree of a TF Hub host, the version is in the index, and may be the newest one."""
+        if self.placement.tree is not None:
+            from hubcli.exporting.hub_index import IndexEntry, add_to_index
+
+            version = self.placement.place.relative_to(self.placement.tree)
+            sizes = result.size_bytes, tree.size_bytes
+            details = *sizes, result.sha256, time.time(), self.checks.kind
+            entry = IndexEntry(version.parent.as_posix(), version.name, *details)
+            problems = (
+                publish_newest(self.place.parent),
+                add_to_index(self.placement.tree, entry, self.settings.durability),
+            )
+            for problem in filter(None, problems):
                 self.listener.note(problem)
+        return result
 
     def _staged(self) -> AbstractContextManager[Path]:
         return staged_output(

@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.disk_usage import directory_size_bytes, file_sizes
 from hubcli.cache.other_caches import other_caches
-from hubcli.cache.records import LockOwner, Manifest
+from hubcli.cache.records import LockOwner
 from hubcli.cache.store import Staging, Store
 from hubcli.concurrency import CancellationToken
 from hubcli.config.settings import Settings
 from hubcli.errors import (
-    BrokenModelError,
     CacheError,
     IntegrityError,
     LockLostError,
+    NetworkError,
 )
 from hubcli.fetching.cached import (
     Aliases,
-    AliasRecord,
     archive_changed,
     local_directory,
     manifest_of_adopted,
@@ -35,12 +34,14 @@ from hubcli.fetching.model_ref import naming
 from hubcli.fetching.options import FetchOptions, FetchResult
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
-from hubcli.units import format_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hubcli.fetching.model_ref import ModelRef
-    from hubcli.fetching.sources import DiskSpaceGuard, RetryLoop, Unpacked
-    from hubcli.net.byte_source import ByteSource
+    from hubcli.fetching.sources import RetryLoop
+    from hubcli.fetching.tiers import Tier, TierTurn
+    from hubcli.fetching.unpacking import ModelUnpacker
 
 __all__ = ["FetchOptions", "FetchResult", "fetch", "fetched_directory"]
 
@@ -93,8 +94,8 @@ class _Fetch:
         self.store = Store(settings.cache_root, settings.durability)
         self.started_at = time.monotonic()
         self.aliases = Aliases(handle, self.store, settings, listener)
-        self.disk_space: DiskSpaceGuard | None = None
-        self.source: ByteSource | None = None
+        self.unversioned: Handle | None = None
+        self.tiers: Sequence[Tier] = ()
 
     def run(self) -> FetchResult:
         if self.handle.is_directory:
@@ -115,12 +116,34 @@ class _Fetch:
         """Goes on with the version that a handle without any means, where its host knows."""
         options, typed = self.options, self.handle
         is_asked = options.refresh or options.force
-        self.handle = versioned(
-            typed, self.store, self.settings, self.listener, retries=options.retries, refresh=is_asked
-        )
+        try:
+            self.handle = versioned(
+                typed, self.store, self.settings, self.listener, retries=options.retries, refresh=is_asked
+            )
+        except NetworkError as error:
+            self.handle = self._latest_in_tiers(typed, error)
         # Offline, the newest that is cached needn't be the latest: it isn't named so.
-        unversioned = None if self.handle is typed or self.settings.offline else typed
-        self.aliases = Aliases(self.handle, self.store, self.settings, self.listener, unversioned)
+        self.unversioned = None if self.handle is typed or self.settings.offline else typed
+        self.aliases = Aliases(self.handle, self.store, self.settings, self.listener, self.unversioned)
+
+    def _latest_in_tiers(self, typed: Handle, error: NetworkError) -> Handle:
+        """The version that a shared tier tells; raises the error of the host where none does."""
+        latest = None
+        if self.settings.tiers:
+            from hubcli.fetching.tiers import latest_in_tiers
+
+            latest = latest_in_tiers(typed, self._opened_tiers(), self.settings)
+        if latest is None:
+            raise error
+        self.listener.note(f"{error.message}: using {latest}, the latest version in a shared tier")
+        return latest
+
+    def _opened_tiers(self) -> Sequence[Tier]:
+        if self.settings.tiers and not self.tiers:
+            from hubcli.tiers.opening import open_tiers  # Most fetches have none.
+
+            self.tiers = open_tiers(self.settings, self.listener)
+        return self.tiers
 
     def _is_to_be_asked_for(self, *, quiet: bool = False) -> bool:
         """Whether the host is to tell if what is cached is still what the handle means."""
@@ -155,20 +178,35 @@ class _Fetch:
         return result
 
     def _fetched(self) -> FetchResult:
-        if not self._is_locked():  # What a crash cut off is completed first: it may need no source.
-            from hubcli.fetching.sources import require_source
-
-            require_source(self.handle, self.settings, self.options.local)
+        is_from_origin = self.options.local is not None or not self.settings.tiers
+        if is_from_origin and not self._is_locked():
+            self._require_source()  # What a crash cut off is completed first: it may need no source.
         for _ in range(_MAX_LOST_LOCKS):
             with suppress(LockLostError):
                 return self._fetch_under_lock()
         return self._fetch_under_lock()
+
+    def _require_source(self) -> None:
+        from hubcli.fetching.sources import require_source
+
+        require_source(self.handle, self.settings, self.options.local)
 
     def _is_locked(self) -> bool:
         return os.path.lexists(self.store.paths(self.handle).lock)
 
     def _fetch_under_lock(self) -> FetchResult:
         self.stop.check()
+        if not self.settings.tiers:
+            return self._fetch_in_turn(None)
+        from hubcli.fetching.tiers import TierTurn
+
+        tiers = self._opened_tiers()
+        with TierTurn(tiers, self.handle, self.options, self.settings, self.listener) as turn:
+            result = self._fetch_in_turn(turn)
+            turn.put(self.unversioned)  # Others that wait for the lock have the model now.
+            return result
+
+    def _fetch_in_turn(self, turn: TierTurn | None) -> FetchResult:
         with (
             self.store.locked(
                 self.handle, timeout_s=self.settings.lock_timeout_s, on_wait=self._waiting
@@ -180,7 +218,7 @@ class _Fetch:
             was_cached = True
             if entry is None or self._is_to_be_asked_for():
                 with self.store.staged(lock, self.handle) as staging, self.stop.undoing(staging.abandon):
-                    entry = self._stage_and_publish(staging, cached)
+                    entry = self._stage_and_publish(staging, cached, turn)
                     was_cached = not staging.is_published
                     if self.options.pin:
                         self.store.pin(entry.paths)
@@ -215,111 +253,87 @@ class _Fetch:
     def _waiting(self, owner: LockOwner | None) -> None:
         self.listener.waiting(str(self.handle), str(owner) if owner else "an unknown process")
 
-    def _stage_and_publish(self, staging: Staging, cached: CachedModel | None) -> CachedModel:
-        """Fetches and publishes; begins anew where the body can't be had to its end in one go.
+    def _stage_and_publish(
+        self, staging: Staging, cached: CachedModel | None, turn: TierTurn | None
+    ) -> CachedModel:
+        """Fetches and publishes: from a shared tier that has the model, else from its origin.
 
         `cached` is the whole entry that may turn out to be what the host has still.
         """
+        entry = None
+        if turn is not None and turn.is_asked:
+            entry = self._from_tiers(staging, turn)
+            if entry is None and turn.wait(self.stop.check):
+                entry = self._from_tiers(staging, turn)  # Another machine may have put it there.
+        return entry or self._from_origin(staging, cached, turn)
+
+    def _from_tiers(self, staging: Staging, turn: TierTurn) -> CachedModel | None:
+        """The entry by the first tier that has the model and keeps what it claims."""
+        from hubcli.fetching.unpacking import Claim
+
+        for tier, model in turn.found():
+            with turn.faults_of(tier, model):
+                spool = staging.spool
+                with tier.open(model, spool) as source:
+                    entry = self._unpacker().publish(source, staging, claim=Claim(tier, model))
+                turn.used(tier, model)
+                self._discard(spool)
+                return entry
+            staging.clear()
+            self._discard(spool)
+        return None
+
+    def _from_origin(
+        self, staging: Staging, cached: CachedModel | None, turn: TierTurn | None
+    ) -> CachedModel:
+        """Fetches and publishes; begins anew where the body can't be had to its end in one go."""
         from hubcli.fetching.sources import RetryLoop
 
+        self._require_source()
         retry_loop = RetryLoop(self.options, staging.spool, self.listener.retrying, self.settings)
         entry = None
         while entry is None:
             with retry_loop.attempt(staging.clear):
-                entry = self._attempt(staging, retry_loop, cached)
+                entry = self._attempt(staging, retry_loop, cached, turn)
         with suppress(CacheError):  # The model is there: what can't be removed beside it is left to gc.
             retry_loop.discard()
+        if turn is not None and staging.is_published:
+            turn.manifest = entry.manifest
         return entry
 
-    def _attempt(self, staging: Staging, retry_loop: RetryLoop, cached: CachedModel | None) -> CachedModel:
-        # Of a download alone: a fetch of a cached model, which is the usual one, starts 15 ms sooner.
-        from hubcli.fetching.sources import DiskSpaceGuard, open_source, unpack_source
+    @staticmethod
+    def _discard(spool: Path) -> None:
+        from hubcli.net.spool import discard_spool
+
+        if spool.exists():
+            with suppress(CacheError):
+                discard_spool(spool)
+
+    def _attempt(
+        self, staging: Staging, retry_loop: RetryLoop, cached: CachedModel | None, turn: TierTurn | None
+    ) -> CachedModel:
+        from hubcli.fetching.sources import open_source
 
         local, known = self.options.local, cached.manifest if cached is not None else None
         transfer = replace(retry_loop.transfer(), known_etag=known.etag if known is not None else None)
         with open_source(self.handle, self.settings, local, transfer) as source:
             retry_loop.opened(source)
-            self.source = source
             self.stop.check()
             same = self.aliases.entry_of(source, cached)
             if same is not None and not self.options.force:
                 return same
-            self.listener.started(str(self.handle), source.name, source.size_bytes)
-            self.disk_space = DiskSpaceGuard(staging.path, source.name, source.size_bytes)
-            if source.resumed_bytes:
-                self.listener.resumed(source.resumed_bytes)
-                self.listener.note(f"Resuming {self.handle} at {format_size(source.resumed_bytes)}")
-            try:
-                unpacked = unpack_source(
-                    source,
-                    staging.path,
-                    self.options.limits,
-                    on_received=self._received,
-                    on_unpacked=self._unpacked,
-                    durability=self.settings.durability,
-                )
-            except FileNotFoundError as error:
-                raise LockLostError(f"Another process took over {self.handle}") from error
-            manifest = self._checked(source, staging.path, unpacked)
-        self.aliases.withdraw_others(AliasRecord(manifest.handle, manifest.aliases))
-        return staging.publish(manifest)
+            keep = None if turn is None else turn.copy_of(source)
+            return self._unpacker().publish(source, staging, keep=keep)
+
+    def _unpacker(self) -> ModelUnpacker:
+        # Of a download alone: a fetch of a cached model, which is the usual one, starts 15 ms sooner.
+        from hubcli.fetching.unpacking import ModelUnpacker
+
+        return ModelUnpacker(self.handle, self.settings, self.options, self.listener, self.stop, self.aliases)
 
     def _received(self, size_bytes: int) -> None:
         self.stop.check()
-        if self.source is not None and self.source.is_spooled:
-            arrived = self.source.arrived_bytes()
-            if arrived:
-                self.listener.arrived(arrived)
         self.listener.received(size_bytes)
-        if self.disk_space is not None:
-            self.disk_space.received(size_bytes)
-
-    def _unpacked(self, size_bytes: int) -> None:
-        self.stop.check()
-        self.listener.unpacked(size_bytes)
-        if self.disk_space is not None:
-            self.disk_space.unpacked(size_bytes)
-
-    def _checked(self, source: ByteSource, staged: Path, unpacked: Unpacked) -> Manifest:
-        """The manifest of what was staged, once it has passed every check."""
-        from hubcli.archive.unpack import lift_wrapping_folder
-        from hubcli.savedmodel.layout import check_structure
-
-        self.options.expected.check_archive(source.name, unpacked.archive_sha256)
-        wrapping, files = lift_wrapping_folder(staged, unpacked.files)
-        if wrapping is not None:
-            self.listener.note(f"Removed the top folder '{wrapping}' of the archive")
-        self.options.expected.check_unpacked(source.name, files)
-        try:
-            found = check_structure(staged)
-            self._check_content(staged)
-        except BrokenModelError as error:
-            raise BrokenModelError(f"{source.name}: {error.message}", hint=error.hint) from error
-        now_s = time.time()
-        record = self.aliases.record()
-        return Manifest(
-            handle=record.handle,
-            aliases=record.aliases,
-            source=source.name,
-            kind=found.kind,
-            format=found.value,
-            files=files,
-            fetched_at_s=now_s,
-            last_used_at_s=now_s,
-            etag=source.etag,
-            archive_sha256=unpacked.archive_sha256,
-            archive_bytes=unpacked.archive_bytes,
-        )
-
-    def _check_content(self, staged: Path) -> None:
-        """Every tensor against its checksum; assets that lead out are refused, missing ones are said."""
-        from hubcli.savedmodel.checks.integrity import ModelCheck
-
-        for fault in ModelCheck(staged).run(lambda _: self.stop.check()).faults:
-            if fault.code == "missing":
-                self.listener.note(f"{self.handle} is incomplete: {fault}")
-            else:
-                raise BrokenModelError(str(fault))
 
     def _finish(self, entry: CachedModel, *, was_cached: bool) -> FetchResult:
         if not self.aliases.link(entry) and not was_cached:

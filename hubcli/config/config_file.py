@@ -171,6 +171,12 @@ def _mirrors(name: str, value: Any) -> tuple[Mirror, ...]:
     return tuple(Mirror(prefix.rstrip("/"), url.rstrip("/")) for prefix, url in value.items())
 
 
+def _tiers(name: str, value: Any) -> Any:
+    from hubcli.config.tiers import parse_tiers  # Most files have none.
+
+    return parse_tiers(name, value)
+
+
 def _endpoint(name: str, value: Any) -> str:
     return kaggle_endpoint(_text(name, value, "https://www.kaggle.com"), name)
 
@@ -190,6 +196,9 @@ KEYS: Mapping[str, ConfigKey] = {
         ConfigKey("jobs", partial(_count, 1, 32)),
         ConfigKey("cacert", _file, ("SSL_CERT_FILE", "SSL_CERT_DIR")),
         ConfigKey("kaggle-endpoint", _endpoint, ("HUBCLI_KAGGLE_ENDPOINT",)),
+        ConfigKey("bucket-anonymous", _flag, ("HUBCLI_BUCKET_ANONYMOUS",)),
+        ConfigKey("bucket-requester-pays", _flag, ("HUBCLI_BUCKET_REQUESTER_PAYS",)),
+        ConfigKey("tiers", _tiers, ("HUBCLI_TIERS",)),
         ConfigKey("gc", _rules, ("HUBCLI_GC",)),
         ConfigKey("color", partial(_word, COLORS), ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")),
         ConfigKey("progress", _flag, ("HUBCLI_NO_PROGRESS",)),

@@ -20,7 +20,9 @@ from hubcli.units import parse_duration_s, parse_size_bytes
 from hubcli.urls import without_secrets
 
 __all__ = [
+    "BUCKET_VARIABLES",
     "KAGGLE_ENDPOINT",
+    "BucketConfig",
     "KaggleAccount",
     "Mirror",
     "NetworkConfig",
@@ -198,7 +200,8 @@ class KaggleAccount:
     """Where Kaggle is, and where credentials for it may be; no file has been read yet.
 
     The variables, files and their order are kagglehub's: `token` is the value of KAGGLE_API_TOKEN,
-    a token or the path of one; then `token_file`, `username` with `key`, and `key_file`.
+    a token or the path of one; then `token_file`, `username` with `key`, and `key_file`. Behind them comes
+    `login_file`, which `kaggle auth login` writes.
     """
 
     endpoint: str = KAGGLE_ENDPOINT
@@ -207,6 +210,7 @@ class KaggleAccount:
     username: str | None = field(default=None, repr=False)
     key: str | None = field(default=None, repr=False)
     key_file: Path | None = None
+    login_file: Path | None = None
 
     @classmethod
     def read(cls, env: Mapping[str, str], default_endpoint: str = KAGGLE_ENDPOINT) -> KaggleAccount:
@@ -222,7 +226,40 @@ class KaggleAccount:
             username=env.get("KAGGLE_USERNAME") or None,
             key=env.get("KAGGLE_KEY") or None,
             key_file=key_folder and key_folder / "kaggle.json",
+            login_file=folder and folder / "credentials.json",
         )
+
+
+# How the names begin of variables that the clouds' own tools read.
+BUCKET_VARIABLES = (
+    "AWS_",
+    "GOOGLE_",
+    "CLOUDSDK_",
+    "AZURE_",
+    "IDENTITY_ENDPOINT",
+    "MSI_ENDPOINT",
+    "STORAGE_EMULATOR_",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketConfig:
+    """What options and environment say of buckets; `hubcli.config.buckets` finds the credentials.
+
+    `anonymous` sends none; with `requester_pays` the account that reads pays for the traffic.
+    """
+
+    anonymous: bool = False
+    requester_pays: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(
+        cls, env: Mapping[str, str], *, anonymous: bool = False, requester_pays: bool = False
+    ) -> BucketConfig:
+        """The options, and those variables that the clouds' own tools read."""
+        found = {name: value for name, value in env.items() if value and name.startswith(BUCKET_VARIABLES)}
+        return cls(anonymous, requester_pays, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +275,7 @@ class NetworkConfig:
     netrc: Path | None = None
     is_netrc_named: bool = False
     kaggle: KaggleAccount = field(default_factory=KaggleAccount)
+    buckets: BucketConfig = field(default_factory=BucketConfig)
 
     @classmethod
     def read(
@@ -247,6 +285,8 @@ class NetworkConfig:
         *,
         default_ca_file: Path | None = None,
         default_endpoint: str = KAGGLE_ENDPOINT,
+        anonymous: bool = False,
+        requester_pays: bool = False,
     ) -> NetworkConfig:
         """What the flag `--cacert` and the variables say, else these defaults. Raises UsageError."""
         bundle = ca_file or env.get("SSL_CERT_FILE")
@@ -258,6 +298,7 @@ class NetworkConfig:
             netrc=absolute(netrc, "NETRC") if netrc else in_home(".netrc"),
             is_netrc_named=bool(netrc),
             kaggle=KaggleAccount.read(env, default_endpoint),
+            buckets=BucketConfig.read(env, anonymous=anonymous, requester_pays=requester_pays),
         )
         if ca_file and found.ca_file is not None and not found.ca_file.is_file():
             raise UsageError(

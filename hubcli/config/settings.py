@@ -10,13 +10,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from hubcli.config.config_file import COLORS, ConfigFile, require_timeout
 from hubcli.config.environment import KAGGLE_ENDPOINT, Mirror, NetworkConfig, absolute, in_home, users_own
 from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.units import parse_rate
+
+if TYPE_CHECKING:
+    from hubcli.config.tiers import TierConfig
 
 __all__ = [
     "DEFAULT_CONNECTIONS",
@@ -27,10 +30,12 @@ __all__ = [
     "Settings",
     "ShellHomes",
     "UpkeepRules",
+    "answers_folder",
     "color_choice",
     "environment",
     "export_records",
     "read_config",
+    "upload_records",
 ]
 
 DEFAULT_MIN_RATE = 1024  # Bytes a second.
@@ -50,12 +55,15 @@ class Settings:
     `color` is auto, always or never; `load_format` is as it was set. `retries` are those in a row after
     transient errors, `jobs` the models that a fetch takes at a time. A body that comes more slowly than
     `min_rate_bytes_s`, on average over a minute, fails; 0 for none. `sync` waits until data is on the disk.
+    The `tiers` are asked before a model's origin; a fault of one is an error where `require_tier`.
     """
 
     cache_root: Path
     cache_root_source: str
     offline: bool = False
     mirrors: tuple[Mirror, ...] = field(default=())
+    tiers: tuple[TierConfig, ...] = field(default=())
+    require_tier: bool = False
     timeout_s: float = 30.0
     lock_timeout_s: float = 600.0
     color: str = "auto"
@@ -78,6 +86,8 @@ class Settings:
         cache_dir: Path | str | None = None,
         offline: bool = False,
         mirrors: Sequence[str] = (),
+        tiers: Sequence[str] = (),
+        require_tier: bool = False,
         ca_file: str | None = None,
         timeout_s: float | None = None,
         lock_timeout_s: float | None = None,
@@ -89,12 +99,15 @@ class Settings:
         min_rate: str | None = None,
         no_sync: bool = False,
         no_progress: bool = False,
+        anonymous: bool = False,
+        requester_pays: bool = False,
         config: ConfigFile | None = None,
     ) -> Settings:
         """The settings that flags give, else the environment, else the config file, else the defaults.
 
         `--mirror` flags stand before those of `HUBCLI_MIRRORS` (separated by spaces or commas), and these
-        before those of the file. `config` stands in for the user's file. Raises UsageError for a file, a
+        before those of the file; `--tier` flags take the place of `HUBCLI_TIERS`, and these that of the
+        file's. `config` stands in for the user's file. Raises UsageError for a file, a
         mirror, a root or an endpoint that can't be understood.
         """
         env = os.environ if environment is None else environment
@@ -109,6 +122,8 @@ class Settings:
             cache_root_source=source,
             offline=offline or _is_on(env, "HUBCLI_OFFLINE", config.get("offline", False)),
             mirrors=_mirrors(env, mirrors, config),
+            tiers=_tiers(env, tiers, config),
+            require_tier=require_tier,
             color=color_choice(env, color, no_color=no_color, default=config.get("color", "auto")),
             progress=not (no_progress or _is_on(env, "HUBCLI_NO_PROGRESS", not config.get("progress", True))),
             access=NetworkConfig.read(
@@ -116,6 +131,10 @@ class Settings:
                 ca_file,
                 default_ca_file=config.get("cacert"),
                 default_endpoint=config.get("kaggle-endpoint", KAGGLE_ENDPOINT),
+                anonymous=anonymous
+                or _is_on(env, "HUBCLI_BUCKET_ANONYMOUS", config.get("bucket-anonymous", False)),
+                requester_pays=requester_pays
+                or _is_on(env, "HUBCLI_BUCKET_REQUESTER_PAYS", config.get("bucket-requester-pays", False)),
             ),
             kagglehub_root=_kagglehub_root(env),
             load_format=env.get("TFHUB_MODEL_LOAD_FORMAT", ""),
@@ -168,15 +187,38 @@ class Settings:
 
 def export_records() -> Path | None:
     """Where exports that run are noted, there or not; None for a user without a home that is there."""
+    return _state("exports")
+
+
+def upload_records() -> Path | None:
+    """Where uploads that can be resumed are noted, there or not; None for a user without a home."""
+    return _state("uploads")
+
+
+def _state(name: str) -> Path | None:
     from platformdirs import user_state_path
 
     home = in_home(".")
     if not os.environ.get("XDG_STATE_HOME") and (home is None or not home.is_dir()):
-        return None  # No export makes a user's home.
+        return None  # No command makes a user's home.
     try:
-        return users_own(user_state_path, "the state of exports", "XDG_STATE_HOME") / "exports"
+        return users_own(user_state_path, f"the state of {name}", "XDG_STATE_HOME") / name
     except UsageError:
         return None
+
+
+def answers_folder() -> Path | None:
+    """Where answers of hosts are kept for some minutes, there or not; None for a user without a home.
+
+    It is beside the default cache of models, which holds models alone.
+    """
+    from platformdirs import user_cache_path
+
+    try:
+        folder = users_own(user_cache_path, "the cache of answers", "XDG_CACHE_HOME")
+    except UsageError:
+        return None
+    return folder.with_name(f"{folder.name}-answers")
 
 
 def environment() -> Mapping[str, str]:
@@ -314,6 +356,20 @@ def _mirrors(env: Mapping[str, str], options: Sequence[str], config: ConfigFile)
     listed = env.get("HUBCLI_MIRRORS", "").replace(",", " ").split()
     given = (Mirror.parse(text) for text in options)
     return (*given, *(Mirror.parse(text, "HUBCLI_MIRRORS") for text in listed), *config.get("mirrors", ()))
+
+
+def _tiers(env: Mapping[str, str], options: Sequence[str], config: ConfigFile) -> tuple[TierConfig, ...]:
+    """Those of the options, else of the variable, where `off` is none, else of the config file."""
+    listed = env.get("HUBCLI_TIERS", "").replace(",", " ").split()
+    if not options and not listed:
+        found: tuple[TierConfig, ...] = config.get("tiers", ())
+        return found
+    from hubcli.config.tiers import TierConfig  # Most runs have none, and would wait for it.
+
+    if options:
+        return tuple(TierConfig.parse(text) for text in options)
+    is_off = len(listed) == 1 and listed[0].lower() in _OFF
+    return () if is_off else tuple(TierConfig.parse(text, "HUBCLI_TIERS") for text in listed)
 
 
 def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None, config: ConfigFile) -> tuple[Path, str]:

@@ -84,11 +84,12 @@ _OTHER_SUFFIXES = (".zip", ".zst", ".7z", *COMPRESSED_SUFFIXES)
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The place of one model, and how it is written there."""
+    """The place of one model, and how it is written there; in a tree of models, the `tree` that it is in."""
 
     place: Path
     layout: Layout
     format: ExportFormat
+    tree: Path | None = None
 
     @classmethod
     def plain(cls, destination: Path, form: ExportFormat | None) -> Placement:
@@ -121,7 +122,8 @@ class Placement:
         """
         if form not in (None, ExportFormat.TAR_GZ):
             raise UsageError("--layout hub writes tar.gz archives", hint="Remove --format.")
-        return cls(destination.joinpath(*model.hub_path, model.version), Layout.HUB, ExportFormat.TAR_GZ)
+        place = destination.joinpath(*model.hub_path, model.version)
+        return cls(place, Layout.HUB, ExportFormat.TAR_GZ, destination)
 
     @classmethod
     def of(

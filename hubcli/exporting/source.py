@@ -63,13 +63,14 @@ class ModelChecks:
         self._name = name
         self._entry = entry
         self._listener = listener
+        self.kind: str | None = None  # What `hubcli ls` calls the model, once its tree is read.
 
     def structure(self, tree: Tree) -> None:
         """Checks that TensorFlow could find a model in the files. Raises BrokenModelError."""
         from hubcli.savedmodel.layout import check_structure  # Imported while files are copied.
 
         with self._naming_model():
-            check_structure(tree.top)
+            self.kind = check_structure(tree.top).kind
 
     def content(self, tree: Tree, *, is_told: bool = True) -> None:
         """Checks the structure, every tensor against its checksum, and what was fetched against its record.

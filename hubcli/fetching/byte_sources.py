@@ -6,23 +6,22 @@ A scheme has a line at the end; another package's is added by `register_scheme`.
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from hubcli.config.settings import Settings
 from hubcli.durability import UNSYNCED
-from hubcli.errors import BodyChangedError, HandleError, NotFoundError, TruncatedError, UsageError
+from hubcli.errors import HandleError, NotFoundError, UsageError
 from hubcli.net.byte_source import ByteSource
+from hubcli.net.file_source import FileSource
 from hubcli.net.retries import DEFAULT_RETRIES, RetryPolicy
 from hubcli.providers import scheme_of
 from hubcli.regular_file import open_regular, open_stream
-from hubcli.units import plural
 from hubcli.urls import printed_url
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ __all__ = [
     "unregister_scheme",
 ]
 
-_READ_BYTES = 256 << 10
 _EXAMPLES = {"mul": "mul-1.tar.gz", "mul/1": "mul-1.tar.gz"}
 
 
@@ -67,62 +65,6 @@ SizeProbe: TypeAlias = Callable[[str, Settings, RetryPolicy], "int | None"]
 class _Scheme(NamedTuple):
     open: Opener
     size: SizeProbe | None
-
-
-class FileSource(ByteSource):
-    """An open file, a FIFO or standard input: read once, in order; one with a `path` in parts too."""
-
-    def __init__(self, name: str, file: BinaryIO, size_bytes: int | None, path: Path | None = None) -> None:
-        self.name = name
-        self.size_bytes = size_bytes
-        self._file = file
-        self._path = path
-        self.validator = None if path is None else _validator(file)
-
-    def read(self) -> Iterator[bytes]:
-        """What the file holds, to its end."""
-        try:
-            while chunk := self._file.read(_READ_BYTES):
-                yield chunk
-        except OSError as error:
-            raise NotFoundError(f"Cannot read the archive: {error.strerror}") from error
-
-    @contextmanager
-    def range(self, start: int, end: int) -> Iterator[Iterator[bytes]]:
-        """The bytes from `start` up to, not with, `end`, read by a descriptor of their own.
-
-        Raises BodyChangedError where another file is there now or it was written to, TruncatedError,
-        NotFoundError.
-        """
-        assert self._path is not None, "has_ranges is False"
-        try:
-            file = open_regular(self._path)
-        except OSError as error:
-            raise NotFoundError(f"Cannot open {self._path}: {error.strerror}") from error
-        with file:
-            if _validator(file) != self.validator:
-                raise BodyChangedError(f"{self._path} changed while it was read", hint="Try again.")
-            file.seek(start)
-            yield self._blocks(file, end - start)
-
-    def _blocks(self, file: BinaryIO, left_bytes: int) -> Iterator[bytes]:
-        while left_bytes:
-            try:
-                block = file.read(min(left_bytes, _READ_BYTES))
-            except OSError as error:
-                raise NotFoundError(f"Cannot read {self._path}: {error.strerror}") from error
-            if not block:
-                raise TruncatedError(f"{self._path} ends {plural(left_bytes, 'byte')} early")
-            left_bytes -= len(block)
-            yield block
-
-
-def _validator(file: BinaryIO) -> str | None:
-    """What changes with the bytes of a regular file; None for a file of another kind."""
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
 
 
 class DirectorySource(ByteSource):
@@ -197,6 +139,15 @@ def _size_by_http(address: str, settings: Settings, retries: RetryPolicy) -> int
     return probe_size(address, settings.timeout_s, retries, settings.access)
 
 
+@contextmanager
+def _open_in_bucket(address: str, settings: Settings, transfer: Transfer) -> Iterator[ByteSource]:
+    # Imported here: obstore, which it uses, is an extra, and takes 100 ms to load.
+    from hubcli.fetching.buckets import open_in_bucket
+
+    with open_in_bucket(address, settings, transfer) as download:
+        yield download
+
+
 def _open_file(address: str, settings: Settings, transfer: Transfer) -> AbstractContextManager[ByteSource]:
     return open_path(Path(os.fsdecode(unquote_to_bytes(address.removeprefix("file://")))))
 
@@ -261,5 +212,8 @@ def unregister_scheme(scheme: str) -> None:
 
 register_scheme("https", _open_http, _size_by_http)
 register_scheme("http", _open_http, _size_by_http)
+register_scheme("s3", _open_in_bucket)
+register_scheme("gs", _open_in_bucket)
+register_scheme("az", _open_in_bucket)
 register_scheme("file", _open_file)
 register_scheme("example", _open_example)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
-from hubcli.archive import Limits, MemberStream
+from hubcli.archive import Limits, Member, MemberStream
 from hubcli.archive.unpack import MemberCheck, require_room
 from hubcli.cache.disk_usage import directory_size_bytes
 from hubcli.cache.store import Store
@@ -23,8 +24,10 @@ from hubcli.fetching.byte_sources import Transfer, size_of
 from hubcli.fetching.cached import archive_changed, local_directory, problem_of
 from hubcli.fetching.model_ref import archive_address, latest_of, naming
 from hubcli.fetching.options import FetchOptions
-from hubcli.fetching.sources import members_of, open_source, require_source
+from hubcli.fetching.sources import OnBytes, members_of, open_source, require_source
+from hubcli.fetching.tiers import Tier, TierTurn
 from hubcli.formats import INDEX_FILE, MAIN_FILES
+from hubcli.net.byte_source import ByteSource
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
@@ -82,10 +85,36 @@ def peek(
             ),
         ) as source,
     ):
-        listener.started(str(handle), source.name, source.size_bytes)
-        with members_of(source, Limits(), on_received) as members:
-            files = _take(members, Path(folder), source.name, graph_alone=graph_alone)
+        if source.files:
+            files = _take_by_range(source, Path(folder), retries, on_received, graph_alone=graph_alone)
+        else:
+            listener.started(str(handle), source.name, source.size_bytes)
+            with members_of(source, Limits(), on_received) as members:
+                files = _take(members, Path(folder), source.name, graph_alone=graph_alone)
         yield Peek(files, received)
+
+
+def _take_by_range(
+    source: ByteSource, folder: Path, retries: RetryPolicy, on_received: OnBytes, *, graph_alone: bool
+) -> ModelFiles:
+    """The wanted files of a source that says where each of them is: no other byte is asked for."""
+    sizes = {path: end - start for path, (start, end) in source.files.items()}
+    wanted = [path for path in sizes if path in _NEEDED_FILES and not (graph_alone and path == INDEX_FILE)]
+    require_room(folder, sum(sizes[path] for path in wanted), source.name)
+    check = MemberCheck(Limits(), _TOO_LARGE)
+    for path in wanted:
+        check.accept(Member(path, False, sizes[path]), iter(()))
+        retries.until_done(partial(_copy_range, source, path, folder / "model" / path))
+        on_received(sizes[path])
+    return ModelFiles(folder / "model", sizes, True)
+
+
+def _copy_range(source: ByteSource, path: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    start, end = source.files[path]
+    with target.open("wb") as file, source.range(start, end) as blocks:
+        for block in blocks:
+            file.write(block)
 
 
 def _take(members: MemberStream, folder: Path, name: str, *, graph_alone: bool) -> ModelFiles:
@@ -184,9 +213,13 @@ class DryRun:
 
 
 def dry_run(
-    handle: Handle, settings: Settings, options: FetchOptions, listener: ProgressListener | None = None
+    handle: Handle,
+    settings: Settings,
+    options: FetchOptions,
+    listener: ProgressListener | None = None,
+    tiers: Sequence[Tier] = (),
 ) -> DryRun:
-    """Looks, and asks the host for the size of what would come. Raises what `fetch` would."""
+    """Looks, and asks the tiers, then the host for the size of what would come. Raises what `fetch` would."""
     listener = listener or ProgressListener()
     if handle.is_directory:
         with naming(handle, settings):  # As a fetch of it does.
@@ -198,6 +231,8 @@ def dry_run(
         manifest = entry.manifest
         size_bytes = directory_size_bytes(entry.path) if manifest is None else manifest.size_bytes
         return DryRun(str(handle), PlannedAction.CACHED, size_bytes)
+    for _, model in TierTurn(tiers, handle, options, settings, listener).found():
+        return DryRun(str(handle), PlannedAction.WOULD_FETCH, model.archive_bytes)
     require_source(handle, settings, options.local)
     return DryRun(str(handle), PlannedAction.WOULD_FETCH, _size_bytes(handle, settings, options, listener))
 

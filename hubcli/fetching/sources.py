@@ -23,6 +23,7 @@ from hubcli.concurrency import ReadAhead
 from hubcli.config.settings import Settings
 from hubcli.durability import UNSYNCED, Durability
 from hubcli.errors import (
+    AuthenticationError,
     BodyChangedError,
     CacheError,
     DiskFullError,
@@ -33,7 +34,7 @@ from hubcli.errors import (
     UsageError,
     means_full,
 )
-from hubcli.fetching.model_ref import archive_address, latest_of
+from hubcli.fetching.model_ref import archive_address, is_mirrored, latest_of
 from hubcli.net.retries import RetryPolicy, let_go
 from hubcli.net.spool import discard_spool
 from hubcli.progress import ProgressListener
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiskSpaceGuard",
+    "OnBytes",
     "RetryLoop",
     "Unpacked",
     "members_of",
@@ -78,14 +80,16 @@ def unpack_source(
     on_received: OnBytes,
     on_unpacked: OnBytes,
     durability: Durability = UNSYNCED,
+    keep: Callable[[bytes], None] | None = None,
 ) -> Unpacked:
     """Fills the empty directory in one pass, on three threads: receive and hash, inflate, write and hash.
 
+    `keep` gets the bytes of the archive as they come.
     A directory is copied through the same checks. Raises what `ByteSource.read` and `unpack` do.
     """
     if source.directory is not None:
         return Unpacked(unpack(walk_tree(source.directory), destination, limits, on_unpacked, durability))
-    digest = _Digest(on_received)
+    digest = _Digest(on_received, keep)
     with _closed_at_end(source.read()) as chunks:
         received = ReadAhead(digest.through(chunks), _RECEIVED_AHEAD)
         inflated = ReadAhead(decompressed(received), _INFLATED_AHEAD)
@@ -121,16 +125,19 @@ def _closed_at_end(chunks: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
 class _Digest:
     """SHA-256 and size of what went through."""
 
-    def __init__(self, on_received: OnBytes) -> None:
+    def __init__(self, on_received: OnBytes, keep: Callable[[bytes], None] | None = None) -> None:
         self.sha256 = hashlib.sha256()
         self.size_bytes = 0
         self._on_received = on_received
+        self._keep = keep
 
     def through(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             self.sha256.update(chunk)
             self.size_bytes += len(chunk)
             self._on_received(len(chunk))
+            if self._keep is not None:
+                self._keep(chunk)
             yield chunk
 
 
@@ -145,7 +152,7 @@ def open_source(
     Raises NotFoundError, NetworkError, HandleError for what can't be opened.
     """
     # What is cached needs none of it.
-    from hubcli.fetching.byte_sources import Transfer, open_bytes, open_path, open_standard_input
+    from hubcli.fetching.byte_sources import Transfer, open_path, open_standard_input
 
     opened: AbstractContextManager[ByteSource]
     if local == "-":
@@ -155,9 +162,27 @@ def open_source(
     else:
         _require_readable(handle, settings)  # The last check, should a command forget it.
         transfer = transfer or Transfer()
-        address = archive_address(latest_of(handle, settings, transfer.retries), settings)
-        opened = open_bytes(address, settings, transfer)
+        opened = _of_handle(latest_of(handle, settings, transfer.retries), settings, transfer)
     with opened as source:
+        yield source
+
+
+@contextmanager
+def _of_handle(handle: Handle, settings: Settings, transfer: Transfer) -> Iterator[ByteSource]:
+    """The archive at its address; where that is denied, at the one for who has an account."""
+    from hubcli.fetching.byte_sources import open_bytes
+
+    address = archive_address(handle, settings)
+    with ExitStack() as opened:
+        try:
+            source = opened.enter_context(open_bytes(address, settings, transfer))
+        except (AuthenticationError, NotFoundError):
+            private = None
+            if not is_mirrored(handle, settings):
+                private = handle.provider.private_address(handle, settings.access)
+            if private is None:
+                raise
+            source = opened.enter_context(open_bytes(private, settings, transfer))
         yield source
 
 

@@ -10,10 +10,11 @@ import base64
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import google_crc32c
@@ -30,7 +31,11 @@ class ByteSource(ABC):
     `is_known`, and don't come then. `digests` are the checksums that it announces. `redirects` are the
     addresses that led to it, its own the last. What is a `directory` is walked instead of read.
 
+    What came with credentials is private: it is put into no tier that others may read.
+
     Parts can be asked for where there is a `validator`: parts with the same one are of the same bytes.
+    `files` tells, where that is known before a byte is read, where the files of a model are: path, start
+    and end.
     """
 
     name: str
@@ -41,8 +46,10 @@ class ByteSource(ABC):
     digests: tuple[Digest, ...] = ()
     redirects: tuple[str, ...] = ()
     directory: Path | None = None
+    files: Mapping[str, tuple[int, int]] = MappingProxyType({})
     resumed_bytes = 0
     is_spooled = False
+    is_private = False
 
     @property
     def has_ranges(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -52,6 +52,7 @@ class Client:
     def __init__(self, http: httpx.Client, credentials: Credentials) -> None:
         self._http = http
         self._credentials = credentials
+        self.has_sent_credentials = False
 
     def follow(
         self,
@@ -61,8 +62,11 @@ class Client:
         with_credentials: bool = True,
         method: str = "GET",
         redirects: Collection[int] = _REDIRECTS,
+        content: bytes | Iterable[bytes] | None = None,
     ) -> httpx.Response:
         """The answer to `GET url`, its body still unread, redirects followed; its `history` has those.
+
+        What has a `content` to send follows none: pass empty `redirects` with it.
 
         A redirect to another scheme than https (or from http to http) is refused,
         as is the eleventh. Cookies stay with the origin that they were meant for.
@@ -73,7 +77,9 @@ class Client:
         began_s = time.monotonic()
         while len(history) <= _MAX_REDIRECTS:
             with_credentials = with_credentials and self._credentials.may_go_to(url)
-            response = self._send(method, url, headers or {}, with_credentials=with_credentials)
+            response = self._send(
+                method, url, headers or {}, with_credentials=with_credentials, content=content
+            )
             response.history = history
             if response.status_code not in redirects:
                 return response
@@ -120,11 +126,15 @@ class Client:
         *,
         with_credentials: bool,
         extensions: dict[str, Any] | None = None,
+        content: bytes | Iterable[bytes] | None = None,
     ) -> httpx.Response:
         authorization = self._credentials.header(url) if with_credentials else None
+        self.has_sent_credentials |= authorization is not None
         sent = {**headers, **({"Authorization": authorization} if authorization else {})}
         try:
-            request = self._http.build_request(method, url, headers=sent, extensions=extensions)
+            request = self._http.build_request(
+                method, url, headers=sent, extensions=extensions, content=content
+            )
             response = self._http.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
             raise translate(error, stored_url(url)) from error
@@ -286,10 +296,12 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
             hint="Try again, or wait longer with --timeout SECONDS.",
         ).transient()
     if isinstance(error, httpx.ConnectError):
-        return NetworkError(
+        unreachable = NetworkError(
             f"Cannot reach {shown_url}: {error}",
             hint="Check the network, the proxy (HTTPS_PROXY) and the URL: hubcli doctor --network",
         ).transient()
+        unreachable.was_sent = False
+        return unreachable
     failed = NetworkError(f"{shown_url} failed{when}: {_reason(error)}", hint="Try again.")
     # What can't be an address, or is answered in no protocol of ours, stays so.
     is_lasting = isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError))

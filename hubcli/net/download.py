@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,7 +61,8 @@ class Download(ByteSource):
         self.name = source.name
         self.redirects, self.is_known = source.redirects, source.is_known
         self.size_bytes, self.etag, self.validator = source.size_bytes, source.etag, source.validator
-        self.digests = source.digests
+        self.digests, self.files = source.digests, source.files
+        self.is_private = source.is_private
         self._source = source
         self._options = options
         self._stop = threading.Event()
@@ -94,6 +96,10 @@ class Download(ByteSource):
             verifier.update(chunk)
             yield chunk
         verifier.verify()
+
+    def range(self, start: int, end: int) -> AbstractContextManager[Iterator[bytes]]:
+        """A part straight from the source, past the spool; it isn't tried again."""
+        return self._source.range(start, end)
 
     def _body(self) -> Iterator[bytes]:
         first = self._source.read()

@@ -53,6 +53,7 @@ class HttpSource(ByteSource):
         self.redirects = tuple(stored_url(str(answer.url)) for answer in (*response.history, response))
         self.size_bytes = content_length(response)
         self.etag = entity_tag(response)
+        self.is_private = client.has_sent_credentials or stored_url(handle_url) != handle_url
         self.digests = read_digests(response.headers.multi_items())
         self.is_known = _is_known(response, known_etag)
         etag = self.etag or ""

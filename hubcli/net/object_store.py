@@ -7,7 +7,7 @@ A key is relative to the address that the store was opened with: segments joined
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -75,13 +75,24 @@ class ObjectStore(ABC):
         Raises UnsupportedError where the store can't compare and swap.
         """
 
+    def require_conditional_writes(self) -> None:  # noqa: B027 - most stores keep their word
+        """Raises UnsupportedError where `create` overwrites what is there: such a store can't be shared.
+
+        Writes an object to find out, and removes it.
+        """
+
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
         """Writes a small object, over what is there."""
 
     @abstractmethod
-    def upload(self, key: str, path: Path) -> ObjectInfo:
-        """Writes a file of any size, by several parts at a time; nothing is seen before its end."""
+    def upload(
+        self, key: str, path: Path, on_sent: Callable[[int], None] = lambda size_bytes: None
+    ) -> ObjectInfo:
+        """Writes a file of any size, by several parts at a time; nothing is seen before its end.
+
+        `on_sent` gets the sizes of what is on its way, and may raise an error to abort it.
+        """
 
     @abstractmethod
     def delete(self, key: str) -> bool:

@@ -71,6 +71,10 @@ class RetryPolicy:
         """Attempts by the settings: no wait between two of them is longer than the timeout."""
         return cls(limit, on_retry, settings.min_rate_bytes_s, settings.timeout_s)
 
+    def anew(self) -> RetryPolicy:
+        """The same limits, with no failure counted yet: for the next of many requests on their own."""
+        return RetryPolicy(self._limit, self._on_retry, self._min_rate_bytes_s, self._longest_wait_s)
+
     def wait(
         self,
         error: HubcliError,

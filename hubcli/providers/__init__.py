@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from hubcli.providers.provider import Provider
 
-__all__ = ["PATH", "provider_of", "providers", "register", "registered", "scheme_of", "unregister"]
+__all__ = ["BUCKETS", "PATH", "provider_of", "providers", "register", "registered", "scheme_of", "unregister"]
 
 PATH = "/"  # The claim on paths of this machine.
+BUCKETS = ("s3", "gs", "az")  # The schemes of what is read and written by an account of a cloud.
 
 _CLAIMS: dict[str, Provider | str] = {}
 
@@ -24,9 +25,10 @@ _CLAIMS: dict[str, Provider | str] = {}
 def register(provider: Provider | str, *claims: str) -> None:
     """Has the provider understand the texts that are claimed; one may be named as `module:Class`.
 
-    A claim is a scheme (`toy://`), a web host at the usual ports (`//models.example`), which goes before
-    the scheme, a number of segments without a scheme (`*/*` for `owner/model`), or PATH. Of near misses
-    the provider that was registered first is asked first. Raises ValueError for what is claimed already.
+    A claim is a scheme (`toy://`); a web host at the usual ports (`//models.example`), or those below a
+    domain of two labels (`//*.example.com`), which go before the scheme; a number of segments without a
+    scheme (`*/*` for `owner/model`); or PATH. Of near misses the provider that was registered first is
+    asked first. Raises ValueError for what is claimed already.
     """
     if taken := [claim for claim in claims if claim in _CLAIMS]:
         raise ValueError(f"Another provider has {', '.join(taken)}")
@@ -43,7 +45,16 @@ register("tfhub:TfHub", "//tfhub.dev")
 register("kaggle:Kaggle", "//www.kaggle.com", "//kaggle.com", "*/*/*/*", "*/*/*/*/*")
 register("tfhub:TfHubChina", "//hub.tensorflow.google.cn")
 register("web:WebHost", "https://", "http://")
-register("bucket:Bucket", "gs://")
+register("bucket:Bucket", "s3://")
+register("bucket:GoogleBucket", "gs://")
+register("bucket:AzureContainer", "az://")
+register(
+    "bucket:BucketHost",
+    "//storage.googleapis.com",
+    "//*.googleapis.com",
+    "//*.amazonaws.com",
+    "//*.windows.net",
+)
 register("local:LocalDirectory", PATH, "file://")
 register("example:Example", "example://")
 
@@ -67,8 +78,13 @@ def provider_of(text: str) -> Provider | None:
     scheme = scheme_of(text)
     if scheme is None:
         return registered("/".join("*" for _ in text.strip("/").split("/")))
-    of_host = registered(f"//{_host(text)}") if scheme in ("http", "https") else None
+    of_host = _of_host(_host(text)) if scheme in ("http", "https") else None
     return of_host or registered(f"{scheme}://")
+
+
+def _of_host(host: str) -> Provider | None:
+    """The provider of the host, else that of its domain."""
+    return registered(f"//{host}") or registered(f"//*.{'.'.join(host.split('.')[-2:])}")
 
 
 def providers() -> Iterator[Provider]:

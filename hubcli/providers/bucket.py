@@ -1,42 +1,168 @@
-"""Buckets of Google Cloud Storage: known by name and put into the cache from files, but not read yet."""
+"""Buckets of Amazon S3, Google Cloud Storage and Azure, and of what speaks their protocols.
+
+Sources of the web addresses: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html,
+https://cloud.google.com/storage/docs/request-endpoints, and "Naming and referencing containers, blobs, and
+metadata" in the documentation of Azure Storage.
+"""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from importlib.util import find_spec
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from hubcli.errors import HandleError
+from hubcli.config.buckets import bucket_options
+from hubcli.errors import HubcliError
+from hubcli.providers import BUCKETS
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import Provider, invalid_url, refusal, version_in
+from hubcli.providers.web import WebHost
 from hubcli.urls import without_secrets
 
-__all__ = ["Bucket"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hubcli.config.environment import NetworkConfig
+
+__all__ = ["AzureContainer", "Bucket", "BucketAddress", "BucketHost", "GoogleBucket"]
+
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}")
+_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+_NOUNS = {"s3": "bucket", "gs": "bucket", "az": "container"}
+# What no store here can name: object_store, below obstore, has keys of segments.
+_BAD_SEGMENTS = ("", ".", "..")
+
+
+class BucketAddress(NamedTuple):
+    """`SCHEME://BUCKET/KEY`; the key is empty for the bucket as a whole, and `account` is Azure's.
+
+    Without an account in the address, Azure's is the one that the environment names.
+    """
+
+    scheme: str
+    bucket: str
+    key: str = ""
+    account: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> BucketAddress:
+        """The address, without secrets and slashes at its end. Raises HandleError."""
+        try:
+            parts = urlsplit(without_secrets(text))
+            queries = parse_qs(parts.query)
+        except ValueError as error:
+            raise invalid_url(text) from error
+        scheme = parts.scheme.lower()
+        noun = _NOUNS.get(scheme, "bucket")
+        if scheme not in BUCKETS or not _BUCKET.fullmatch(parts.netloc):
+            raise refusal(text, f"names no {noun}", f"Use {scheme or 's3'}://{noun.upper()}/path.")
+        if ";" in text:
+            raise refusal(text, "has a key with a semicolon", "Rename the object.")
+        key = parts.path.strip("/")
+        if key and any(segment in _BAD_SEGMENTS for segment in key.split("/")):
+            raise refusal(text, "has a key with an empty segment, '.' or '..'", "Rename the object.")
+        account = queries.get("account", [None])[0] if scheme == "az" else None
+        if account is not None and not _ACCOUNT.fullmatch(account):
+            raise refusal(text, "names an invalid storage account", "Use ?account=NAME.")
+        return cls(scheme, parts.netloc, key, account)
+
+    @classmethod
+    def of_url(cls, url: str) -> BucketAddress | None:
+        """The object that a web address of the clouds' own services names; None for other addresses."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return None
+        host, path = parts.hostname or "", unquote(parts.path).strip("/")
+        for pattern, scheme in _WEB_HOSTS:
+            found = pattern.fullmatch(host)
+            if found is None or parts.query:
+                continue
+            named = found.groupdict()
+            first, _, rest = path.partition("/")
+            bucket, key = (named["bucket"], path) if named.get("bucket") else (first, rest)
+            is_valid = _BUCKET.fullmatch(bucket) and not any(part in _BAD_SEGMENTS for part in key.split("/"))
+            return cls(scheme, bucket, key, named.get("account")) if is_valid else None
+        return None
+
+    def __str__(self) -> str:
+        place = f"{self.scheme}://{self.bucket}"
+        account = f"?account={self.account}" if self.account else ""
+        return f"{place}/{self.key}{account}" if self.key else f"{place}{account}"
+
+    @property
+    def container(self) -> BucketAddress:
+        """The bucket as a whole."""
+        return self._replace(key="")
+
+    def below(self, key: str) -> BucketAddress:
+        """The object of this key below the address."""
+        return self._replace(key="/".join(filter(None, (self.key, key))))
+
+
+_WEB_HOSTS = tuple(
+    (re.compile(pattern), scheme)
+    for pattern, scheme in (
+        (r"(?P<bucket>[a-z0-9.-]+)\.s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com", "s3"),
+        (r"s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com", "s3"),
+        (r"(?P<bucket>[a-z0-9._-]+)\.storage\.googleapis\.com", "gs"),
+        (r"storage\.googleapis\.com", "gs"),
+        (r"(?P<account>[a-z0-9]{3,24})\.blob\.core\.windows\.net", "az"),
+    )
+)
 
 
 class Bucket(Provider):
-    """`gs://bucket/path`: an archive or a directory, which TensorFlow reads where it lies."""
+    """`s3://bucket/path`: an archive, or a prefix with an unpacked SavedModel below it."""
 
-    name = "gcs"
+    name = "s3"
     title = "the bucket"
-    is_remote = False  # Until it is read: nothing is sent.
-    is_read_by_tensorflow = True
 
     def parse(self, text: str) -> Handle:
-        """The handle of an object. Raises HandleError."""
-        try:
-            parts = urlsplit(without_secrets(text))
-        except ValueError as error:
-            raise invalid_url(text) from error
-        bucket, name = parts.netloc, parts.path.lstrip("/")
-        if not bucket or not name.strip("/"):
-            raise refusal(text, "names no object in a bucket", "Use gs://bucket/path/model.tar.gz.")
-        return Handle(text, self, f"gs://{bucket}/{name.rstrip('/')}", version_in(name.split("/")))
+        """The handle of an object or a prefix. Raises HandleError."""
+        address = BucketAddress.parse(text)
+        if not address.key:
+            raise refusal(text, "names no object in a bucket", f"Use {address}/path/model.tar.gz.")
+        return Handle(text, self, str(address), version_in([address.bucket, *address.key.split("/")]))
+
+    def is_immutable(self, handle: Handle) -> bool:
+        """Never promised: whoever may write to the bucket may replace it."""
+        return False
 
     def _name_path(self, handle: Handle) -> str:
         return urlsplit(handle.canonical).path
 
-    def unreadable(self, handle: Handle) -> HandleError | None:
-        """None is, yet."""
-        return HandleError(
-            f"{handle} is in a bucket, which is not supported yet",
-            hint=f"Copy it to a file first, then: hubcli fetch {handle} --from FILE",
-        )
+
+class GoogleBucket(Bucket):
+    """`gs://bucket/path`, which TensorFlow reads where it lies."""
+
+    name = "gcs"
+    is_read_by_tensorflow = True
+
+
+class AzureContainer(Bucket):
+    """`az://container/path`, in the account that `?account=` or the environment names."""
+
+    name = "azure"
+
+
+class BucketHost(WebHost):
+    """Web addresses of the clouds' storage: read as those of any host, and with an account where denied.
+
+    An address that is public, or signed, needs neither obstore nor an account.
+    """
+
+    def private_address(self, handle: Handle, access: NetworkConfig) -> str | None:
+        """The object in its bucket, which the account that the environment names may read.
+
+        None for a signed address, without obstore or credentials of the user's own, and where the
+        environment names another service in the place of the cloud's.
+        """
+        found = BucketAddress.of_url(handle.text)
+        if found is None or not found.key or find_spec("obstore") is None:
+            return None
+        try:
+            options = bucket_options(access.buckets, found.scheme, found.account)
+        except HubcliError:  # Why the address alone wasn't enough says more.
+            return None
+        return str(found) if options.has_account and not options.is_elsewhere else None

@@ -52,7 +52,7 @@ class Handle:
             provider = registered(PATH)
             assert provider is not None
             return provider.parse(text)
-        if any(character.isspace() or not character.isprintable() for character in text):
+        if " " in text or not text.isprintable():  # The other spaces are not printable.
             from hubcli.urls import printed_url
 
             raise _refused(f"{printed_url(text)!r} contains spaces")

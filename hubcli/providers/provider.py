@@ -163,6 +163,10 @@ class Provider:
         """The address of the bytes; its scheme decides which byte source reads it."""
         return handle.canonical
 
+    def private_address(self, handle: Handle, access: NetworkConfig) -> str | None:
+        """Another address of the same bytes, for who has an account; asked where `archive` is denied."""
+        return None
+
     def protocol_url(self, handle: Handle) -> str | None:
         """Where a host of the TF Hub protocol has the archive, as a mirror has it; None elsewhere."""
         return None

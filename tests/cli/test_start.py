@@ -19,7 +19,7 @@ from hubcli import __version__
 from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.completion import option_names
 from hubcli.cli.entrypoint import GLOBAL_OPTIONS, _names_of
-from hubcli.cli.main import LazyImports
+from hubcli.cli.main import DeferredClasses, LazyImports
 from tests import models
 from tests.cases import each_of
 from tests.cli.command_batch import run_many, run_many_anew
@@ -62,7 +62,7 @@ def test_no_help_needs_protobuf_httpx_or_tensorflow() -> None:
         assert result.status == 0
         assert f"Usage: hubcli {' '.join(line[:-1])}".rstrip() in result.stdout
     assert "rich" in loaded
-    assert not loaded & HEAVY
+    assert not loaded & (HEAVY | {"rich.markdown", "rich.traceback", "markdown_it", "pygments"})
 
 
 def test_a_usage_error_loads_no_command_but_the_one_that_is_named() -> None:
@@ -135,6 +135,24 @@ def test_a_lazy_name_is_replaced_by_what_it_stands_for_at_its_first_use() -> Non
     # Who got hold of the name before goes on with what it stands for.
     assert lazy(1, 2) == Fraction(1, 2)
     assert lazy.__call__(3).numerator == 3
+
+
+def test_a_deferred_class_is_imported_by_its_first_use_during_the_context_or_after_it() -> None:
+    module = "wsgiref.headers"
+    sys.modules.pop(module, None)
+    for is_within in (True, False):
+        with DeferredClasses({module: "Headers", "json": "JSONDecoder"}):
+            from json import JSONDecoder
+            from wsgiref.headers import Headers
+
+            assert Headers | None  # As an annotation has it.
+            assert JSONDecoder is sys.modules["json"].JSONDecoder
+            if is_within:
+                assert Headers([("a", "b")])["a"] == "b"
+        assert (module in sys.modules) == is_within
+        assert Headers([("a", "b")])["a"] == "b"
+        assert isinstance(sys.modules[module].Headers(), Headers)
+        assert Headers.__getitem__ is sys.modules.pop(module).Headers.__getitem__
 
 
 def test_a_lazy_name_of_no_module_fails_where_it_is_used() -> None:

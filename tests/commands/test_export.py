@@ -323,7 +323,7 @@ def test_a_declared_asset_that_never_came_is_said(out: Path, settings: Settings,
         ("0" * 40, NotFoundError),
         ("no handle", HandleError),
         ("", HandleError),
-        ("gs://bucket/model.tar.gz", HandleError),
+        ("gs://bucket/model.tar.gz", OfflineError),
     ],
 )
 def test_a_source_that_is_not_there_is_refused(

@@ -23,7 +23,6 @@ from hubcli.errors import (
     CacheError,
     ChecksumError,
     DiskFullError,
-    HandleError,
     HubcliError,
     NetworkError,
     NotFoundError,
@@ -233,13 +232,6 @@ def test_what_is_not_there_is_not_found(handle: str, settings: Settings) -> None
     with pytest.raises(NotFoundError):
         fetch(handle, settings)
     assert_nothing_is_cached(settings.cache_root)
-
-
-def test_a_bucket_waits_for_later_and_says_what_to_do(settings: Settings) -> None:
-    with pytest.raises(HandleError) as caught:
-        fetch("gs://bucket/model.tar.gz", settings)
-    assert "--from FILE" in caught.value.hint
-    assert caught.value.exit_status == 3
 
 
 def test_an_archive_can_be_put_under_a_bucket_handle(settings: Settings, tmp_path: Path) -> None:

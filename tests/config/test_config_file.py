@@ -59,6 +59,9 @@ SET: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
         lambda settings: settings.access.kaggle.endpoint,
         "https://k.corp",
     ),
+    "tiers": ('["/mnt/tier"]', lambda settings: [tier.address for tier in settings.tiers], ["/mnt/tier"]),
+    "bucket-anonymous": ("true", lambda settings: settings.access.buckets.anonymous, True),
+    "bucket-requester-pays": ("true", lambda settings: settings.access.buckets.requester_pays, True),
     "color": ('"never"', lambda settings: settings.color, "never"),
     "progress": ("false", lambda settings: settings.progress, False),
 }
@@ -92,6 +95,8 @@ def test_every_key_is_tried_here_or_is_the_rules_of_gc() -> None:
         ("min-rate", {"HUBCLI_MIN_RATE": ""}, 2048),
         ("sync", {"HUBCLI_NO_SYNC": "0"}, True),
         ("sync", {"HUBCLI_NO_SYNC": ""}, False),
+        ("bucket-anonymous", {"HUBCLI_BUCKET_ANONYMOUS": "0"}, False),
+        ("bucket-requester-pays", {"HUBCLI_BUCKET_REQUESTER_PAYS": "0"}, False),
         ("color", {"FORCE_COLOR": "1"}, "always"),
         ("progress", {"HUBCLI_NO_PROGRESS": "0"}, True),
     ],
@@ -411,7 +416,11 @@ COMMANDS = [
 def test_every_command_reads_it(
     config: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert {line[0] for line in COMMANDS} == set(hubcli.cli.app.COMMANDS) - {"finetune-export"}
+    assert {line[0] for line in COMMANDS} == set(hubcli.cli.app.COMMANDS) - {
+        "finetune-export",
+        "push",
+        "tier",
+    }
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
     config.write_text(f'cache-dir = "{cache}"\noffline = true\n')

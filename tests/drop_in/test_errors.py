@@ -159,7 +159,7 @@ class TestRealFailures:
             hubcli.resolve("http://me:SECRET@127.0.0.1:9/m/1", settings=settings)
         assert "SECRET" not in str(raised.value)
 
-    @pytest.mark.parametrize("handle", ["s3://bucket/model", "https://", "https://h:port/m/1", ""])
+    @pytest.mark.parametrize("handle", ["ftp://host/model", "https://", "https://h:port/m/1", ""])
     def test_handles_that_cannot_be(self, handle: str, settings: Settings) -> None:
         with pytest.raises(ValueError) as raised:  # noqa: PT011 - the class is the point
             hubcli.resolve(handle, settings=settings)

@@ -105,7 +105,7 @@ def test_damaged_bytes_are_refused(server: HubServer, settings: Settings) -> Non
 def test_offline_a_miss_fails_and_a_hit_does_not(server: HubServer, settings: Settings) -> None:
     url = server.serve("/maker/model/1", models.archive())
     offline = replace(settings, offline=True)
-    for miss in (url, "gs://bucket/model", "gs://bucket/model.tar.gz"):
+    for miss in (url, "gs://bucket/model", "gs://bucket/model.tar.gz", "s3://bucket/model"):
         with pytest.raises(OfflineError):
             resolve(miss, offline)
     assert resolve(url, settings) == resolve(url, offline)
@@ -119,7 +119,7 @@ def test_what_cannot_be_resolved_is_said(server: HubServer, settings: Settings, 
             resolve(missing, settings)
         assert isinstance(raised.value, OSError)
         assert raised.value.hint
-    for unreadable in ("s3://bucket/model", "gs://bucket", ""):
+    for unreadable in ("ftp://host/model", "gs://bucket", "s3://bucket", ""):
         with pytest.raises(HandleError):
             resolve(unreadable, settings)
 

@@ -18,7 +18,10 @@ from hubcli.savedmodel.weights.rewrite import rewrite
 from hubcli.tf.compare import vocabulary
 from tests.corpus import KINDS, corpus_model
 from tests.models import example_files, write_safetensors, write_tree
-from tests.savedmodel.zoo import SPECIMENS, build
+from tests.savedmodel.conftest import Zoo, zoo
+from tests.savedmodel.zoo import SPECIMENS
+
+__all__ = ["zoo"]
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -49,18 +52,11 @@ def loaders() -> Iterator[list[ModelProcess]]:
         yield [session, python]
 
 
-def _model(name: str, tmp_path: Path) -> Path:
-    if name in KINDS:
-        return corpus_model(name)
-    build(name, tmp_path / "model")
-    return tmp_path / "model"
-
-
 @pytest.mark.parametrize("name", [*KINDS, *SPECIMENS])
 def test_an_edited_model_gives_what_its_source_gives(
-    name: str, tmp_path: Path, loaders: list[ModelProcess]
+    name: str, tmp_path: Path, zoo: Zoo, loaders: list[ModelProcess]
 ) -> None:
-    source = _model(name, tmp_path)
+    source = corpus_model(name) if name in KINDS else zoo(name)
     if not (source / "saved_model.pb").is_file():
         pytest.skip("hubcli edits saved_model.pb alone")
     names = EditableModel.parse((source / "saved_model.pb").read_bytes()).signature_names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.disk_usage import DiskUsage, Footprint
@@ -75,6 +75,7 @@ class _Planner:
         self.models = sorted(snapshot.models, key=_by_use)
         self.leftovers: list[PlannedItem] = []
         self.taken: dict[str, PlannedItem] = {}
+        self.unprotected: list[CachedModelInfo] | None = None
         self.ledger = DiskUsage(_counted(snapshot))
         self.usage_bytes = self.ledger.usage_bytes
         self.cut_off = {
@@ -165,10 +166,8 @@ class _Planner:
         if self.policy.keep_versions is None:
             return
         versions: dict[str, list[tuple[int, CachedModelInfo]]] = defaultdict(list)
-        for model in self.models:
-            family = family_of(model.handle)
-            if family is not None and model.key not in self.taken and model.state is EntryState.OK:
-                versions[family[0]].append((family[1], model))
+        for family, version, model in self._families():
+            versions[family].append((version, model))
         old = {
             model.key
             for models in versions.values()
@@ -178,6 +177,30 @@ class _Planner:
         for model in self.candidates():
             if model.key in old:
                 self.take(model, Reason.OLD_VERSION)
+
+    def _families(self) -> Iterator[tuple[str, int, CachedModelInfo]]:
+        """Family and version of the models that stay, but for those that are the only one of their family.
+
+        To parse all handles takes a fifth of a plan. hubcli records handles in their canonical form: those of
+        one family differ in the version alone. The descriptors of tensorflow_hub have any spelling.
+        """
+        staying = [
+            model
+            for model in self.models
+            if model.paths.key not in self.taken and model.state is EntryState.OK and model.handle
+        ]
+        parsed = {model.key: family_of(model.handle) for model in staying if model.manifest is None}
+        names = Counter(family[0] for family in parsed.values() if family is not None)
+        names.update(_without_version(model.manifest.handle) for model in staying if model.manifest)
+        for model in staying:
+            if model.manifest is None:
+                family = parsed[model.key]
+            elif names[_without_version(model.manifest.handle)] > 1:
+                family = family_of(model.handle)
+            else:
+                continue
+            if family is not None:
+                yield *family, model
 
     def meet_budgets(self) -> None:
         for model in self.candidates():
@@ -214,10 +237,9 @@ class _Planner:
 
     def candidates(self) -> list[CachedModelInfo]:
         """The models that may go, the least recently used first."""
-        taken = self.taken
-        return [
-            model for model in self.models if model.paths.key not in taken and self.protection(model) is None
-        ]
+        if self.unprotected is None:  # What is planned protects nothing, and takes protection from nothing.
+            self.unprotected = [model for model in self.models if self.protection(model) is None]
+        return [model for model in self.unprotected if model.paths.key not in self.taken]
 
     def protection(self, model: CachedModelInfo) -> KeepReason | None:
         """Why the model must stay, None where nothing protects it."""
@@ -269,6 +291,10 @@ def family_of(handle: str | None) -> tuple[str, int] | None:
     if parsed.version is None or not parsed.canonical.endswith(f"/{parsed.version}"):
         return None
     return parsed.canonical[: -len(parsed.version)], int(parsed.version)
+
+
+def _without_version(handle: str) -> str:
+    return handle[: handle.rfind("/") + 1]
 
 
 def is_held(lock: LockFacts | None, now_s: float, grace_s: float) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli._moved import renamed
 from hubcli.cache.cached_model import CachedModel
@@ -31,8 +32,7 @@ class Holder(Enum):
     UNKNOWN = "unknown"  # Of another host, or the lock names none.
 
 
-@dataclass(frozen=True, slots=True)
-class LockFacts:
+class LockFacts(NamedTuple):
     """A lock: who holds it, and when it or what its holder unpacks last changed."""
 
     owner: LockOwner | None
@@ -40,8 +40,7 @@ class LockFacts:
     changed_at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
+class Fragment(NamedTuple):
     """A name of the cache that is not a model; `key` is that of the model it belongs to.
 
     `is_complete` says of a temp directory that it holds a whole model, whose
@@ -112,8 +111,9 @@ class _Links:
         self._targets = {key: _target(names.root, key) for key in names.links}
         self._aliases: dict[str, list[str]] = {}
         self._dangling: list[str] = []
-        for link in self._targets:
-            end = self._end(link)
+        models = names.models
+        for link, target in self._targets.items():
+            end = target if target in models else self._end(link)
             if end is None:
                 self._dangling.append(link)
             elif end:

@@ -224,8 +224,13 @@ def _renumbered(saved: WireMessage, places: dict[int, int]) -> bytes:
 
 
 def prune_checkpoint_objects(checkpoint: WireMessage, retained: KeptObjects) -> bytes:
-    """The checkpoint's object graph with the kept objects alone, with new numbers."""
+    """The checkpoint's object graph with the kept objects alone, with new numbers.
+
+    Raises BrokenModelError where it has not even the root.
+    """
     saved = list(checkpoint.messages(1))
+    if not saved:
+        raise BrokenModelError("the object graph of its checkpoint has no objects")
     numbers = sorted(
         {0, *(retained.pairs[number] for number in retained.numbers if number in retained.pairs)}
     )

@@ -18,7 +18,7 @@ from hubcli.cache.gc.plan import KeepReason, Plan, Policy, Reason
 from hubcli.cache.gc.planner import family_of, make_plan, plan_removal
 from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, Snapshot
 from hubcli.cache.layout import EntryPaths, NameKind
-from hubcli.cache.records import Descriptor, LockOwner
+from hubcli.cache.records import Descriptor, LockOwner, Manifest
 from tests.cases import each_of
 
 NOW = 1_700_000_000.0
@@ -214,6 +214,23 @@ def test_the_newest_versions_of_each_model_stay() -> None:
     )
     assert taken(make_plan(facts, Policy(keep_versions=1))) == {1: Reason.OLD_VERSION, 3: Reason.OLD_VERSION}
     assert taken(make_plan(facts, Policy(keep_versions=2))) == {1: Reason.OLD_VERSION}
+
+
+def test_versions_are_counted_across_records_of_hubcli_and_of_tensorflow_hub_in_any_spelling() -> None:
+    def recorded(number: int, handle: str) -> CachedModelInfo:
+        manifest = Manifest(handle, (), handle, "TF2", (), NOW - 10 * DAY, NOW - 10 * DAY)
+        return replace(model(number), manifest=manifest, descriptor=None)
+
+    facts = snapshot(
+        recorded(1, "https://tfhub.dev/maker/mul/1"),
+        recorded(2, "https://tfhub.dev/maker/mul/2"),
+        recorded(3, "https://tfhub.dev/maker/add/1"),
+        model(4, handle="http://tfhub.dev/maker/add/2"),
+        recorded(5, "https://tfhub.dev/maker/single/1"),
+        model(6, handle="http://tfhub.dev/maker/other/1"),
+    )
+    plan = make_plan(facts, Policy(keep_versions=1))
+    assert taken(plan) == {1: Reason.OLD_VERSION, 3: Reason.OLD_VERSION}
 
 
 def test_a_version_that_goes_anyway_does_not_count_as_kept() -> None:

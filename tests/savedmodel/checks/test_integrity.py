@@ -1,4 +1,4 @@
-"""Whether models are whole: records, index, shards, tensors, assets; and that two threads share the work."""
+"""Whether models are whole: records, index, shards, tensors, assets; and that threads share the work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from hubcli.archive import FileRecord
 from hubcli.issues import Issue
-from hubcli.savedmodel.checks import integrity as stretch
+from hubcli.savedmodel.checks import integrity, shard_chunks
 from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
 from tests.archives import read_tree
 from tests.cases import each_of
@@ -281,14 +281,15 @@ def test_a_file_that_goes_away_or_is_cut_after_the_look_is_told(model: Path) -> 
     assert SHARD in {file for _, file in codes}
 
 
-# Two threads -------------------------------------------------------------------------------------
+# Threads -----------------------------------------------------------------------------------------
 
 
-def test_tensors_are_shared_between_two_threads_and_told_in_order(
+def test_tensors_are_shared_between_threads_and_told_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stretch, "_STRETCH_BYTES", 400)
-    monkeypatch.setattr(stretch, "_READ_BYTES", 64)
+    monkeypatch.setattr(integrity, "usable_cores", lambda: 3)
+    monkeypatch.setattr(shard_chunks, "_CHUNK_BYTES", 400)
+    monkeypatch.setattr(shard_chunks, "_READ_BYTES", 64)
     chance = random.Random(5)
     tensors = {f"t{number:03}": chance.randbytes(4 * chance.randrange(1, 60)) for number in range(300)}
     model = write_bundle_model(tmp_path, tensors)
@@ -304,7 +305,65 @@ def test_tensors_are_shared_between_two_threads_and_told_in_order(
     found = ModelCheck(model).run(lambda size: threads.add(threading.current_thread().name))
     assert [fault.tensor for fault in found.faults] == [f"t{number:03}" for number in spoilt]
     assert found.tensor_count == 300
-    assert len(threads) <= 2
+    assert len(threads) <= 3
+
+
+def _damage(shard: Path, kind: str) -> None:
+    if kind == "tensor":
+        flip(shard, 100)
+    elif kind == "gap":
+        flip(shard, 80)
+    elif kind == "both":
+        flip(shard, 0)
+        flip(shard, 241)
+
+
+@each_of("kind", ["none", "tensor", "gap", "both", "cut in a tensor", "cut in a gap", "cut to nothing"])
+def test_a_file_hashed_in_stages_is_judged_as_in_one_thread_and_read_once(tmp_path: Path, kind: str) -> None:
+    found = []
+    for is_staged in (False, True):
+        tensors = {f"t{number}": bytes([number]) * 80 for number in range(3)}  # With 4 bytes between them.
+        model = write_bundle_model(tmp_path / str(is_staged), tensors)
+        records = records_of(model)
+        _damage(model / SHARD, kind)
+        planned = ModelCheck(model, records)
+        if kind.startswith("cut"):
+            os.truncate(model / SHARD, {"tensor": 100, "gap": 82, "nothing": 0}[kind.split()[-1]])
+        counts: list[int] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(integrity, "usable_cores", lambda: 8)
+            patch.setattr(integrity, "_STAGED_BYTES", 0 if is_staged else 1 << 40)
+            patch.setattr(shard_chunks, "_READ_BYTES", 32)
+            found.append((planned.run(counts.append).faults, sorted(counts)))
+        if not kind.startswith("cut"):
+            assert sum(counts) == sum(record.size_bytes for record in records)
+    assert found[0] == found[1]
+    codes = [fault.code for fault in found[0][0]]
+    assert codes == {
+        "none": [],
+        "tensor": ["sha256", "tensor"],
+        "gap": ["sha256"],
+        "both": ["sha256", "tensor", "tensor"],
+    }.get(kind, ["size"])
+    assert not [thread for thread in threading.enumerate() if thread.name == "hubcli-stage"]
+
+
+def test_files_are_hashed_in_stages_where_cores_would_idle(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = [
+        shard_chunks.ShardChunk(model, f"shard-{number}", 1 << 30, sha256="0" * 64) for number in range(2)
+    ]
+    small = shard_chunks.ShardChunk(model, "small", 1 << 20, sha256="0" * 64)
+    unhashed = shard_chunks.ShardChunk(model, "unhashed", 1 << 30)
+
+    assert [part.is_staged for part in integrity._staged([*hashed, small, unhashed], 3)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert not any(part.is_staged for part in integrity._staged(hashed, 2))
 
 
 def test_a_model_without_variables_or_assets_needs_only_its_graph(model: Path) -> None:

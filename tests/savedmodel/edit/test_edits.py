@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubcli.errors import HubcliError, UsageError
@@ -222,6 +222,7 @@ def damaged(data: bytes, place: int, byte: int) -> bytes:
 
 
 @given(st.integers(0, 1 << 20), st.integers(0, 255), st.integers(0, 1 << 20))
+@example(13120, 0, 0)  # A checkpoint without objects, where nothing needs one.
 def test_damaged_models_give_our_errors(place: int, byte: int, cut: int) -> None:
     for data in (damaged(EXAMPLE, place, byte), EXAMPLE[: cut % len(EXAMPLE)]):
         try:

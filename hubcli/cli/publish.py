@@ -1,0 +1,231 @@
+"""`hubcli publish`: options and run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from hubcli.cli.main import LazyImports
+from hubcli.cli.options import (
+    BUILT_IN,
+    CaFile,
+    CompletionHint,
+    GlobalOptions,
+    NoSync,
+    Timeout,
+    value_option,
+)
+from hubcli.cli.output import Output
+from hubcli.errors import ExitStatus, UsageError
+from hubcli.units import format_size, parse_duration_s
+
+with LazyImports():
+    from hubcli.cli.progress import listener_for
+    from hubcli.cli.views.publish import (
+        checklist_document,
+        issue_lines,
+        outcome_line,
+        plan_lines,
+        publish_document,
+    )
+    from hubcli.commands.publish import (
+        KaggleRequest,
+        PublishOptions,
+        PublishPlan,
+        PublishResult,
+        PublishStatus,
+        check,
+        model_card_of,
+        publish,
+    )
+    from hubcli.regular_file import read_stream
+
+__all__ = ["publish_command"]
+
+_KAGGLE = "Kaggle"
+_MAX_DESCRIPTION_BYTES, _WAIT_S = 1 << 20, 10.0
+
+SourceArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE", help="A handle, a directory or an archive.", show_default=False),
+    CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
+]
+TargetArgument: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[HANDLE]",
+        help="OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, or DIR/PUBLISHER/MODEL/VERSION.",
+        show_default=False,
+    ),
+    CompletionHint(directories=True),
+]
+License: TypeAlias = Annotated[
+    str | None,
+    value_option("NAME", "License of the model; required for a new variation.", "--license"),
+    CompletionHint(words=("Apache 2.0", "MIT", "CC BY 4.0", "CC0: Public Domain", "BSD-3-Clause")),
+]
+Title: TypeAlias = Annotated[str | None, value_option("TEXT", "Title of a new model.")]
+Notes: TypeAlias = Annotated[
+    str | None, value_option("TEXT", "Notes of the version.", rich_help_panel=_KAGGLE)
+]
+Description: TypeAlias = Annotated[
+    str | None,
+    value_option("FILE", "Markdown text for a new model and a new variation.", rich_help_panel=_KAGGLE),
+    CompletionHint(files=True),
+]
+Framework: TypeAlias = Annotated[
+    str | None,
+    value_option("tensorFlow2|tensorFlow1", "Framework, if HANDLE has none.", rich_help_panel=_KAGGLE),
+    CompletionHint(words=("tensorFlow2", "tensorFlow1")),
+]
+Public: TypeAlias = Annotated[
+    bool,
+    typer.Option("--public", help="Let everyone download it. \\[default: private]", rich_help_panel=_KAGGLE),
+]
+NoWait: TypeAlias = Annotated[
+    bool,
+    typer.Option("--no-wait", help="Do not wait for processing, nor compare.", rich_help_panel=_KAGGLE),
+]
+Wait: TypeAlias = Annotated[
+    str, typer.Option(metavar="TIME", help="Wait for processing at most this long.", rich_help_panel=_KAGGLE)
+]
+Restart: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--restart", help="Forget an earlier upload, even one of unknown outcome.", rich_help_panel=_KAGGLE
+    ),
+]
+Check: TypeAlias = Annotated[
+    bool, typer.Option("--check", help="Only check the model against the checklist for publishers.")
+]
+Card: TypeAlias = Annotated[
+    bool, typer.Option("--card", help="Only print a model card to fill in, as Markdown.")
+]
+DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be created without sending it.")
+]
+Unsafe: TypeAlias = Annotated[bool, typer.Option("--unsafe", help="Publish despite findings of the scan.")]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Publish without asking.")]
+
+
+def publish_command(
+    shared: GlobalOptions,
+    source: SourceArgument,
+    target: TargetArgument = None,
+    license_: License = None,
+    title: Title = None,
+    notes: Notes = None,
+    description: Description = None,
+    framework: Framework = None,
+    public: Public = False,
+    no_wait: NoWait = False,
+    wait: Wait = "30m",
+    restart: Restart = False,
+    check_: Check = False,
+    card: Card = False,
+    dry_run: DryRun = False,
+    unsafe: Unsafe = False,
+    yes: Yes = False,
+    timeout: Timeout = None,
+    cacert: CaFile = None,
+    no_sync: NoSync = False,
+) -> None:
+    """Publish a model on Kaggle, in a directory or in a bucket.
+
+    Checks the model, shows what would be created, and asks. Prints the handle of the version. An upload that
+    was interrupted is resumed by the same command. On Kaggle the new version is downloaded and compared. In a
+    directory or a bucket the model becomes PUBLISHER/MODEL/VERSION, as web servers of the TF Hub protocol
+    have it.
+
+    Examples:
+    hubcli publish ./model --check
+    hubcli publish ./model owner/mul/tensorFlow2/cnn --license MIT --dry-run
+    hubcli publish ./model ./www/publisher/model/1
+    """
+    settings = shared.settings(
+        timeout_s=None if timeout is None else parse_duration_s(timeout), ca_file=cacert, no_sync=no_sync
+    )
+    output = shared.output(settings)
+    if check_ or card:
+        _refuse_both(check_, card)
+        with listener_for(output, patience_s=0.5) as listener:
+            if card:
+                output.payload(model_card_of(source, settings, target, license_, listener))
+                return
+            issues = check(source, settings, listener)
+        if shared.as_json:
+            output.document(checklist_document(source, issues))
+        else:
+            output.payload("\n".join(issue_lines(issues)) or f"No findings in {source}")
+        raise typer.Exit(int(ExitStatus.FOUND) if any(i.severity.value == "error" for i in issues) else 0)
+    if target is None:
+        raise UsageError("HANDLE is missing", hint="Add OWNER/MODEL/FRAMEWORK/VARIATION, or --check alone.")
+    request = KaggleRequest(
+        license_name=license_,
+        notes=notes or "",
+        description=_text_of(description),
+        title=title or "",
+        is_public=public,
+        waits=not no_wait,
+        wait_s=parse_duration_s(wait),
+        restart=restart,
+    )
+    options = PublishOptions(request, framework, unsafe, dry_run)
+    with listener_for(output, patience_s=0.5) as listener:
+        result = publish(source, target, settings, options, _Question(output, yes).confirm, listener)
+    _show(result, output)
+    raise typer.Exit(int(ExitStatus.FOUND) if result.status is PublishStatus.REFUSED else 0)
+
+
+def _refuse_both(check_: bool, card: bool) -> None:
+    if check_ and card:
+        raise UsageError("--check and --card cannot be used together", hint="Use only one of them.")
+
+
+class _Question:
+    """Shows the plan, and asks: twice for what everyone may download."""
+
+    def __init__(self, output: Output, yes: bool) -> None:
+        self.output = output
+        self.yes = yes
+
+    def confirm(self, plan: PublishPlan) -> bool:
+        """Whether the person agrees. Raises UsageError where nobody can be asked."""
+        for line in plan_lines(plan):
+            self.output.say(line)
+        if self.yes:
+            return True
+        if not self.output.can_ask:
+            raise UsageError(
+                f"Cannot ask before publishing to {plan.target}: no terminal",
+                hint="Add --yes to publish, or --dry-run to see what would be created.",
+            )
+        if not self.output.ask(f"Publish {format_size(plan.size_bytes)} to {plan.target}?"):
+            return False
+        return not plan.is_public or self.output.ask("Everyone will be able to download it. Make it public?")
+
+
+def _text_of(file: str | None) -> str:
+    """The text of the file; of `-`, standard input is no file. Raises UsageError."""
+    if file is None:
+        return ""
+    try:
+        return read_stream(Path(file), _MAX_DESCRIPTION_BYTES, _WAIT_S).decode()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
+        raise UsageError(f"--description: cannot read {file}: {reason}", hint="Use a text file.") from error
+
+
+def _show(result: PublishResult, output: Output) -> None:
+    if result.status is PublishStatus.PLANNED and result.plan is not None:
+        for line in plan_lines(result.plan):
+            output.say(line)
+    output.say(outcome_line(result))
+    if output.as_json:
+        output.document(publish_document(result))
+    elif result.status is PublishStatus.REFUSED:
+        output.payload("\n".join(issue_lines(result.issues)))
+    elif result.handle is not None:
+        output.payload(result.handle)

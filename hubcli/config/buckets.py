@@ -1,0 +1,335 @@
+"""Credentials and endpoints of buckets, as the clouds' own tools find them; read when a bucket is used.
+
+Amazon: https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html (variables, profiles,
+web identity, container, instance metadata). Google: https://cloud.google.com/docs/authentication/
+application-default-credentials. Azure: the variables of the Azure CLI and of azure-identity.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hubcli.config.environment import BucketConfig, absolute, in_home
+from hubcli.errors import AuthenticationError, UsageError
+from hubcli.regular_file import read_regular
+from hubcli.urls import remember_secret, without_secrets
+
+__all__ = ["BucketOptions", "bucket_options"]
+
+_SECRETS = (
+    "secret_access_key",
+    "session_token",
+    "service_account_key",
+    "account_key",
+    "sas_key",
+    "client_secret",
+)
+_NOWHERE = "none"
+_INSTANCE, _METADATA, _MANAGED = "instance metadata", "the metadata server", "managed identity"
+_OF_MACHINES = (_INSTANCE, _METADATA, _MANAGED)
+_MAX_FILE_BYTES = 1 << 20
+_EXPORT = 'Run: eval "$(aws configure export-credentials --profile {} --format env)"'
+# What a profile may name in place of keys, which takes the AWS CLI to follow.
+_BY_THE_CLI = ("credential_process", "sso_session", "sso_start_url", "role_arn", "source_profile")
+
+
+@dataclass(frozen=True, slots=True)
+class BucketOptions:
+    """How a store is opened: obstore's options, the address of its service, headers of each request.
+
+    `place` says where the credentials were found. Never print the values.
+    """
+
+    config: Mapping[str, str | bool] = field(repr=False)
+    endpoint: str
+    place: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ca_file: Path | None = None
+
+    @property
+    def has_account(self) -> bool:
+        """Whether credentials of the user's own were found, rather than a service of the machine's."""
+        return self.place not in (_NOWHERE, *_OF_MACHINES)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the environment names another service in the place of the cloud's own."""
+        return not self.endpoint.endswith((".amazonaws.com", "//storage.googleapis.com")) and (
+            "account_name" not in self.config
+        )
+
+    @property
+    def is_plain_http(self) -> bool:
+        """Whether the user named an endpoint without TLS."""
+        return self.endpoint.lower().startswith("http://")
+
+
+def bucket_options(config: BucketConfig, scheme: str, account: str | None = None) -> BucketOptions:
+    """How buckets of the scheme (`s3`, `gs`, `az`) are opened; `account` is Azure's, where it is known.
+
+    Raises AuthenticationError where a place of credentials is there and can't be used, UsageError for an
+    endpoint that isn't the address of a service.
+    """
+    search = _Search(config)
+    found = search.azure(account) if scheme == "az" else {"s3": search.amazon, "gs": search.google}[scheme]()
+    for name, value in found.config.items():
+        if isinstance(value, str) and name in _SECRETS:
+            remember_secret(value)
+    return found
+
+
+class _Search:
+    """Looks for credentials in the variables, and in the files that they name."""
+
+    def __init__(self, config: BucketConfig) -> None:
+        self.variables = config.variables
+        self.anonymous = config.anonymous
+        self.requester_pays = config.requester_pays
+
+    def _get(self, *names: str) -> str | None:
+        return next((self.variables[name] for name in names if name in self.variables), None)
+
+    # --- Amazon S3, and what speaks its protocol
+
+    def amazon(self) -> BucketOptions:
+        profile = _Profile.read(self.variables)
+        region = self._get("AWS_REGION", "AWS_DEFAULT_REGION") or profile.get("region") or "us-east-1"
+        named = self._get("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") or profile.get("endpoint_url")
+        endpoint = _endpoint(named, "AWS_ENDPOINT_URL") if named else f"https://s3.{region}.amazonaws.com"
+        config: dict[str, str | bool] = {"region": region, "endpoint": endpoint}
+        if self.requester_pays:
+            config["request_payer"] = True
+        bundle = self._get("AWS_CA_BUNDLE")
+        ca_file = absolute(bundle, "AWS_CA_BUNDLE") if bundle else None
+        credentials, place = (
+            ({"skip_signature": True}, _NOWHERE) if self.anonymous else self._s3_keys(profile)
+        )
+        return BucketOptions({**config, **credentials}, endpoint, place, ca_file=ca_file)
+
+    def _s3_keys(self, profile: _Profile) -> tuple[dict[str, str | bool], str]:
+        """The credentials, and where they were found: in the order in which the AWS CLI looks."""
+        key, secret = self._get("AWS_ACCESS_KEY_ID"), self._get("AWS_SECRET_ACCESS_KEY")
+        if key and secret:
+            return _s3_static(key, secret, self._get("AWS_SESSION_TOKEN")), "AWS_ACCESS_KEY_ID"
+        token_file, role = self._get("AWS_WEB_IDENTITY_TOKEN_FILE"), self._get("AWS_ROLE_ARN")
+        if token_file and role:
+            return {"web_identity_token_file": token_file, "role_arn": role}, "AWS_WEB_IDENTITY_TOKEN_FILE"
+        key, secret = profile.get("aws_access_key_id"), profile.get("aws_secret_access_key")
+        if key and secret:
+            return _s3_static(key, secret, profile.get("aws_session_token")), f"the profile {profile.name}"
+        token_file, role = profile.get("web_identity_token_file"), profile.get("role_arn")
+        if token_file and role:
+            return {"web_identity_token_file": token_file, "role_arn": role}, f"the profile {profile.name}"
+        profile.require_usable()
+        for name in ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+            if name in self.variables:  # obstore reads these, with the token beside them.
+                return {}, name
+        if (self._get("AWS_EC2_METADATA_DISABLED") or "").lower() == "true":
+            raise AuthenticationError(
+                "No AWS credentials found: no variables, no profile, and AWS_EC2_METADATA_DISABLED is set",
+                hint="Run: aws configure, or use --anonymous for a public bucket",
+            )
+        return {}, _INSTANCE
+
+    # --- Google Cloud Storage
+
+    def google(self) -> BucketOptions:
+        emulator = self._get("STORAGE_EMULATOR_HOST")
+        if emulator:
+            url = emulator if "://" in emulator else f"http://{emulator}"
+            endpoint = _endpoint(url, "STORAGE_EMULATOR_HOST")
+            # Writes ask for a token even where nothing is signed, but for a key that says not to.
+            key = {"client_email": "", "private_key": "", "private_key_id": ""}
+            account = json.dumps({"gcs_base_url": endpoint, "disable_oauth": True, **key})
+            return BucketOptions({"service_account_key": account}, endpoint, "STORAGE_EMULATOR_HOST")
+        endpoint = "https://storage.googleapis.com"
+        file, place = self._google_file()
+        headers = {}
+        if self.requester_pays:
+            headers["x-goog-user-project"] = self._google_project(file)
+        if self.anonymous:
+            return BucketOptions({"skip_signature": True}, endpoint, _NOWHERE, headers)
+        if file is None:
+            return BucketOptions({}, endpoint, _METADATA, headers)
+        kind = _json_of(file, place).get("type")
+        if kind == "service_account":
+            return BucketOptions({"service_account": str(file)}, endpoint, place, headers)
+        if kind != "authorized_user":
+            raise AuthenticationError(
+                f"{place} holds credentials of the type '{str(kind)[:40]}', which cannot be used",
+                hint="Use a service account, or run: gcloud auth application-default login",
+            )
+        return BucketOptions({"application_credentials": str(file)}, endpoint, place, headers)
+
+    def _google_file(self) -> tuple[Path | None, str]:
+        """The file of the application default credentials, and what names it."""
+        named = self._get("GOOGLE_APPLICATION_CREDENTIALS")
+        if named:
+            return absolute(named, "GOOGLE_APPLICATION_CREDENTIALS"), "GOOGLE_APPLICATION_CREDENTIALS"
+        folder = self._get("CLOUDSDK_CONFIG")
+        root = absolute(folder, "CLOUDSDK_CONFIG") if folder else in_home(".config/gcloud")
+        file = root / "application_default_credentials.json" if root else None
+        return (file, str(file)) if file is not None and file.is_file() else (None, "")
+
+    def _google_project(self, file: Path | None) -> str:
+        project = self._get("GOOGLE_CLOUD_QUOTA_PROJECT", "GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT")
+        found = project or (_json_of(file, str(file)).get("quota_project_id") if file else None)
+        if not isinstance(found, str) or not found.isascii() or not found.isprintable():
+            raise UsageError(
+                "--requester-pays requires a project to bill, and none is set",
+                hint="Set GOOGLE_CLOUD_PROJECT.",
+            )
+        return found
+
+    # --- Azure
+
+    def azure(self, account: str | None) -> BucketOptions:
+        parts = _connection_string(self._get("AZURE_STORAGE_CONNECTION_STRING") or "")
+        name = self._get("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME") or parts.get("accountname")
+        is_named_here = account is None or account == name
+        account = account or name
+        if not account:
+            raise AuthenticationError(
+                "No Azure storage account is set", hint="Set AZURE_STORAGE_ACCOUNT, or use the https:// URL."
+            )
+        named = self._get("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT") or parts.get("blobendpoint")
+        if named and is_named_here:
+            endpoint = _endpoint(named, "AZURE_STORAGE_ENDPOINT")
+        else:
+            endpoint = f"https://{account}.blob.{parts.get('endpointsuffix', 'core.windows.net')}"
+        config: dict[str, str | bool] = {"account_name": account, "endpoint": endpoint}
+        if self.anonymous:
+            return BucketOptions({**config, "skip_signature": True}, endpoint, _NOWHERE)
+        # The key of one account opens no other one.
+        keys, place = self._az_keys(parts) if is_named_here else ({}, "")
+        if not keys:
+            keys, place = self._az_identity()
+        return BucketOptions({**config, **keys}, endpoint, place)
+
+    def _az_keys(self, parts: Mapping[str, str]) -> tuple[dict[str, str | bool], str]:
+        key = self._get("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY")
+        if key:
+            return {"account_key": key}, "AZURE_STORAGE_KEY"
+        signature = self._get("AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY")
+        if signature:
+            return {"sas_key": signature.lstrip("?")}, "AZURE_STORAGE_SAS_TOKEN"
+        if "accountkey" in parts:
+            return {"account_key": parts["accountkey"]}, "AZURE_STORAGE_CONNECTION_STRING"
+        if "sharedaccesssignature" in parts:
+            signature = parts["sharedaccesssignature"].lstrip("?")
+            return {"sas_key": signature}, "AZURE_STORAGE_CONNECTION_STRING"
+        return {}, ""
+
+    def _az_identity(self) -> tuple[dict[str, str | bool], str]:
+        """As azure-identity's DefaultAzureCredential: variables, workload, managed identity, Azure CLI."""
+        client, tenant = self._get("AZURE_CLIENT_ID"), self._get("AZURE_TENANT_ID")
+        secret, token_file = self._get("AZURE_CLIENT_SECRET"), self._get("AZURE_FEDERATED_TOKEN_FILE")
+        if client and tenant and secret:
+            ids: dict[str, str | bool] = {"client_id": client, "tenant_id": tenant, "client_secret": secret}
+            return ids, "AZURE_CLIENT_SECRET"
+        if client and tenant and token_file:
+            found: dict[str, str | bool] = {"client_id": client, "tenant_id": tenant}
+            return {**found, "federated_token_file": token_file}, "AZURE_FEDERATED_TOKEN_FILE"
+        identity = {"client_id": client} if client else {}
+        service = self._get("IDENTITY_ENDPOINT", "MSI_ENDPOINT")
+        if service:
+            return {"msi_endpoint": service, **identity}, _MANAGED
+        folder = self._get("AZURE_CONFIG_DIR")
+        cli = absolute(folder, "AZURE_CONFIG_DIR") if folder else in_home(".azure")
+        if cli is not None and (cli / "azureProfile.json").is_file():
+            return {"use_azure_cli": True}, "the Azure CLI"
+        return {**identity}, _MANAGED
+
+
+@dataclass(frozen=True, slots=True)
+class _Profile:
+    """The chosen profile of the AWS CLI, by what both of its files say of it."""
+
+    name: str
+    is_named: bool
+    values: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> _Profile:
+        named = variables.get("AWS_PROFILE") or variables.get("AWS_DEFAULT_PROFILE")
+        name = named or "default"
+        values: dict[str, str] = {}
+        section = name if name == "default" else f"profile {name}"
+        for variable, file, wanted in (
+            ("AWS_CONFIG_FILE", ".aws/config", section),
+            ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials", name),
+        ):
+            path = absolute(variables[variable], variable) if variable in variables else in_home(file)
+            values.update(_section(path, wanted) if path is not None else {})
+        return cls(name, named is not None, values)
+
+    def get(self, name: str) -> str | None:
+        return self.values.get(name) or None
+
+    def require_usable(self) -> None:
+        """Raises AuthenticationError for a profile that has credentials of a kind that isn't read here."""
+        other = next((word for word in _BY_THE_CLI if self.get(word)), None)
+        if other is not None:
+            raise AuthenticationError(
+                f"The AWS profile '{self.name}' uses {other}, which only the AWS CLI follows",
+                hint=_EXPORT.format(self.name),
+            )
+        if self.is_named:
+            raise AuthenticationError(
+                f"The AWS profile '{self.name}' has no credentials",
+                hint=f"Run: aws configure --profile {self.name}",
+            )
+
+
+def _section(path: Path, name: str) -> dict[str, str]:
+    """What the section says, its keys in small letters; nothing where the file isn't there."""
+    try:
+        text = read_regular(path, _MAX_FILE_BYTES).decode("utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuthenticationError(f"Cannot read {path}", hint="Check its permissions.") from error
+    parser = configparser.RawConfigParser(strict=False, default_section="")
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        # The error quotes the line, which may hold a secret.
+        raise AuthenticationError(f"{path} is not a valid INI file", hint="Run: aws configure") from None
+    return dict(parser.items(name)) if parser.has_section(name) else {}
+
+
+def _s3_static(key: str, secret: str, token: str | None) -> dict[str, str | bool]:
+    found: dict[str, str | bool] = {"access_key_id": key, "secret_access_key": secret}
+    return {**found, "session_token": token} if token else found
+
+
+def _json_of(path: Path, place: str) -> dict[str, object]:
+    try:
+        found = json.loads(read_regular(path, _MAX_FILE_BYTES))
+    except (OSError, ValueError, RecursionError):
+        # The error may quote a secret.
+        raise AuthenticationError(
+            f"{place} cannot be read as credentials", hint="Run: gcloud auth application-default login"
+        ) from None
+    return found if isinstance(found, dict) else {}
+
+
+def _connection_string(text: str) -> dict[str, str]:
+    """Its parts by their names in small letters, such as `AccountName=…;AccountKey=…`."""
+    pairs = (part.partition("=") for part in text.split(";"))
+    return {name.strip().lower(): value.strip() for name, _, value in pairs if value.strip()}
+
+
+def _endpoint(text: str, source: str) -> str:
+    """The address of a service without a slash at its end. Raises UsageError."""
+    host = text.partition("://")[2].partition("/")[0]
+    if not text.lower().startswith(("https://", "http://")) or not host or "@" in host or "?" in text:
+        raise UsageError(
+            f"{source} is '{without_secrets(text)}', not the URL of a service",
+            hint="Use a URL such as https://s3.eu-west-1.amazonaws.com.",
+        )
+    return text.rstrip("/")

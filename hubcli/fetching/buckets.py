@@ -1,0 +1,105 @@
+"""What an address in a bucket is: an archive, or a prefix with an unpacked SavedModel below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+from hubcli.archive import Limits
+from hubcli.archive.compression import ARCHIVE_SUFFIXES
+from hubcli.config.settings import Settings
+from hubcli.errors import AuthenticationError, NotFoundError, UnsafeArchiveError
+from hubcli.fetching.byte_sources import Transfer, download_options
+from hubcli.formats import MAIN_FILES
+from hubcli.net.bucket import Bucket
+from hubcli.net.bucket_source import BucketSource, BucketTree
+from hubcli.net.byte_source import ByteSource
+from hubcli.net.download import Download
+from hubcli.net.object_store import ObjectInfo
+from hubcli.providers.bucket import BucketAddress
+
+__all__ = ["open_in_bucket"]
+
+_MAX_SUGGESTED = 3
+
+
+@contextmanager
+def open_in_bucket(address: str, settings: Settings, transfer: Transfer) -> Iterator[ByteSource]:
+    """The byte source of an object or a prefix, read to its end despite transient errors.
+
+    Raises NotFoundError, AuthenticationError, NetworkError, IntegrityError for objects that are no tree.
+    """
+    place = BucketAddress.parse(address)
+    bucket = Bucket(place.container, settings, transfer.retries)
+    source = _source(bucket, place.key, transfer.known_etag)
+    download = Download(source, download_options(settings, transfer))
+    try:
+        yield download
+    finally:
+        download.close()
+        source.close()
+
+
+def _source(bucket: Bucket, key: str, known_etag: str | None) -> BucketSource | BucketTree:
+    denied = None
+    try:
+        info = bucket.head(key)
+    except AuthenticationError as error:
+        # Who may not list a bucket of S3 is denied what isn't there, such as a prefix.
+        info, denied = None, error
+    if info is not None and info.size_bytes:
+        return bucket.source(info, known_etag)
+    if not key.endswith(ARCHIVE_SUFFIXES) and _has_model(bucket, key, denied):
+        return bucket.tree_source(key, _objects(bucket, key), known_etag)
+    if denied is not None:
+        raise denied
+    what = f"is neither an object nor a directory with {MAIN_FILES[0]}"
+    if key.endswith(ARCHIVE_SUFFIXES):
+        what = "does not exist"
+    raise NotFoundError(
+        f"{bucket.address}/{key} {what}",
+        hint=_hint(bucket, key),
+    )
+
+
+def _has_model(bucket: Bucket, folder: str, denied: AuthenticationError | None) -> bool:
+    try:
+        return any(bucket.head(f"{folder}/{name}") is not None for name in MAIN_FILES)
+    except AuthenticationError as error:
+        raise denied or error from error
+
+
+def _objects(bucket: Bucket, folder: str) -> list[ObjectInfo]:
+    """The files of the model, bounded in number; objects that mark a folder of a console are left out."""
+    most = Limits().members
+    found = list(islice(bucket.list_objects(f"{folder}/"), most + 1))
+    if len(found) > most:
+        raise UnsafeArchiveError(
+            f"{bucket.address}/{folder} contains more than {most:,} objects",
+            hint="Name the directory of one model.",
+        )
+    folders = {
+        info.key[:position]
+        for info in found
+        for position, character in enumerate(info.key)
+        if character == "/"
+    }
+    return [info for info in found if info.size_bytes or not _is_marker(bucket, info, folders)]
+
+
+def _is_marker(bucket: Bucket, info: ObjectInfo, folders: set[str]) -> bool:
+    """Whether an empty object stands for a folder: listings have `a/` as `a`, where no object is."""
+    return info.key in folders or bucket.head(info.key) is None
+
+
+def _hint(bucket: Bucket, key: str) -> str:
+    """What may be meant: a folder below, such as a version. Raises NotFoundError without the bucket."""
+    try:
+        names = sorted(bucket.list_folders(f"{key}/"), key=lambda name: (not name.isdecimal(), name))
+    except AuthenticationError:
+        names = []
+    found = [name for name in names[:_MAX_SUGGESTED] if name]
+    if not found:
+        return "Check the bucket and the path."
+    return f"Name one of its directories: {', '.join(f'{bucket.address}/{key}/{name}' for name in found)}"

@@ -1,0 +1,370 @@
+"""A bucket as an object store, on obstore; and the one place that opens a store by its address.
+
+Conditional writes: S3 and Azure compare ETags, Google generations. Ceph 16 takes only an ETag without quotes;
+s3rver ignores conditions, which `require_conditional_writes` finds out.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from hubcli.config.settings import Settings
+from hubcli.errors import HubcliError, IntegrityError, UnsupportedError
+from hubcli.net.bucket_client import BucketClient
+from hubcli.net.bucket_source import BucketSource, BucketTree, plain_etag, quoted_etag
+from hubcli.net.byte_source import ByteSource
+from hubcli.net.download import Download, DownloadOptions
+from hubcli.net.object_store import ObjectInfo, ObjectStore
+from hubcli.net.retries import OnRetry, RetryPolicy
+from hubcli.providers import BUCKETS, scheme_of
+from hubcli.providers.bucket import BucketAddress
+
+__all__ = ["PART_BYTES", "Bucket", "open_store"]
+
+PART_BYTES, _PARTS_AT_A_TIME = 16 << 20, 4
+_PAGE = 1000
+
+
+def open_store(address: str, settings: Settings, on_retry: OnRetry = lambda text: None) -> ObjectStore:
+    """The store at the address: `s3://`, `gs://`, `az://`, a path or `file://`, `http(s)://` (read-only).
+
+    Nothing is asked yet. Raises HandleError, AuthenticationError, UsageError where obstore isn't installed.
+    """
+    scheme = scheme_of(address)
+    if scheme in BUCKETS:
+        retries = RetryPolicy.of(settings, settings.retries, on_retry)
+        return Bucket(BucketAddress.parse(address), settings, retries)
+    if scheme in ("http", "https"):
+        from hubcli.net.web_store import WebStore
+
+        return WebStore(
+            address, lambda: _options(settings, RetryPolicy.of(settings, settings.retries, on_retry))
+        )
+    from hubcli.net.directory_store import DirectoryStore
+
+    return DirectoryStore(Path(unquote(address[7:]) if scheme == "file" else address), settings.durability)
+
+
+def _options(settings: Settings, retries: RetryPolicy, spool: Path | None = None) -> DownloadOptions:
+    return DownloadOptions(
+        settings.timeout_s,
+        retries,
+        settings.connections,
+        spool,
+        access=settings.access,
+        min_rate_bytes_s=settings.min_rate_bytes_s,
+        durability=settings.durability,
+    )
+
+
+class Bucket(ObjectStore):
+    """The objects below an address such as `s3://models/hub`."""
+
+    def __init__(self, address: BucketAddress, settings: Settings, retries: RetryPolicy) -> None:
+        self.address = str(address)
+        self._place = address
+        self._settings = settings
+        self._retries = retries
+        self._client = BucketClient(address, settings, self._retries)
+        self._is_unquoted = False
+
+    def _key(self, key: str) -> str:
+        return self._place.below(key).key
+
+    def _name(self, key: str) -> str:
+        return str(self._place.below(key))
+
+    def _call(self, key: str, action: Callable[[Any, str], Any], **more: Any) -> Any:
+        full = self._key(key)
+        return self._client.call(self._name(key), lambda store: action(store, full), **more)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """What is under the key now; None where nothing is."""
+        head = self._client.obstore.head
+        full = self._key(key)
+        try:
+            found = self._client.call(self._name(key), lambda store: head(store, full), key=full)
+        except FileNotFoundError:
+            return None
+        return self._info(found)
+
+    def _info(self, found: Any) -> ObjectInfo:
+        prefix = f"{self._place.key}/" if self._place.key else ""
+        return ObjectInfo(
+            found["path"].removeprefix(prefix),
+            found["size"],
+            found["last_modified"],
+            found.get("e_tag"),
+            found.get("version"),
+        )
+
+    def read(self, key: str, limit_bytes: int) -> tuple[bytes, ObjectInfo] | None:
+        """A small object as a whole; None where nothing is. Raises IntegrityError beyond the limit."""
+        get = self._client.obstore.get
+
+        def read(store: Any, full: str) -> tuple[bytes, Any]:
+            result = get(store, full)
+            if result.meta["size"] > limit_bytes:
+                raise IntegrityError(
+                    f"{self._name(key)} has {result.meta['size']:,} bytes, more than {limit_bytes:,}"
+                )
+            return bytes(result.bytes()), result.meta
+
+        try:
+            content, meta = self._call(key, read)
+        except FileNotFoundError:
+            return None
+        return content, self._info(meta)
+
+    @contextmanager
+    def open(self, key: str, spool: Path | None = None) -> Iterator[ByteSource]:
+        """The bytes of an object, in parts, with retries; resumed in `spool`. Raises NotFoundError."""
+        info = self.head(key)
+        if info is None:
+            raise self._client.missing(self._name(key))
+        source = self.source(info)
+        download = Download(source, _options(self._settings, self._retries.anew(), spool))
+        try:
+            yield download
+        finally:
+            download.close()
+            source.close()
+
+    def source(self, info: ObjectInfo, known_etag: str | None = None) -> BucketSource:
+        """The bytes of the object as `info` tells of it; raises BodyChangedError once it's another one."""
+        full = info._replace(key=self._key(info.key))
+        return BucketSource(self._client, self._name(info.key), full, known_etag)
+
+    def tree_source(
+        self, folder: str, infos: Iterable[ObjectInfo], known_etag: str | None = None
+    ) -> BucketTree:
+        """The .tar of these objects below the folder. Raises IntegrityError where they are no tree."""
+        start = len(folder) + 1 if folder else 0
+        files = [(info.key[start:], info._replace(key=self._key(info.key))) for info in infos]
+        return BucketTree(self._client, self._name(folder), files, known_etag)
+
+    def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
+        """The objects whose keys begin with the prefix, in order of their keys, page by page.
+
+        Raises IntegrityError where one of them has a key that obstore can't spell.
+        """
+        folder = self._key(prefix.rpartition("/")[0])
+        last = start_after
+        retries = self._retries.anew()
+        while True:
+            pages = self._pages(folder, last)
+            try:
+                for page in pages:
+                    for found in page:
+                        info = self._info(found)
+                        # Azurite ignores where to start.
+                        if info.key.startswith(prefix) and (last is None or info.key > last):
+                            last = info.key
+                            yield info
+                    retries = self._retries.anew()  # A page is progress.
+            except HubcliError as error:
+                retries.wait(error)  # Goes on behind the last key; raises where it can't.
+            else:
+                return
+
+    def _pages(self, folder: str, last: str | None) -> Iterator[Any]:
+        name, offset = str(self._place.container._replace(key=folder)), last and self._key(last)
+        listing = self._client.obstore.list
+
+        def begin(store: Any) -> Any:
+            return listing(store, f"{folder}/" if folder else None, offset=offset, chunk_size=_PAGE)
+
+        stream = self._client.once(name, begin)
+        end = object()
+        while (page := self._client.once(name, lambda store: next(stream, end))) is not end:
+            yield page
+
+    def list_folders(self, prefix: str = "") -> Iterator[str]:
+        """The next segments of keys behind the prefix, which is empty or ends in `/`, without objects."""
+        folder = self._key(prefix.rstrip("/"))
+        listing = self._client.obstore.list_with_delimiter
+        found = self._client.call(
+            str(self._place.container._replace(key=folder)),
+            lambda store: listing(store, f"{folder}/" if folder else None),
+        )
+        for path in sorted(found["common_prefixes"]):
+            yield path.rpartition("/")[2]
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Writes a small object where none is; False where one is already. Exactly one of many wins."""
+        attempts = 0
+
+        def create(store: Any, full: str) -> None:
+            nonlocal attempts
+            attempts += 1
+            self._client.obstore.put(store, full, data, mode="create", use_multipart=False)
+
+        try:
+            self._call(key, create)
+        except self._client.lost:
+            if attempts == 1:
+                return False
+            return self._holds(key, data)
+        return True
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        """Whether the object has these bytes: the answer to an attempt before may have been lost."""
+        with suppress(IntegrityError):  # One that is larger is another.
+            found = self.read(key, len(data))
+            return found is not None and found[0] == data
+        return False
+
+    def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
+        """Writes over the object that `expected` told of; False where it's another one now, or gone.
+
+        False too where the answer was lost and another process wrote over it before it was asked again.
+        Raises UnsupportedError where the store can't compare and swap.
+        """
+        if self._swap(key, data, expected):
+            return True
+        if self._client.is_google or self._is_unquoted:
+            return False
+        now = self.head(key)
+        if now is None or plain_etag(now.etag) != plain_etag(expected.etag):
+            return False
+        # Nobody wrote, and yet it is refused: the server may take an ETag without its quotes alone.
+        self._is_unquoted = True
+        try:
+            self._require_swap(key)
+        except UnsupportedError:
+            self._is_unquoted = False
+            raise
+        return self._swap(key, data, expected)
+
+    def _swap(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
+        if self._client.is_google:
+            mode = {"version": expected.generation or ""}
+        elif expected.etag:
+            quoted = quoted_etag(expected.etag)
+            mode = {"e_tag": quoted.strip('"') if self._is_unquoted else quoted}
+        else:
+            raise UnsupportedError(f"{self._name(key)} has no ETag to compare with")
+        attempts = 0
+
+        def swap(store: Any, full: str) -> None:
+            nonlocal attempts
+            attempts += 1
+            self._client.obstore.put(store, full, data, mode=mode, use_multipart=False)
+
+        try:
+            self._call(key, swap)
+        except self._client.lost:
+            return attempts > 1 and self._holds(key, data)
+        except FileNotFoundError:  # S3 has no ETag to compare with where nothing is.
+            return False
+        return True
+
+    def _require_swap(self, key: str) -> None:
+        """Raises UnsupportedError unless the store refuses a wrong ETag and takes the right one."""
+        probe = f"{key}.probe-{secrets.token_hex(8)}"
+        self.put(probe, b"1")
+        try:
+            right = self.head(probe)
+            wrong = right and right._replace(etag='"' + "0" * 32 + '"')
+            if right is None or wrong is None or self._swap(probe, b"2", wrong):
+                raise UnsupportedError(f"{self.address} ignores conditions of writes")
+            if not self._swap(probe, b"3", right):
+                raise UnsupportedError(f"{self.address} cannot compare and swap")
+        finally:
+            with suppress(HubcliError):
+                self.delete(probe)
+
+    def require_conditional_writes(self) -> None:
+        """Raises UnsupportedError where `create` overwrites what is there: such a store can't be shared."""
+        probe = f"hubcli-probe-{secrets.token_hex(8)}"
+        self.put(probe, b"1")
+        try:
+            if self.create(probe, b"2"):
+                raise UnsupportedError(
+                    f"{self.address} overwrites objects that must only be created",
+                    hint="Use it read-only, or a server with conditional writes.",
+                )
+        finally:
+            with suppress(HubcliError):
+                self.delete(probe)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Writes a small object, over what is there."""
+        put = self._client.obstore.put
+        with self._found(key):
+            self._call(key, lambda store, full: put(store, full, data, use_multipart=False))
+
+    def upload(
+        self, key: str, path: Path, on_sent: Callable[[int], None] = lambda size_bytes: None
+    ) -> ObjectInfo:
+        """Writes a file of any size, by several parts at a time; nothing is seen before its end.
+
+        An interrupt, or an error of `on_sent`, aborts it, and the service lets its parts go.
+        """
+        put = self._client.obstore.put
+
+        def upload(store: Any, full: str) -> None:
+            with path.open("rb", buffering=0) as file:
+                first = file.read(PART_BYTES)
+                if len(first) < PART_BYTES:
+                    on_sent(len(first))
+                    put(store, full, first, use_multipart=False)
+                    return
+                parts = sender.parts(first, file)
+                put(store, full, parts, chunk_size=PART_BYTES, max_concurrency=_PARTS_AT_A_TIME)
+
+        sender = _Sender(on_sent)
+        with self._found(key):
+            try:
+                self._call(key, upload, with_retries=True)
+            finally:
+                sender.is_stopped = True
+        info = self.head(key)
+        if info is None or info.size_bytes != path.stat().st_size:
+            raise IntegrityError(f"{self._name(key)} is not what was uploaded", hint="Try again.")
+        return info
+
+    @contextmanager
+    def _found(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise self._client.missing(self._name(key), "NoSuchBucket") from error
+        except self._client.lost as error:
+            raise UnsupportedError(f"{self._name(key)} cannot be overwritten") from error
+
+    def delete(self, key: str) -> bool:
+        """Removes an object; False where none was there (a store may not tell, and says True)."""
+        delete = self._client.obstore.delete
+        try:
+            self._call(key, lambda store, full: delete(store, full))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def now(self) -> datetime:
+        """The store's own clock. Raises NetworkError."""
+        return self._client.now()
+
+
+class _Sender:
+    """The parts of a file on their way; stopped, the next one aborts the upload."""
+
+    def __init__(self, on_sent: Callable[[int], None]) -> None:
+        self.is_stopped = False
+        self._on_sent = on_sent
+
+    def parts(self, first: bytes, file: Any) -> Iterator[bytes]:
+        part = first
+        while part:
+            if self.is_stopped:
+                raise InterruptedError
+            yield part
+            self._on_sent(len(part))
+            part = file.read(PART_BYTES)

@@ -1,0 +1,341 @@
+"""A directory as an object store: keys are files below it; it may be on NFS, shared by many machines.
+
+What is written is complete before it has its name. A link that must be new decides who creates an object
+(link(2) is atomic on NFS), and a lock that the kernel, or the NFS server, takes from dead processes
+guards the comparison before a swap.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import BinaryIO
+
+from hubcli.durability import SYNCED, Durability, WriteBack, unique_number
+from hubcli.errors import (
+    AuthenticationError,
+    HubcliError,
+    IntegrityError,
+    NetworkError,
+    NotFoundError,
+    UnsupportedError,
+    means_full,
+)
+from hubcli.net.byte_source import ByteSource
+from hubcli.net.file_source import FileSource
+from hubcli.net.object_store import ObjectInfo, ObjectStore
+from hubcli.regular_file import NotRegularError, open_regular
+
+__all__ = ["DirectoryStore", "require_key"]
+
+_MAX_KEY_BYTES = 1024
+_COPY_BYTES = 1 << 20
+_ATTEMPTS = 10
+_LOCK_NAME = ".hubcli-lock"
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.hubcli-tmp")
+_STALE_S = 86400.0
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+# Of NFS mounts whose locks hold on this machine alone; see nfs(5).
+_LOCAL_LOCKS = re.compile(r"\b(?:nolock|local_lock=(?:all|posix))\b")
+# POSIX locks are a process's: its threads exclude each other by this one.
+_threads = threading.Lock()
+
+
+def require_key(key: str) -> str:
+    """The key; raises UnsupportedError for one that isn't a relative path of plain segments."""
+    segments = key.split("/")
+    if (
+        not all(segments)
+        or any(segment[0] == "." or "\0" in segment for segment in segments)
+        or len(key.encode("utf-8", "surrogateescape")) > _MAX_KEY_BYTES
+    ):
+        raise UnsupportedError(f"Invalid key of an object: {key!r}")
+    return key
+
+
+class DirectoryStore(ObjectStore):
+    """The files below `root`, which is made with the first object. Hidden names are no objects.
+
+    An ETag is made of inode, size and time of modification: each write makes a new file.
+    """
+
+    def __init__(self, root: Path, durability: Durability = SYNCED) -> None:
+        self.root = root
+        self.address = str(root).rstrip("/") or "/"
+        self._durability = durability
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """What is under the key now; None where nothing is."""
+        with self._errors(key):
+            try:
+                with open_regular(self._path(key)) as file:  # NFS looks anew at what is opened.
+                    return _info(key, os.fstat(file.fileno()))
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
+
+    def read(self, key: str, limit_bytes: int) -> tuple[bytes, ObjectInfo] | None:
+        """A small object as a whole; None where nothing is. Raises IntegrityError beyond the limit."""
+        with self._errors(key):
+            try:
+                with open_regular(self._path(key), is_buffered=True) as file:
+                    info = _info(key, os.fstat(file.fileno()))
+                    content = file.read(limit_bytes + 1)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
+        if len(content) > limit_bytes:
+            raise IntegrityError(f"{self.address}/{key} is larger than {limit_bytes} bytes")
+        return content, info
+
+    @contextmanager
+    def open(self, key: str, spool: Path | None = None) -> Iterator[ByteSource]:
+        """The bytes of an object, in parts; nothing is spooled. Raises NotFoundError."""
+        path = self._path(key)
+        try:
+            file = open_regular(path)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise NotFoundError(f"{self.address}/{key} does not exist") from error
+        except OSError as error:
+            raise self._failed(key, error) from error
+        with file:
+            yield FileSource(path.as_uri(), file, os.fstat(file.fileno()).st_size, path)
+
+    def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
+        """The objects whose keys begin with the prefix, in order of their keys, a directory at a time."""
+        folder, slash, name = prefix.rpartition("/")
+        with self._errors(prefix):
+            yield from self._below(f"{folder}{slash}", name, start_after or "")
+
+    def _below(self, folder: str, name: str, start_after: str) -> Iterator[ObjectInfo]:
+        for child, is_directory in self._children(folder):
+            key = folder + child
+            if not child.startswith(name):
+                continue
+            if is_directory:
+                # What begins so comes behind, or the last object seen is in there.
+                if key > start_after or start_after.startswith(key):
+                    yield from self._below(key, "", start_after)
+            elif key > start_after:
+                info = self.head(key)
+                if info is not None:
+                    yield info
+
+    def _children(self, folder: str) -> list[tuple[str, bool]]:
+        """Names in the folder in the order of keys: a directory's ends in a slash, which counts."""
+        try:
+            with os.scandir(self.root / folder) as found:
+                names = [
+                    (f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name)
+                    for entry in found
+                    if entry.name[0] != "." and not entry.is_symlink()
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [(name, name[-1] == "/") for name in sorted(names)]
+
+    def list_folders(self, prefix: str = "") -> Iterator[str]:
+        """The next segments of keys behind the prefix, which is empty or ends in `/`, without objects."""
+        with self._errors(prefix):
+            yield from (name[:-1] for name, is_directory in self._children(prefix) if is_directory)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Writes a small object where none is; False where one is already. Exactly one of many wins."""
+        path = self._path(key)
+        with self._errors(key), self._written(path, data) as temporary:
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                # The answer to a link that was made may be lost on NFS, and the retry fails: open(2).
+                return temporary.stat().st_nlink == 2
+            except OSError as error:
+                if error.errno in _NO_LINKS:
+                    raise UnsupportedError(
+                        f"{self.address} is on a file system without hard links",
+                        hint="Use it with ?mode=read, or move it to another file system.",
+                    ) from error
+                raise
+            return True
+
+    def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
+        """Writes over the object that `expected` told of; False where it's another one now, or gone.
+
+        Raises UnsupportedError where locks don't hold between machines.
+        """
+        path = self._path(key)
+        with self._errors(key), self._written(path, data) as temporary, self._locked():
+            now = self.head(key)
+            if now is None or now.etag != expected.etag:
+                return False
+            temporary.replace(path)
+            return True
+
+    def put(self, key: str, data: bytes) -> None:
+        """Writes a small object, over what is there."""
+        path = self._path(key)
+        with self._errors(key), self._written(path, data) as temporary:
+            temporary.replace(path)
+
+    def upload(
+        self, key: str, path: Path, on_sent: Callable[[int], None] = lambda size_bytes: None
+    ) -> ObjectInfo:
+        """Copies a file of any size; nothing is seen before its end."""
+        target = self._path(key)
+        with self._errors(key), self._temporary(target) as temporary:
+            with path.open("rb", buffering=0) as source, _new_file(temporary) as copy:
+                write_back = WriteBack(copy.fileno(), self._durability)
+                while piece := source.read(_COPY_BYTES):
+                    rest = memoryview(piece)
+                    while rest:
+                        rest = rest[copy.write(rest) :]
+                    write_back.wrote(len(piece))
+                    on_sent(len(piece))
+                self._durability.file(copy.fileno())
+                info = _info(key, os.fstat(copy.fileno()))
+            temporary.replace(target)
+            self._durability.directory(target.parent)
+            return info
+
+    def delete(self, key: str) -> bool:
+        """Removes an object; False where none was there. Folders that it leaves empty go too."""
+        path = self._path(key)
+        with self._errors(key):
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            for folder in path.parents:
+                if folder == self.root:
+                    break
+                try:
+                    folder.rmdir()
+                except OSError:  # Not empty, or another writer is about to use it.
+                    break
+            return True
+
+    def now(self) -> datetime:
+        """The clock of the file system, which on NFS is the server's; that of this machine else."""
+        temporary = self.root / f".{unique_number()}.hubcli-tmp"
+        try:
+            with temporary.open("xb") as file:
+                return _moment(os.fstat(file.fileno()))
+        except OSError:
+            return datetime.now(timezone.utc)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Removes what writers that were killed left more than a day ago."""
+        before_s = self.now().timestamp() - _STALE_S
+        for folder, _, names in os.walk(self.root):
+            for path in (Path(folder, name) for name in names if _TEMPORARY.fullmatch(name)):
+                with suppress(OSError):
+                    if path.lstat().st_mtime < before_s:
+                        path.unlink()
+
+    def _path(self, key: str) -> Path:
+        return self.root / require_key(key)
+
+    @contextmanager
+    def _temporary(self, path: Path) -> Iterator[Path]:
+        """A hidden name in the same folder, which is made; what has it in the end goes."""
+        temporary = path.with_name(f".{unique_number()}.hubcli-tmp")
+        try:
+            yield temporary
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _written(self, path: Path, data: bytes) -> Iterator[Path]:
+        with self._temporary(path) as temporary:
+            self._write(temporary, data)
+            yield temporary
+            self._durability.directory(path.parent)
+
+    def _write(self, temporary: Path, data: bytes) -> None:
+        with _new_file(temporary) as file:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            self._durability.file(file.fileno())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Holds the one lock of the directory. Raises UnsupportedError where none holds."""
+        self._require_shared_locks()
+        try:
+            import fcntl
+        except ImportError as error:  # Windows.
+            raise self._without_locks() from error
+        with _threads, (self.root / _LOCK_NAME).open("ab") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno in _NO_LOCKS:
+                    raise self._without_locks() from error
+                raise
+            yield  # Closing the file releases the lock.
+
+    def _require_shared_locks(self) -> None:
+        """Raises UnsupportedError for a mount of NFS whose locks no other machine sees."""
+        try:
+            device = self.root.stat().st_dev
+            mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
+        except OSError:
+            return
+        number = f" {os.major(device)}:{os.minor(device)} "
+        for line in mounts.splitlines():
+            if number in line[:64] and " - nfs" in line and _LOCAL_LOCKS.search(line):
+                raise self._without_locks()
+
+    def _without_locks(self) -> UnsupportedError:
+        return UnsupportedError(
+            f"{self.address} is on a file system without locks that other machines see",
+            hint="Mount it without nolock and local_lock.",
+        )
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._failed(key, error) from error
+
+    def _failed(self, key: str, error: OSError) -> HubcliError:
+        name = f"{self.address}/{key}".rstrip("/")
+        if isinstance(error, NotRegularError):
+            return NetworkError(f"{name} is not a regular file")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return AuthenticationError(
+                f"Access to {name} is denied: {error.strerror}", hint="Check its owner and permissions."
+            )
+        hint = "Free some space there." if means_full(error) else "Check that it is mounted."
+        return NetworkError(f"Cannot access {name}: {error.strerror or error}", hint=hint)
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """The file, in a folder that is made; another process may be about to remove it as an empty one."""
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("xb", buffering=0)
+    return path.open("xb", buffering=0)
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    if not stat.S_ISREG(status.st_mode):
+        raise NotRegularError(errno.EINVAL, "not a regular file")
+    etag = f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+    return ObjectInfo(key, status.st_size, _moment(status), etag)
+
+
+def _moment(status: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(status.st_mtime, timezone.utc)

@@ -1,0 +1,309 @@
+"""A model into a tree that a web server shows: `<publisher>/<model>/<version>`, in a directory or a bucket.
+
+Readers see an archive as a whole or not at all. A version is immutable: its name is taken once, by a hard
+link in a directory and by a claim beside it in a bucket, and who comes with other bytes is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubcli.archive import FileRecord
+from hubcli.archive.pack import PackedArchive, pack
+from hubcli.archive.tree import Tree, hashed_files
+from hubcli.config.settings import Settings
+from hubcli.errors import (
+    DiskFullError,
+    IntegrityError,
+    NetworkError,
+    OutputError,
+    UsageError,
+    means_full,
+)
+from hubcli.exporting.destination import publish_newest, require_free
+from hubcli.exporting.hub_index import (
+    INDEX_FILE,
+    MAX_INDEX_BYTES,
+    IndexEntry,
+    add_to_index,
+    index_bytes,
+    merged,
+    parse_index,
+)
+from hubcli.exporting.staging import Staging, remove_leftovers_of
+from hubcli.fetching.sources import unpacked_archive
+from hubcli.net.object_store import ObjectStore
+from hubcli.progress import ProgressListener
+from hubcli.publishing.errors import VersionExistsError
+from hubcli.publishing.kaggle_creation import differences
+from hubcli.regular_file import open_regular, read_regular
+
+__all__ = ["HubPlace", "TreeUpload", "open_tree"]
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
+_VERSION = re.compile(r"[0-9]{1,18}")
+_REMOTE = re.compile(r"(?:s3|gs|az)://[^/]")
+_SCHEMES = ("s3://", "gs://", "az://")
+_MAX_CLAIM_BYTES, _READ_BYTES = 4096, 1 << 20
+_INDEX_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class HubPlace:
+    """The place of a version: the `root` of the tree, a path or address in a bucket, and its name there."""
+
+    root: str
+    name: str
+    version: str
+
+    @classmethod
+    def parse(cls, text: str) -> HubPlace:
+        """The place that `ROOT/publisher/model/version` names. Raises UsageError."""
+        parts = text.rstrip("/").split("/")
+        if (
+            len(parts) < 4
+            or not _VERSION.fullmatch(parts[-1])
+            or not all(map(_SEGMENT.fullmatch, parts[-3:-1]))
+        ):
+            raise UsageError(
+                f"'{text}' is not the place of a version in a tree of models",
+                hint="Use DIR/PUBLISHER/MODEL/VERSION, such as ./www/google/mul/1 or s3://bucket/google/mul/1.",
+            )
+        root = "/".join(parts[:-3])
+        if text.startswith(_SCHEMES) and not _REMOTE.match(root):
+            raise UsageError(f"'{text}' has no bucket", hint="Use s3://BUCKET/PUBLISHER/MODEL/VERSION.")
+        return cls(root or "/", "/".join(parts[-3:-1]), parts[-1])
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the tree is in a bucket."""
+        return _REMOTE.match(self.root) is not None
+
+    @property
+    def key(self) -> str:
+        """Where the archive is in the tree."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def address(self) -> str:
+        """The whole place, as it is printed."""
+        return f"{self.root.rstrip('/')}/{self.key}"
+
+
+class TreeUpload:
+    """The upload of one version: `existing` compares, `publish` writes. Both raise VersionExistsError."""
+
+    def __init__(self, place: HubPlace, tree: Tree, settings: Settings, listener: ProgressListener) -> None:
+        self.place = place
+        self.tree = tree
+        self.settings = settings
+        self.listener = listener
+        self.license_name: str | None = None
+        self.title: str | None = None
+
+    def existing(self) -> PackedArchive | None:
+        """The archive that is there already, with the very files; None where there is none."""
+        raise NotImplementedError
+
+    def publish(self) -> PackedArchive:
+        """Writes the archive, then the index; what is there already with the same files stays."""
+        raise NotImplementedError
+
+    def add_to_index(self, packed: PackedArchive) -> None:
+        """Has the index name the version, which a run that was cut may have left out."""
+        raise NotImplementedError
+
+    def _require_same(self, found: tuple[FileRecord, ...]) -> None:
+        difference = differences(hashed_files(self.tree.top), found)
+        if difference:
+            raise VersionExistsError(
+                f"{self.place.address} exists with other files ({difference})",
+                hint="Publish it under the next version: versions are immutable.",
+            )
+
+    def _compared(self, archive: Path) -> PackedArchive:
+        """The archive, if it has the very files. Raises VersionExistsError."""
+        with unpacked_archive(archive, self.settings, ProgressListener()) as folder:
+            self._require_same(hashed_files(folder))
+        digest = hashlib.sha256()
+        with open_regular(archive) as file:
+            while block := file.read(_READ_BYTES):
+                digest.update(block)
+        return PackedArchive(archive.stat().st_size, digest.hexdigest())
+
+    def _entry(self, packed: PackedArchive) -> IndexEntry:
+        return IndexEntry(
+            name=self.place.name,
+            version=self.place.version,
+            archive_bytes=packed.size_bytes,
+            model_bytes=self.tree.size_bytes,
+            sha256=packed.sha256,
+            published_s=time.time(),
+            title=self.title,
+            license=self.license_name,
+        )
+
+
+class _DirectoryUpload(TreeUpload):
+    """Into a directory of this machine."""
+
+    def __init__(self, place: HubPlace, tree: Tree, settings: Settings, listener: ProgressListener) -> None:
+        super().__init__(place, tree, settings, listener)
+        path = Path(place.root).expanduser() / place.key
+        # Not in the cache, nor in the model; what is there already is compared, and never replaced.
+        self.path = require_free(path, cache_root=settings.cache_root, force=True, source=tree.top)
+        self.root = self.path.parents[place.key.count("/")]
+
+    def existing(self) -> PackedArchive | None:
+        if not os.path.lexists(self.path):
+            return None
+        if not self.path.is_file():
+            raise OutputError(f"{self.path} is not an archive", hint="Use another version, or remove it.")
+        return self._compared(self.path)
+
+    def publish(self) -> PackedArchive:
+        try:
+            return self._write()
+        except OSError as error:
+            kind = DiskFullError if means_full(error) else OutputError
+            raise kind(
+                f"Cannot write {self.path}: {error.strerror or error}",
+                hint=f"Check {self.path.parent} and its permissions, or use another directory.",
+            ) from error
+
+    def _write(self) -> PackedArchive:
+        durability = self.settings.durability
+        remove_leftovers_of(self.path)
+        with Staging(self.path) as staging:
+            try:
+                staging.make()
+                staged = staging.path / "new"
+                packed = pack(self.tree, staged, on_bytes=self.listener.received, durability=durability)
+                durability.path(staged)
+                _take_name(staged, self.path)
+                durability.directory(self.path.parent)
+            except FileExistsError:  # Another process was first.
+                packed = self.existing() or packed
+            finally:
+                staging.remove()
+        self.add_to_index(packed)
+        return packed
+
+    def add_to_index(self, packed: PackedArchive) -> None:
+        entry = self._entry(packed)
+        problems = [publish_newest(self.path.parent)]
+        try:
+            known = parse_index(read_regular(self.root / INDEX_FILE, MAX_INDEX_BYTES + 1), INDEX_FILE)
+        except (OSError, IntegrityError):
+            known = ()
+        if not _is_listed(entry, known):
+            problems.append(add_to_index(self.root, entry, self.settings.durability))
+        for problem in filter(None, problems):
+            self.listener.note(problem)
+
+
+def _is_listed(entry: IndexEntry, known: tuple[IndexEntry, ...]) -> bool:
+    return any((item.path, item.sha256) == (entry.path, entry.sha256) for item in known)
+
+
+def _take_name(staged: Path, place: Path) -> None:
+    """Gives the file its name, unless something has it: then FileExistsError."""
+    try:
+        os.link(staged, place)
+    except FileExistsError:
+        raise
+    except OSError:  # A file system without hard links: the name is made first, then replaced.
+        with place.open("xb"):
+            pass
+        staged.replace(place)
+
+
+class _StoreUpload(TreeUpload):
+    """Into a bucket, or what else keeps objects.
+
+    The claim beside the archive says which bytes the version has: it is created once, before the archive is
+    written, so that two publishers can't write one version. A publisher that was killed finds its own claim.
+    """
+
+    def __init__(
+        self, place: HubPlace, tree: Tree, settings: Settings, listener: ProgressListener, store: ObjectStore
+    ) -> None:
+        super().__init__(place, tree, settings, listener)
+        self.store = store
+        self.claim_key = f"{place.name}/.{place.version}.hubcli.json"
+
+    def existing(self) -> PackedArchive | None:
+        if self.store.head(self.place.key) is None:
+            return None
+        with tempfile.TemporaryDirectory(prefix="hubcli-") as folder:
+            archive = Path(folder, "archive.tar.gz")
+            with self.store.open(self.place.key) as source, archive.open("wb") as file:
+                for block in source.read():
+                    file.write(block)
+            return self._compared(archive)
+
+    def publish(self) -> PackedArchive:
+        self.store.require_conditional_writes()
+        with tempfile.TemporaryDirectory(prefix="hubcli-") as folder:
+            archive = Path(folder, "archive.tar.gz")
+            packed = pack(self.tree, archive)
+            self._claim(packed)
+            found = self.existing()
+            if found is None:
+                self.store.upload(self.place.key, archive, self.listener.received)
+        self.add_to_index(found or packed)
+        return found or packed
+
+    def _claim(self, packed: PackedArchive) -> None:
+        """Takes the version for these bytes. Raises VersionExistsError where others have it."""
+        claim = json.dumps({"schema": 1, "sha256": packed.sha256}).encode()
+        if self.store.create(self.claim_key, claim):
+            return
+        found = self.store.read(self.claim_key, _MAX_CLAIM_BYTES)
+        if found is None or found[0] != claim:
+            raise VersionExistsError(
+                f"{self.place.address} is claimed for other bytes by {self.claim_key}",
+                hint="Publish it under the next version; or, if no archive is there, remove that object.",
+            )
+
+    def add_to_index(self, packed: PackedArchive) -> None:
+        """By compare and swap."""
+        entry = self._entry(packed)
+        for attempt in range(_INDEX_ATTEMPTS):
+            found = self.store.read(INDEX_FILE, MAX_INDEX_BYTES)
+            if found is None:
+                if self.store.create(INDEX_FILE, index_bytes(merged((), [entry]))):
+                    return
+            else:
+                known = parse_index(found[0], f"{self.store.address}/{INDEX_FILE}")
+                if _is_listed(entry, known):
+                    return
+                if self.store.replace(INDEX_FILE, index_bytes(merged(known, [entry])), found[1]):
+                    return
+            time.sleep(min(1.0, 0.01 * 2**attempt))
+        raise NetworkError(
+            f"Cannot add {entry.path} to {self.store.address}/{INDEX_FILE}: others keep changing it",
+            hint="The version is published. Run the command again to add it to the index.",
+        )
+
+
+@contextmanager
+def open_tree(
+    place: HubPlace, tree: Tree, settings: Settings, listener: ProgressListener
+) -> Iterator[TreeUpload]:
+    """The upload to that place. Raises what opening a bucket does."""
+    if not place.is_remote:
+        yield _DirectoryUpload(place, tree, settings, listener)
+        return
+    from hubcli.net.bucket import open_store  # A directory needs no bucket.
+
+    yield _StoreUpload(place, tree, settings, listener, open_store(place.root, settings, listener.retrying))

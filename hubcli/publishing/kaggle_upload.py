@@ -1,0 +1,230 @@
+"""A model to Kaggle: what is there, what is created, files sent, the version awaited and read back.
+
+Every step is on record before it is done, so that a run that was killed at any of them resumes to exactly one
+version, or says that it can't know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hubcli.archive import FileRecord
+from hubcli.archive.tree import Tree, hashed_files
+from hubcli.config.settings import Settings
+from hubcli.errors import IntegrityError, TruncatedError, UsageError
+from hubcli.progress import ProgressListener
+from hubcli.providers.kaggle import KaggleModel
+from hubcli.publishing.blobs import upload_blobs
+from hubcli.publishing.errors import VersionExistsError
+from hubcli.publishing.journal import Journal, Step
+from hubcli.publishing.kaggle_api import KaggleApi, open_kaggle
+from hubcli.publishing.kaggle_creation import Creation, PublishedState, ReadBack, differences, same_listing
+from hubcli.publishing.upload_files import files_of, read_files
+
+__all__ = ["KaggleRequest", "KaggleUpload", "directory_body"]
+
+
+@dataclass(frozen=True, slots=True)
+class KaggleRequest:
+    """What is asked for beyond source and handle. Times are in seconds.
+
+    `waits` is False where a version is left to be processed; then nothing is read back either.
+    """
+
+    license_name: str | None = None
+    notes: str = ""
+    description: str = ""
+    title: str = ""
+    is_public: bool = False
+    waits: bool = True
+    wait_s: float = 1800.0
+    restart: bool = False
+
+
+class KaggleUpload:
+    """One upload to the variation that `model` names, of the files below `tree.top`."""
+
+    def __init__(
+        self,
+        model: KaggleModel,
+        tree: Tree,
+        request: KaggleRequest,
+        journal: Journal,
+        settings: Settings,
+        listener: ProgressListener,
+        read_back: ReadBack,
+    ) -> None:
+        self.model = model
+        self.tree = tree
+        self.request = request
+        self.journal = journal
+        self.settings = settings
+        self.listener = listener
+        self.read_back = read_back
+        self.creation = Creation(model.at_version(None), journal, settings, read_back, request.wait_s)
+
+    def settle(self) -> int | None:
+        """What became of an earlier run's creation: the version that it made, None where there was none.
+
+        With `restart` the user has looked: the earlier run is forgotten. Raises UnknownOutcomeError.
+        """
+        if self.request.restart:
+            self.journal.clear()
+        if self.journal.step is Step.UPLOADING:
+            return None
+        self.listener.step("Looking for the version that an earlier run created")
+        return self._finished()
+
+    def is_of_earlier_run(self) -> bool:
+        """Whether the source still holds what the earlier run sent."""
+        return not differences(self.journal.records, _hashed(self.tree.top))
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a version was created that can't be seen yet."""
+        return self.journal.step is Step.CREATED
+
+    def look(self) -> PublishedState:
+        """What is there. Raises UsageError where the options don't fit it."""
+        with open_kaggle(self.settings, self.listener.retrying) as kaggle:
+            state = PublishedState.read(kaggle, self.model)
+        if not state.has_variation and not self.request.license_name:
+            raise UsageError(
+                f"{self.creation.page} is a new variation, which requires a license",
+                hint="Add its name: --license 'Apache 2.0'.",
+            )
+        self._require_visibility(state)
+        return state
+
+    def _require_visibility(self, state: PublishedState) -> None:
+        page = f"https://www.kaggle.com/models/{self.model.owner}/{self.model.model}"
+        if state.is_private is False and not self.request.is_public:
+            raise UsageError(
+                f"{page} is public, and so would be what is added to it",
+                hint="Add --public, or use another model.",
+            )
+        if state.is_private and self.request.is_public:
+            raise UsageError(
+                f"{page} is private, and publishing a version does not change that",
+                hint=f"Publish without --public, then make the model public on {page}/settings.",
+            )
+
+    def existing(self, state: PublishedState) -> int | None:
+        """The version that has these very bytes already; None where a new one is to be created.
+
+        Raises VersionExistsError where the version of the handle has others, UsageError where a version
+        between would be missing.
+        """
+        wanted = None if self.model.version is None else int(self.model.version)
+        if wanted is not None and wanted > state.version + 1:
+            raise UsageError(
+                f"Cannot publish version {wanted} of {self.creation.page}: the next is {state.version + 1}",
+                hint=f"Use {self.creation.page} without a version.",
+            )
+        number = wanted if wanted is not None else state.version
+        if not 0 < number <= state.version:
+            return None
+        difference = self._difference(number)
+        if not difference:
+            return number
+        if wanted is None:
+            return None
+        raise VersionExistsError(
+            f"Version {wanted} of {self.creation.page} exists with other files ({difference})",
+            hint=f"Publish the next version: hubcli publish {self.tree.top} {self.creation.page}",
+        )
+
+    def _difference(self, number: int) -> str:
+        """How the version differs from the source, by its list of files first."""
+        model = self.model.at_version(str(number))
+        listed = tuple(FileRecord(node.name, node.size_bytes, None) for node in files_of(self.tree))
+        with open_kaggle(self.settings, self.listener.retrying) as kaggle:
+            if not same_listing(kaggle, model, listed):
+                return "other names or sizes"
+        self.listener.step(f"Comparing with version {number}")
+        return differences(_hashed(self.tree.top), self.read_back(model))
+
+    def publish(self, state: PublishedState) -> int | None:
+        """Creates what is missing and sends the files; the new version's number, None without `waits`."""
+        if not state.has_model:  # First: who may not create it learns so before hours of sending.
+            state = self._make_model()
+        self.listener.started(self.creation.page, str(self.tree.top), self.tree.size_bytes)
+        with open_kaggle(self.settings, self.listener.retrying) as kaggle:
+            self._upload(kaggle)
+        self.listener.finished()
+        if read_files(self.tree.top) != self.tree:
+            raise TruncatedError(f"{self.tree.top} changed during the upload", hint="Run the command again.")
+        assert len(self.journal.records) == len(files_of(self.tree))
+        self._create(state, directory_body(self.journal.tokens()))
+        if self.journal.step is Step.CREATING:
+            self.listener.note("Kaggle's answer to the creation was lost: looking for the new version")
+        self.listener.step("Waiting until Kaggle has processed the version")
+        return self._finished()
+
+    def _make_model(self) -> PublishedState:
+        """Creates the model; what is there then."""
+        title = self.request.title or self.model.model
+        self.creation.make_model(title, self.request.description, is_public=self.request.is_public)
+        with open_kaggle(self.settings, self.listener.retrying) as kaggle:
+            state = PublishedState.read(kaggle, self.model)
+        self._require_visibility(state)  # Somebody else may have created it meanwhile.
+        return replace(state, has_model=True)
+
+    def _upload(self, kaggle: KaggleApi) -> None:
+        upload_blobs(files_of(self.tree), kaggle, self.journal, self.settings, self.listener)
+
+    def _create(self, state: PublishedState, body: Mapping[str, Any]) -> None:
+        if not state.has_variation:
+            usage, license_name = self.request.description, self.request.license_name or ""
+            if self.creation.make_variation(body, license_name, usage):
+                return
+            self.listener.note(f"{self.creation.page} was created meanwhile: adding a version to it")
+            with open_kaggle(self.settings, self.listener.retrying) as kaggle:
+                state = replace(PublishedState.read(kaggle, self.model), has_variation=True)
+        self.creation.make_version(body, self.request.notes, state.version)
+
+    def _finished(self) -> int | None:
+        """The version, awaited, and read back where it may be waited for; then the record is cleared.
+
+        Raises IntegrityError where Kaggle serves other bytes than were sent.
+        """
+        number = self.creation.await_version(waits=self.request.waits)
+        if number is None:
+            return None
+        if self.request.waits:
+            self.listener.step(f"Comparing version {number} with the source")
+            difference = differences(self.journal.records, self.read_back(self.model.at_version(str(number))))
+            if difference:
+                raise IntegrityError(
+                    f"Version {number} of {self.creation.page} differs from what was sent ({difference})",
+                    hint=f"Look at {self.creation.page}, delete that version, then publish with --restart.",
+                )
+        return number
+
+
+def _hashed(top: Path) -> tuple[FileRecord, ...]:
+    return hashed_files(top)
+
+
+def directory_body(tokens: Mapping[str, str]) -> dict[str, Any]:
+    """The files by their tokens and directories, as the creations take them.
+
+    >>> directory_body({"saved_model.pb": "a", "variables/variables.index": "b"})["directories"]
+    [{'name': 'variables', 'files': [{'token': 'b'}], 'directories': []}]
+    """
+    root: dict[str, Any] = {"files": [], "directories": []}
+    folders = {"": root}
+
+    def folder(path: str) -> dict[str, Any]:
+        if path not in folders:
+            parent, _, name = path.rpartition("/")
+            folders[path] = {"name": name, "files": [], "directories": []}
+            folder(parent)["directories"].append(folders[path])
+        return folders[path]
+
+    for name, token in sorted(tokens.items()):
+        folder(name.rpartition("/")[0])["files"].append({"token": token})
+    return root

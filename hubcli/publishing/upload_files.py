@@ -1,0 +1,91 @@
+"""The files that are published: their names and sizes, and which of them must not leave this machine.
+
+Secrets, caches, and links that lead out of the model are refused, not left out: a model that was verified
+with a file is not published without it.
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from hubcli.archive import Limits
+from hubcli.archive.tree import Tree, TreeNode
+from hubcli.errors import NotFoundError
+from hubcli.issues import Issue, Location, Severity
+from hubcli.regular_file import read_regular
+
+__all__ = ["file_issues", "files_of", "read_files"]
+
+# Of a file or of a directory on the way to it, in small letters.
+_SECRET_NAMES = (
+    *(".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk"),
+    *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", "_netrc", ".pypirc", ".npmrc"),
+    *(".git-credentials", ".htpasswd", ".pgpass", "kaggle.json", "credentials", "credentials.json"),
+    *("access_token", "client_secret*.json", "service-account*.json", "service_account*.json"),
+    *("application_default_credentials.json", ".aws", ".ssh", ".gnupg", ".kaggle", ".kube", ".azure"),
+    *("secrets.json", "secrets.toml", "secrets.y*ml"),
+)
+_CACHE_NAMES = (
+    *(".git", ".hg", ".svn", "__pycache__", "*.pyc", ".ds_store", "thumbs.db", "desktop.ini"),
+    *(".ipynb_checkpoints", ".cache", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".tox", ".venv"),
+    *(".vscode", ".idea", "node_modules", "*~", "*.swp", "*.tmp", "*.orig", ".huggingface", "._*"),
+    *("*.hubcli-tmp", "*.hubcli.part"),
+)
+# Formats that are secrets wherever they stand. Sources: RFC 7468; the token formats of AWS, GitHub, Slack,
+# Google, Hugging Face and Kaggle.
+_SECRET_CONTENT = re.compile(
+    rb"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY-----|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
+    rb"|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{40}|\bxox[abpr]-[0-9A-Za-z-]{20}"
+    rb"|\bAIza[0-9A-Za-z_-]{35}\b|\bhf_[A-Za-z]{34}\b|\bKGAT_[0-9A-Za-z_-]{16}"
+)
+_MAX_READ_BYTES = 1 << 20  # Secrets are small files; tensors and graphs aren't searched.
+
+
+def read_files(directory: Path) -> Tree:
+    """All that lies below the directory. Raises UnsafeArchiveError for what no archive may hold."""
+    return Tree.read(directory, Limits())
+
+
+def files_of(tree: Tree) -> tuple[TreeNode, ...]:
+    """The files, without directories, in the order of their names."""
+    return tuple(node for node in tree.nodes if not node.is_directory)
+
+
+def file_issues(tree: Tree) -> tuple[Issue, ...]:
+    """What keeps the files from being published: one issue a file."""
+    return tuple(filter(None, (_issue_of(node, tree.top) for node in files_of(tree))))
+
+
+def _issue_of(node: TreeNode, top: Path) -> Issue | None:
+    segments = [segment.lower() for segment in node.name.split("/")]
+    if _fits(segments, _SECRET_NAMES):
+        return _refusal("secret-file", f"{node.name} is named like a secret", node)
+    if _fits(segments, _CACHE_NAMES):
+        return _refusal("cache-file", f"{node.name} belongs to a tool, not to the model", node)
+    if _leads_out(node.path, top):
+        return _refusal("link-out-of-model", f"{node.name} is a link to a file outside of the model", node)
+    if node.size_bytes <= _MAX_READ_BYTES and _SECRET_CONTENT.search(_content(node.path)):
+        return _refusal("secret-content", f"{node.name} contains a private key or an access token", node)
+    return None
+
+
+def _refusal(code: str, message: str, node: TreeNode) -> Issue:
+    hint = "Replace the link with a copy." if code == "link-out-of-model" else "Remove it from the model."
+    return Issue(Severity.ERROR, code, message, Location(file=node.name), hint)
+
+
+def _fits(segments: list[str], patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(segment, pattern) for segment in segments for pattern in patterns)
+
+
+def _leads_out(path: Path, top: Path) -> bool:
+    return path.is_symlink() and not path.resolve().is_relative_to(top.resolve())
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular(path, _MAX_READ_BYTES)
+    except OSError as error:
+        raise NotFoundError(f"Cannot read {path}: {error.strerror}", hint="Check its permissions.") from error

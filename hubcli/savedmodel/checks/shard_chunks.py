@@ -1,0 +1,248 @@
+"""The bytes of shards: which tensors they hold, and chunks of them that are checked in one pass.
+
+A file with a recorded SHA-256 is read once for both: its hash, and the checksums of its tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise, starmap
+from pathlib import Path
+from typing import BinaryIO
+
+from hubcli.concurrency import ReadAhead
+from hubcli.config.environment import on_disk
+from hubcli.errors import BrokenModelError
+from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
+from hubcli.formats.tensor_values import ByteOrder, check_tensor
+from hubcli.issues import Issue
+from hubcli.regular_file import open_noatime
+
+__all__ = ["OnBytes", "ShardChunk", "StoredTensor", "stored_tensors", "without_overlaps"]
+
+OnBytes = Callable[[int], None]
+
+_READ_BYTES = 1 << 20
+# A chunk takes some milliseconds: enough of them for all threads to end together.
+_CHUNK_BYTES = 32 << 20
+# Between the stages of a file that is hashed: a thread that waits for the next piece loses time.
+_PIECES_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor, or a slice of one, with the name that a person knows it by."""
+
+    name: str
+    entry: BundleEntry
+
+    @property
+    def end(self) -> int:
+        """Where its bytes end in the shard."""
+        return self.entry.offset + self.entry.size_bytes
+
+    def fault(self, file: str, message: str) -> Issue:
+        """A fault of its bytes in that file."""
+        return Issue.of_file("tensor", message, file, self.name, self.entry.offset, self.end)
+
+
+def stored_tensors(index: BundleIndex) -> tuple[list[list[StoredTensor]], list[str]]:
+    """What each shard holds, by offset; and what the index itself has wrong, in words.
+
+    A partitioned tensor is in its slices, which go by its name.
+    """
+    names: dict[bytes, str] = {}
+    broken: list[str] = []
+    for entry in index.by_name.values():
+        names.update((part.key, entry.name) for part in _parts(index, entry, broken))
+    shards: list[list[StoredTensor]] = [[] for _ in range(index.shard_count)]
+    for entry in index.entries:
+        if not entry.slices:
+            shards[entry.shard].append(StoredTensor(names.get(entry.key, entry.name), entry))
+    for tensors in shards:
+        tensors.sort(key=lambda tensor: (tensor.entry.offset, tensor.entry.size_bytes))
+    return shards, broken
+
+
+def _parts(index: BundleIndex, entry: BundleEntry, broken: list[str]) -> list[BundleEntry]:
+    try:
+        return index.parts(entry)
+    except BrokenModelError as error:
+        broken.append(error.message)
+        return []
+
+
+def without_overlaps(
+    tensors: Sequence[StoredTensor], path: str, file_bytes: int
+) -> tuple[tuple[StoredTensor, ...], list[Issue]]:
+    """Those that can be read one after the other; and faults of those beyond the end or within others.
+
+    TensorFlow writes no tensors that share bytes. An index that names the same
+    gigabyte a hundred thousand times is not followed.
+    """
+    readable, faults, position = [], [], 0
+    for tensor in tensors:
+        if tensor.end > file_bytes:
+            faults.append(tensor.fault(path, f"it ends at byte {tensor.end}, the file at {file_bytes}"))
+        elif tensor.entry.offset < position:
+            faults.append(tensor.fault(path, "it shares bytes with another tensor"))
+        else:
+            readable.append(tensor)
+            position = tensor.end
+    return tuple(readable), faults
+
+
+@dataclass(frozen=True, slots=True)
+class ShardChunk:
+    """A part of the file `path` in the directory `model`, checked in one pass.
+
+    `tensors` stand in the order of their offsets and don't overlap. With a
+    `sha256` the part is the whole file, of `file_bytes`, and is hashed too; with
+    `is_staged` it is read, hashed and checked on a thread each: SHA-256 takes
+    three times as long as the rest, and one file can't be hashed on two cores.
+    """
+
+    model: Path
+    path: str
+    file_bytes: int
+    tensors: tuple[StoredTensor, ...] = ()
+    sha256: str | None = None
+    byte_order: ByteOrder = "little"
+    is_staged: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """How much will be read."""
+        return self.file_bytes if self.sha256 else sum(tensor.entry.size_bytes for tensor in self.tensors)
+
+    def cut(self) -> Iterator[ShardChunk]:
+        """The same in parts of some 32 MiB; as it is where it must be read as one."""
+        if self.sha256 is not None:
+            yield self
+            return
+        part: list[StoredTensor] = []
+        size = 0
+        for tensor in self.tensors:
+            part.append(tensor)
+            size += tensor.entry.size_bytes
+            if size >= _CHUNK_BYTES:
+                yield self._of(part)
+                part, size = [], 0
+        if part:
+            yield self._of(part)
+
+    def _of(self, tensors: Sequence[StoredTensor]) -> ShardChunk:
+        return ShardChunk(self.model, self.path, self.file_bytes, tuple(tensors), None, self.byte_order)
+
+    def check(self, on_bytes: OnBytes) -> list[Issue]:
+        """Reads it and names what is corrupt; `on_bytes` is called for each piece."""
+        try:
+            path = self.model / on_disk(self.path)
+            with open(path, "rb", buffering=0, opener=open_noatime) as file:
+                if self.sha256 is None:
+                    return self._check_tensors(_Reader(file, on_bytes).pieces)
+                with _HashingReader(file, on_bytes, self._bounds(), is_staged=self.is_staged) as reader:
+                    faults = self._check_tensors(reader.pieces)
+                    return faults + self._check_sha256(reader)
+        except BrokenModelError as error:  # In the bytes between tensors.
+            return [Issue.of_file("size", error.message, self.path)]
+        except OSError as error:
+            return [Issue.of_file("unreadable", f"cannot be read: {error.strerror}", self.path)]
+
+    def _bounds(self) -> list[int]:
+        """Where tensors and the bytes between them begin and end, from the first byte to the last."""
+        bounds = [0]
+        for tensor in self.tensors:
+            bounds += (tensor.entry.offset, tensor.end)
+        return [*bounds, self.file_bytes]
+
+    def _check_tensors(self, pieces_of: Callable[[int, int], Iterator[bytes]]) -> list[Issue]:
+        faults = []
+        for tensor in self.tensors:
+            pieces = pieces_of(tensor.entry.offset, tensor.end)
+            try:
+                check_tensor(tensor.entry, pieces, self.byte_order)
+            except BrokenModelError as error:
+                faults.append(tensor.fault(self.path, error.message))
+            _exhaust(pieces)
+        return faults
+
+    def _check_sha256(self, reader: _HashingReader) -> list[Issue]:
+        if reader.sha256() == self.sha256:
+            return []
+        return [Issue.of_file("sha256", "SHA-256 mismatch with what was fetched", self.path)]
+
+
+class _Reader:
+    """Pieces of a file, counted on their way."""
+
+    def __init__(self, file: BinaryIO, on_bytes: OnBytes) -> None:
+        self._file = file
+        self._on_bytes = on_bytes
+
+    def pieces(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes from `start` to `end`; raises BrokenModelError where the file ends before."""
+        if start < end:
+            self._file.seek(start)
+        while start < end:
+            piece = self._file.read(min(_READ_BYTES, end - start))
+            if not piece:
+                raise _truncated(start)
+            start += len(piece)
+            self._on_bytes(len(piece))
+            yield piece
+
+
+class _HashingReader:
+    """A file from its first byte to its last, hashed on the way; no piece crosses one of the bounds."""
+
+    def __init__(self, file: BinaryIO, on_bytes: OnBytes, bounds: Sequence[int], *, is_staged: bool) -> None:
+        import hashlib  # OpenSSL takes 4 ms to load; without a record of hashes none is taken.
+
+        self._digest = hashlib.sha256()
+        self._position, self._end = 0, bounds[-1]
+        self._stages: list[ReadAhead[bytes]] = []
+        reader = _Reader(file, on_bytes)
+        pieces: Iterable[bytes] = chain.from_iterable(starmap(reader.pieces, pairwise(bounds)))
+        self._pieces = self._ahead(self._hashed(self._ahead(pieces))) if is_staged else self._hashed(pieces)
+
+    def __enter__(self) -> _HashingReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stage in reversed(self._stages):
+            stage.close()
+
+    def _ahead(self, pieces: Iterable[bytes]) -> ReadAhead[bytes]:
+        self._stages.append(ReadAhead(pieces, _PIECES_AHEAD))
+        return self._stages[-1]
+
+    def _hashed(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._digest.update(piece)
+            yield piece
+
+    def pieces(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes from `start` to `end`, which lie behind those that were taken before."""
+        while self._position < end:
+            piece = next(self._pieces, None)
+            if piece is None:  # After the error of the piece before.
+                raise _truncated(self._position)
+            self._position += len(piece)
+            if self._position > start:
+                yield piece
+
+    def sha256(self) -> str:
+        """That of the whole file, in hex: what nobody took is read."""
+        _exhaust(self.pieces(self._position, self._end))
+        return self._digest.hexdigest()
+
+
+def _truncated(position: int) -> BrokenModelError:
+    return BrokenModelError(f"ends at byte {position}: it was truncated while it was read")
+
+
+def _exhaust(pieces: Iterable[bytes]) -> None:
+    for _ in pieces:
+        pass

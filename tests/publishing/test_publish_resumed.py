@@ -1,0 +1,223 @@
+"""Publishing on Kaggle after faults: resumed where it was cut, created at most once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hubcli.errors import (
+    AuthenticationError,
+    IntegrityError,
+    NetworkError,
+    TruncatedError,
+)
+from hubcli.net import resumable_upload
+from hubcli.publishing import journal, kaggle_creation
+from hubcli.publishing.errors import UnknownOutcomeError
+from tests import models
+from tests.cases import each_of
+from tests.fake_kaggle import Answer
+from tests.publishing.publisher import LARGE, NAME, PIECE, Publisher, grow
+
+# Cut and resumed ----------------------------------------------------------------------------------
+
+
+@each_of(
+    "step, fault",
+    [
+        *(("put", fault) for fault in ("lose-answer", "lose-request", "cut", "503", "429", "expire")),
+        *(("blob", fault) for fault in ("lose-answer", "lose-request", "503", "429")),
+        *(("status", fault) for fault in ("lose-answer", "503", "expire")),
+    ],
+)
+def test_an_upload_goes_on_after_a_fault(step: str, fault: str, publisher: Publisher) -> None:
+    publisher.kaggle.models.clear()
+    grow(publisher)
+    publisher.kaggle.faults.clear()  # Of the case before.
+    publisher.kaggle.faults[step] = ["", fault]
+    if step == "status":
+        publisher.kaggle.faults["put"] = ["", "", "cut"]
+    publisher.publish()
+    publisher.require_published_once()
+    assert publisher.listener.received_bytes >= sum(map(len, publisher.files.values()))
+
+
+def test_a_second_run_sends_only_what_is_missing(publisher: Publisher) -> None:
+    data = grow(publisher)
+    publisher.settings = replace(publisher.settings, retries=0)
+    publisher.kaggle.faults["put"] = [*[""] * 6, "lose-answer"]
+    with pytest.raises(NetworkError):
+        publisher.publish()
+    before = sum(len(blob.data) for blob in publisher.kaggle.blobs.values())
+    sessions = len(publisher.kaggle.blobs)
+    publisher.publish()
+    publisher.require_published_once()
+    assert publisher.listener.resumed_bytes == before >= PIECE
+    assert len(publisher.kaggle.blobs) == max(sessions, len(publisher.files))
+    assert len(data) > PIECE
+
+
+def test_a_file_that_changed_between_two_runs_is_sent_anew(publisher: Publisher) -> None:
+    data = grow(publisher)
+    publisher.settings = replace(publisher.settings, retries=0)
+    publisher.kaggle.faults["put"] = [*[""] * 6, "lose-answer"]
+    with pytest.raises(NetworkError):
+        publisher.publish()
+    models.write_tree(publisher.model, {LARGE: bytes([data[0] ^ 1]) + data[1:]})
+    publisher.publish()
+    publisher.require_published_once()
+    assert f"{LARGE} changed since the last run: sending it again" in publisher.listener.notes
+
+
+def test_sessions_that_expired_meanwhile_are_begun_anew(publisher: Publisher) -> None:
+    grow(publisher)
+    publisher.settings = replace(publisher.settings, retries=1)
+    publisher.kaggle.faults["put"] = [*[""] * 6, *["lose-request"] * 8]
+    with pytest.raises(NetworkError):
+        publisher.publish()
+    publisher.kaggle.faults.clear()
+    publisher.kaggle.expire_sessions()
+    publisher.publish()
+    publisher.require_published_once()
+
+
+def test_sessions_of_last_week_are_not_tried(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher.kaggle.faults["variation"] = ["400"]
+    with pytest.raises(NetworkError):
+        publisher.publish()
+    blobs_before = set(publisher.kaggle.blobs)
+    monkeypatch.setattr(journal, "_SESSION_S", -1.0)
+    publisher.publish()
+    assert len(publisher.kaggle.blobs) == 2 * len(blobs_before)
+    publisher.require_published_once()
+
+
+def test_a_source_that_changes_during_the_upload_is_not_published(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(*arguments: Any, **more: Any) -> None:
+        raise AssertionError("created a variation of changed files")
+
+    monkeypatch.setattr(kaggle_creation.Creation, "make_variation", create)
+    send = resumable_upload.ResumableUpload.send
+
+    def write(self: Any, start: int, data: bytes) -> Any:
+        models.write_tree(publisher.model, {"assets/late.txt": b"late"})
+        return send(self, start, data)
+
+    monkeypatch.setattr(resumable_upload.ResumableUpload, "send", write)
+    with pytest.raises(TruncatedError, match="changed during the upload"):
+        publisher.publish()
+    assert publisher.versions == []
+
+
+# Created at most once -----------------------------------------------------------------------------
+
+
+@each_of("step", ["model", "variation"])
+def test_a_lost_answer_to_a_creation_is_no_second_one(step: str, publisher: Publisher) -> None:
+    publisher.kaggle.models.clear()
+    publisher.kaggle.processing_reads = 2
+    publisher.kaggle.faults[step] = ["lose-answer"]
+    assert publisher.publish().version == "1"
+    publisher.require_published_once()
+
+
+@each_of("tells_notes", [False, True])
+def test_a_lost_answer_to_a_version_is_found_by_its_marker_or_its_files(
+    tells_notes: bool, publisher: Publisher
+) -> None:
+    publisher.kaggle.models.clear()
+    publisher.publish()
+    publisher.kaggle.tells_notes = tells_notes
+    publisher.kaggle.faults["version"] = ["lose-answer"]
+    models.write_tree(publisher.model, {"assets/words.txt": os.urandom(8)})
+    assert publisher.publish().version == "2"
+    assert [len(publisher.versions), publisher.versions[1]] == [2, publisher.files]
+
+
+@each_of("fault", ["lose-answer", "503", "500"])
+def test_an_unknown_outcome_is_never_created_again(fault: str, publisher: Publisher) -> None:
+    publisher.kaggle.models.clear()
+    publisher.publish()
+    models.write_tree(publisher.model, {"assets/words.txt": os.urandom(8)})
+    publisher.kaggle.processing_reads = 10_000
+    publisher.kaggle.faults["version"] = [fault]
+    began = len(publisher.kaggle.asked("create/version"))
+    for _ in range(2):
+        with pytest.raises(UnknownOutcomeError, match="No answer to the creation of the version") as caught:
+            publisher.publish(wait_s=0.02)
+    assert int(caught.value.exit_status) == 13
+    assert "Look at https://www.kaggle.com/models/" in caught.value.hint
+    assert len(publisher.kaggle.asked("create/version")) == began + 1
+    for version in publisher.kaggle.published(NAME):
+        version.is_ready = True
+    if fault == "lose-answer":  # It was created after all, and is seen at last.
+        assert publisher.publish().version == "2"
+    publisher.kaggle.processing_reads = 0
+    assert publisher.publish(restart=True).version == "2"
+    assert [len(publisher.versions), publisher.versions[1]] == [2, publisher.files]
+
+
+@each_of("step", ["model", "variation", "version"])
+def test_a_creation_that_is_refused_is_tried_again_by_the_next_run(step: str, publisher: Publisher) -> None:
+    publisher.kaggle.models.clear()
+    if step == "version":
+        publisher.publish()
+        models.write_tree(publisher.model, {"assets/words.txt": os.urandom(8)})
+    publisher.kaggle.faults[step] = ["error", "400"]
+    for message in ("Quota exceeded", "400"):
+        with pytest.raises(NetworkError, match=message):
+            publisher.publish()
+    sent = len(publisher.kaggle.blobs)
+    publisher.publish()
+    assert sent == (0 if step == "model" else len(publisher.kaggle.blobs))  # Nothing is sent again.
+    assert publisher.versions[-1] == publisher.files
+
+
+@each_of("step", ["variation", "version"])
+def test_a_version_of_somebody_else_is_not_taken_for_ones_own(step: str, publisher: Publisher) -> None:
+    publisher.kaggle.models.clear()
+    if step == "version":
+        publisher.publish()
+        models.write_tree(publisher.model, {"assets/words.txt": os.urandom(8)})
+    publisher.kaggle.faults[step] = ["race"]
+    before = len(publisher.versions)
+    result = publisher.publish()
+    assert result.version == str(before + 2)
+    assert publisher.versions[-1] == publisher.files
+    assert len(publisher.versions) == before + 2
+
+
+def test_an_earlier_upload_of_other_files_is_settled_first(publisher: Publisher) -> None:
+    publisher.kaggle.processing_reads = 1000
+    publisher.publish(waits=False)
+    first = publisher.files
+    models.write_tree(publisher.model, {"assets/words.txt": b"one\n"})
+    publisher.kaggle.published(NAME)[0].is_ready, publisher.kaggle.processing_reads = True, 0
+    assert publisher.publish().version == "2"
+    assert publisher.versions == [first, publisher.files]
+    assert any("An earlier run published version 1" in note for note in publisher.listener.notes)
+
+
+def test_a_version_that_comes_back_with_other_bytes_is_an_error(publisher: Publisher) -> None:
+    publisher.kaggle.processing_reads = 1000
+    publisher.publish(waits=False)
+    version = publisher.kaggle.published(NAME)[0]
+    version.is_ready = True
+    version.files["saved_model.pb"] = version.files["saved_model.pb"] + b" "
+    with pytest.raises(IntegrityError):
+        publisher.publish()
+
+
+def test_consent_that_is_missing_is_told(publisher: Publisher) -> None:
+    publisher.kaggle.script("GET .*/download", *[Answer(b"{}", 403)] * 5)
+    with pytest.raises(AuthenticationError) as caught:
+        publisher.publish()
+    assert "Accept the license" in caught.value.hint
+    publisher.kaggle.scripted.clear()
+    assert publisher.publish().version == "1"
+    publisher.require_published_once()

@@ -1,0 +1,287 @@
+"""A fetch asks shared tiers before the origin, trusts none, and puts there what came from the origin."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hubcli.archive import FileRecord
+from hubcli.cache.records import Manifest
+from hubcli.commands.fetch import FetchOptions, fetch
+from hubcli.config.environment import NetworkConfig
+from hubcli.errors import ChecksumError, NetworkError, OfflineError, TierError
+from hubcli.fetching.peek import dry_run
+from hubcli.providers.handle import Handle, key_of
+from hubcli.tiers.layout import current_key, manifest_key
+from hubcli.tiers.manifest import TierManifest
+from hubcli.tiers.opening import open_tiers
+from tests import models
+from tests.cases import each_of
+from tests.server import HubServer, Reply
+from tests.tiers.fleet import HANDLE, UNVERSIONED, Fleet, Notes
+
+
+def test_what_one_machine_downloaded_the_others_have_from_the_tier(fleet: Fleet) -> None:
+    fleet.fetch()
+    assert fleet.notes == [f"Put {HANDLE} into {fleet.folder}"]
+    assert fleet.blob.read_bytes() == fleet.packed
+    for _ in range(3):
+        result = fleet.fetch()
+        assert result.archive_sha256 == fleet.sha256
+        assert fleet.notes == []
+    assert fleet.downloads == 1
+
+
+def test_the_record_tells_the_tier(fleet: Fleet) -> None:
+    fleet.fetch()
+    result = fleet.fetch()
+    manifest = Manifest.read(result.path.with_name(result.path.name + ".hubcli.json"))
+    assert manifest is not None
+    assert manifest.tier == str(fleet.folder)
+    assert manifest.source == fleet.blob.as_uri()
+
+
+def test_a_cached_model_asks_no_tier(fleet: Fleet) -> None:
+    settings = fleet.settings()
+    fetch(HANDLE, settings)
+    for path in sorted(fleet.folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert fetch(HANDLE, settings).was_cached
+
+
+def test_machines_that_start_at_once_cause_one_download(fleet: Fleet) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(fetch, HANDLE, fleet.settings()) for _ in range(8)]
+        assert {models.tree_files(job.result().path) == models.example_files() for job in jobs} == {True}
+    assert fleet.downloads == 1
+
+
+def _tampered(fleet: Fleet) -> None:
+    fleet.blob.write_bytes(fleet.packed[:-1] + b"!")
+
+
+def _truncated(fleet: Fleet) -> None:
+    fleet.blob.write_bytes(fleet.packed[:-1])
+
+
+def _missing(fleet: Fleet) -> None:
+    fleet.blob.unlink()
+
+
+def _another_model(fleet: Fleet) -> None:
+    fleet.blob.write_bytes(models.archive(extra=b"x"))
+
+
+@each_of("spoil", [_tampered, _truncated, _missing, _another_model])
+def test_a_corrupt_archive_is_told_passed_over_and_put_anew(
+    spoil: Callable[[Fleet], None], tmp_path: Path, fleet: Fleet
+) -> None:
+    fleet.folder = tmp_path / "tier"
+    before = fleet.downloads
+    fleet.fetch()
+    spoil(fleet)
+    fleet.fetch()
+    assert fleet.notes[0].startswith(f"Shared tier {fleet.folder} failed: ")
+    assert fleet.blob.read_bytes() == fleet.packed
+    assert fleet.downloads == before + 2
+    fleet.fetch()
+    assert fleet.notes == []
+    assert fleet.downloads == before + 2
+
+
+def _changed_manifest(fleet: Fleet, **changes: object) -> None:
+    path = fleet.folder / manifest_key(key_of(HANDLE), fleet.sha256)
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, **changes}))
+
+
+def test_a_manifest_that_lies_is_found_out_and_put_anew(fleet: Fleet) -> None:
+    fleet.fetch()
+    lies: list[dict[str, object]] = [
+        {"tree": {"sha256": "0" * 64, "bytes": 1, "files": 1}},
+        {"archive": {"sha256": fleet.sha256, "bytes": 1, "format": "tar.gz"}},
+        {"archive": {"sha256": "0" * 64, "bytes": 1, "format": "tar.gz"}},
+        {"handle": "https://tfhub.dev/maker/other/1"},
+        {"files": []},
+        {"files": [[[[]]]]},
+        {"handle": "x\x1b[31m"},
+        {"schema": 2},
+    ]
+    for lie in lies:
+        _changed_manifest(fleet, **lie)
+        fleet.fetch()
+        if lie != {"files": []}:  # Nothing that is unpacked depends on the list.
+            assert fleet.notes[0].startswith("Shared tier"), lie
+    fleet.fetch()
+    assert fleet.notes == []
+
+
+def test_an_expected_archive_is_taken_exactly(fleet: Fleet) -> None:
+    fleet.fetch()
+    fleet.server.serve("/maker/model/1", models.archive(other=b"x"))
+    (fleet.folder / current_key(key_of(HANDLE))).unlink()
+    assert fleet.fetch(options=FetchOptions(sha256=fleet.sha256)).archive_sha256 == fleet.sha256
+    assert fleet.downloads == 1
+    with pytest.raises(ChecksumError):
+        fleet.fetch(options=FetchOptions(sha256="0" * 64))
+
+
+def test_an_unversioned_handle_means_what_the_tier_has_until_it_is_refreshed(fleet: Fleet) -> None:
+    fleet.fetch(UNVERSIONED)
+    fleet.packed = models.pack({**models.example_files(), "assets/new.txt": b"new"})
+    fleet.server.serve("/model.tar.gz", fleet.packed)
+    assert fleet.fetch(UNVERSIONED).archive_sha256 != fleet.sha256
+    settings = fleet.settings()
+    refreshed = fetch(UNVERSIONED, settings, FetchOptions(refresh=True))
+    assert refreshed.archive_sha256 == fleet.sha256
+    assert fetch(UNVERSIONED, fleet.settings()).archive_sha256 == fleet.sha256
+    assert fleet.downloads == 2
+
+
+def test_a_tier_that_fails_is_passed_over_or_an_error_where_it_is_required(fleet: Fleet) -> None:
+    fleet.folder.mkdir()
+    (fleet.folder / "hubcli-tier.json").write_text('{"hubcli_tier": 2}')
+    fleet.fetch()
+    assert fleet.notes[0] == (
+        f"Shared tier {fleet.folder} failed: "
+        f"{fleet.folder} is a shared tier of version 2; this hubcli knows 1"
+    )
+    assert not (fleet.folder / "models").exists()
+    with pytest.raises(TierError) as raised:
+        fleet.fetch(require_tier=True)
+    assert int(raised.value.exit_status) == 12
+    assert raised.value.hint == "Update hubcli."
+
+
+def test_the_next_tier_is_asked_and_the_first_writable_one_gets_the_model(
+    fleet: Fleet, other_server: HubServer, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    fleet.query, fleet.more = "", (f"{other_server.url}/tier", f"{second}?mode=read-write")
+    other_server.serve("/tier/hubcli-tier.json", Reply(status=403))
+    fleet.fetch()
+    assert fleet.notes[0].startswith(f"Shared tier {other_server.url}/tier failed: ")
+    assert fleet.notes[-1] == f"Put {HANDLE} into {second}"
+    assert not fleet.folder.exists()
+    fleet.fetch()
+    assert fleet.downloads == 1
+
+
+def test_a_web_server_that_shows_the_files_is_a_tier(fleet: Fleet, other_server: HubServer) -> None:
+    fleet.fetch()
+    for path in fleet.folder.rglob("*"):
+        if path.is_file():
+            name = path.relative_to(fleet.folder).as_posix()
+            other_server.serve(f"/tier/{name}", Reply(path.read_bytes(), etag=f'"{len(name)}"'))
+    fleet.more = (f"{other_server.url}/tier?mode=read-write",)
+    fleet.folder = fleet.folder.with_name("empty")
+    fleet.query = ""
+    result = fleet.fetch()
+    manifest = Manifest.read(result.path.with_name(result.path.name + ".hubcli.json"))
+    assert manifest is not None
+    assert manifest.tier == f"{other_server.url}/tier"
+    assert fleet.downloads == 1
+
+
+def test_offline_a_directory_is_asked_and_nothing_else(fleet: Fleet, other_server: HubServer) -> None:
+    fleet.more = (f"{other_server.url}/tier",)
+    with pytest.raises(OfflineError):
+        fleet.fetch(offline=True)
+    fleet.fetch()
+    asked = len(other_server.requests)
+    fleet.fetch(offline=True)
+    assert len(other_server.requests) == asked
+    assert fleet.downloads == 1
+
+
+def test_a_model_of_credentials_is_put_only_where_private_models_may_be(fleet: Fleet, tmp_path: Path) -> None:
+    address = fleet.server.url.replace("://", "://me:secret@") + "/model.tar.gz"
+    fleet.fetch(address)
+    assert not fleet.blob.exists()
+    assert "fetched with credentials" in fleet.notes[-1]
+    assert "secret" not in str(fleet.notes)
+    fleet.query = "?mode=read-write&private=yes"
+    fleet.fetch(address)
+    assert fleet.blob.exists()
+    written = b"".join(path.read_bytes() for path in fleet.folder.rglob("*") if path.is_file())
+    assert b"secret" not in written
+
+
+def test_a_use_is_recorded_once_a_day(fleet: Fleet) -> None:
+    fleet.fetch()
+    manifest = fleet.folder / manifest_key(key_of(HANDLE), fleet.sha256)
+    content, hour_ago, week_ago = manifest.read_bytes(), time.time() - 3600, time.time() - 7 * 86400
+    os.utime(manifest, (hour_ago, hour_ago))
+    fleet.fetch()
+    assert manifest.stat().st_mtime == pytest.approx(hour_ago)
+    os.utime(manifest, (week_ago, week_ago))
+    fleet.query = ""
+    fleet.fetch()
+    assert manifest.stat().st_mtime == pytest.approx(week_ago)
+    fleet.query = "?mode=read-write"
+    fleet.fetch()
+    assert manifest.stat().st_mtime > hour_ago
+    assert manifest.read_bytes() == content
+
+
+def test_an_origin_that_fails_is_the_error(fleet: Fleet) -> None:
+    fleet.server.serve("/maker/model/1", Reply(status=500))
+    with pytest.raises(NetworkError):
+        fleet.fetch(retries=0)
+    fleet.server.serve("/maker/model/1", fleet.packed)
+    fleet.fetch()
+    assert fleet.blob.exists()
+
+
+def test_a_dry_run_asks_the_tier_before_the_origin(fleet: Fleet) -> None:
+    fleet.fetch()
+    settings = fleet.settings()
+    planned = dry_run(Handle.parse(HANDLE), settings, FetchOptions(), None, open_tiers(settings))
+    assert planned.size_bytes == len(fleet.packed)
+    assert len(fleet.server.requests) == 1
+    assert not settings.cache_root.exists()
+
+
+def test_a_version_that_the_host_cannot_tell_is_that_of_the_tier(fleet: Fleet) -> None:
+    unversioned = "https://www.kaggle.com/models/maker/model/tensorFlow2/small"
+    version = Handle.parse(f"{unversioned}/3")
+    fleet.tier.point(Handle.parse(unversioned), version)
+    fleet.server.serve("/maker/model/tensorFlow2/small/3", fleet.packed)
+    settings = replace(fleet.settings(), mirrors=(), access=_closed(fleet.base.access), retries=0)
+    with pytest.raises(NetworkError):
+        fetch(unversioned, settings)
+    manifest = TierManifest.of(
+        str(version),
+        (fleet.sha256, len(fleet.packed), "tar.gz"),
+        _files(fleet),
+        source="",
+        etag=None,
+        now_s=0.0,
+    )
+    archive = fleet.folder.with_name("archive")
+    archive.write_bytes(fleet.packed)
+    fleet.tier.put_archive(version, manifest, archive)
+    notes = Notes()
+    result = fetch(unversioned, settings, None, notes)
+    assert result.handle == str(version)
+    assert any(f"using {version}, the latest version in a shared tier" in note for note in notes.notes)
+
+
+def _closed(access: NetworkConfig) -> NetworkConfig:
+    """Kaggle's API where nobody listens."""
+    return replace(access, kaggle=replace(access.kaggle, endpoint="http://127.0.0.1:9"))
+
+
+def _files(fleet: Fleet) -> tuple[FileRecord, ...]:
+    return tuple(
+        FileRecord(path, len(content), hashlib.sha256(content).hexdigest())
+        for path, content in models.example_files().items()
+    )
