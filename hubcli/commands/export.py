@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -107,6 +107,7 @@ class _Export:
         self.entry = target.entry
         if self.entry is None and target.directory is not None:
             self.entry = entry_behind(target.directory, settings)
+        self.checks = ModelChecks(target.name, self.entry, listener)
         self.placement = Placement.of(
             destination,
             options.layout,
@@ -150,11 +151,6 @@ class _Export:
             return Handle.parse(self.entry.handle)
         return self.target.handle
 
-    @cached_property
-    def checks(self) -> ModelChecks:
-        """The checks of the source, once it is known."""
-        return ModelChecks(self.target.name, self.entry, self.listener)
-
     @property
     def _is_archive(self) -> bool:
         return self.placement.format is not ExportFormat.DIRECTORY
@@ -182,6 +178,7 @@ class _Export:
         path = fetched_directory(self.target, self.settings, self.listener)
         if self.target.handle is not None and self.target.handle.path is None:
             self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
+            self.checks = ModelChecks(self.target.name, self.entry, self.listener)
         return path
 
     def _export_directory(self, model: Path) -> ExportResult:
@@ -349,12 +346,13 @@ class _Export:
 
     def _published(self, result: ExportResult, tree: Tree) -> ExportResult:
         """The result; in a tree of a TF Hub host, the version is in the index, and may be the newest one."""
-        place = self.placement.place
-        if (root := self.placement.tree) is not None:
-            from hubcli.exporting.hub_index import list_version
+        if self.placement.tree is not None:
+            from hubcli.exporting.hub_index import list_export
 
+            version = self.placement.place.relative_to(self.placement.tree)
             details = result.size_bytes, tree.size_bytes, result.sha256, time.time(), self.checks.kind
-            for problem in list_version(root, place, details, self.settings.durability):
+            durability = self.settings.durability
+            for problem in list_export(self.placement.tree, version, details, durability):
                 self.listener.note(problem)
         return result
 

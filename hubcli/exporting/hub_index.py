@@ -33,7 +33,7 @@ __all__ = [
     "add_to_index",
     "add_to_stored_index",
     "index_bytes",
-    "list_version",
+    "list_export",
     "merged",
     "parse_index",
 ]
@@ -173,6 +173,22 @@ def index_bytes(entries: Sequence[IndexEntry]) -> bytes:
     return f'{{"schema": {_SCHEMA}, "models": [\n{lines}\n]}}\n'.encode()
 
 
+def list_export(
+    root: Path,
+    version: Path,
+    details: tuple[int, int, str | None, float, str | None],
+    durability: Durability = SYNCED,
+) -> Iterator[str]:
+    """Lists the archive at `version`, a path below the root, in the index, and lets `index.html` lead to it.
+
+    `details` are the sizes of archive and model, hash, time and kind of an `IndexEntry`. Gives a sentence for
+    each of both that couldn't be done.
+    """
+    entry = IndexEntry(version.parent.as_posix(), version.name, *details)
+    problems = publish_newest(root / version.parent), add_to_index(root, entry, durability)
+    yield from filter(None, problems)
+
+
 def add_to_index(root: Path, entry: IndexEntry, durability: Durability = SYNCED) -> str | None:
     """Adds a version to the index of the tree at `root`; why it couldn't, else None.
 
@@ -200,22 +216,6 @@ def add_to_index(root: Path, entry: IndexEntry, durability: Durability = SYNCED)
         reason = error.strerror or error
         return f"{index} cannot be written ({reason}): hubcli search --host does not find {entry.path}"
     return None
-
-
-def list_version(
-    root: Path,
-    place: Path,
-    details: tuple[int | None, int | None, str | None, float | None, str | None],
-    durability: Durability = SYNCED,
-) -> Iterator[str]:
-    """Has the index, and the handle without a version, lead to a new archive in the tree; what went wrong.
-
-    The details are those of `IndexEntry`, from `archive_bytes` to `kind`.
-    """
-    version = place.relative_to(root)
-    entry = IndexEntry(version.parent.as_posix(), version.name, *details)
-    problems = publish_newest(place.parent), add_to_index(root, entry, durability)
-    return filter(None, problems)
 
 
 def add_to_stored_index(store: ObjectStore, folder: str, new: Sequence[IndexEntry]) -> None:
