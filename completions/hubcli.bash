@@ -78,12 +78,13 @@ _hubcli_value() {
     ' --cache-dir' | 'search --host' | 'search --cache-dir' | 'versions --cache-dir' | 'info --cache-dir' |\
     'fetch --cache-dir' | 'inspect --cache-dir' | 'run --cache-dir' | 'verify --cache-dir' |\
     'export --cache-dir' | 'finetune-export --cache-dir' | 'publish --cache-dir' | 'ls --cache-dir' |\
-    'gc --cache-dir' | 'rm --cache-dir' | 'pin --cache-dir' | 'unpin --cache-dir' | 'doctor --cache-dir')
+    'gc --cache-dir' | 'rm --cache-dir' | 'pin --cache-dir' | 'unpin --cache-dir' | 'push --cache-dir' |\
+    'tier --cache-dir' | 'doctor --cache-dir')
       directories=1 ;;
     ' --color' | 'search --color' | 'versions --color' | 'info --color' | 'fetch --color' |\
     'inspect --color' | 'run --color' | 'verify --color' | 'export --color' | 'finetune-export --color' |\
     'publish --color' | 'ls --color' | 'gc --color' | 'rm --color' | 'pin --color' | 'unpin --color' |\
-    'doctor --color')
+    'push --color' | 'tier --color' | 'doctor --color')
       words=(auto always never) ;;
     'search --owner' | 'search --max-size' | 'search --limit' | 'search --timeout' | 'versions --limit' |\
     'versions --timeout' | 'info --timeout' | 'fetch --jobs' | 'fetch --sha256' | 'fetch --connections' |\
@@ -97,23 +98,28 @@ _hubcli_value() {
     'finetune-export --rename-signature' | 'finetune-export --tolerance' |\
     'finetune-export --add-defaults' | 'publish --title' | 'publish --notes' | 'publish --wait' |\
     'publish --timeout' | 'ls --limit' | 'gc --older-than' | 'gc --max-size' | 'gc --min-free' |\
-    'gc --keep-versions' | 'gc --grace' | 'gc --keep-partial' | 'doctor --timeout')
+    'gc --keep-versions' | 'gc --grace' | 'gc --keep-partial' | 'push --timeout' | 'tier --older-than' |\
+    'tier --max-count' | 'tier --max-size' | 'tier --grace' | 'tier --timeout' | 'doctor --timeout')
       : ;;
     'search --framework' | 'publish --framework')
       words=(tensorFlow2 tensorFlow1) ;;
     'search --sort')
       words=(hotness downloads votes created updated name size) ;;
+    'search --cacert' | 'versions --cacert' | 'info --cacert' | 'fetch --lock' | 'fetch --cacert' |\
+    'inspect --svg' | 'run --labels' | 'export --custom-objects' | 'export --warmup' |\
+    'export --representative' | 'export --inputs' | 'finetune-export --weights' | 'finetune-export --map' |\
+    'finetune-export --train' | 'finetune-export --warmup' | 'publish --description' | 'publish --cacert' |\
+    'push --lock' | 'push --cacert' | 'tier --keep' | 'tier --cacert' | 'doctor --python' |\
+    'doctor --cacert')
+      files=1 ;;
     'fetch --requirement' | 'fetch -r' | 'run --request')
       words=(-) files=1 ;;
-    'fetch --lock' | 'fetch --cacert' | 'inspect --svg' | 'run --labels' | 'export --custom-objects' |\
-    'export --warmup' | 'export --representative' | 'export --inputs' | 'finetune-export --weights' |\
-    'finetune-export --map' | 'finetune-export --train' | 'finetune-export --warmup' |\
-    'publish --description' | 'publish --cacert' | 'doctor --python' | 'doctor --cacert')
-      files=1 ;;
     'fetch --from')
       words=(-) files=1 directories=1 ;;
     'fetch --mirror' | 'doctor --mirror')
       words=(https://tfhub.dev= https://www.kaggle.com/models=) ;;
+    'fetch --tier')
+      words=(s3:// gs:// az:// https://) directories=1 ;;
     'inspect --tag-set' | 'run --tag-set' | 'finetune-export --tag-set')
       words=(serve train serve,gpu serve,tpu) ;;
     'inspect --fail-on')
@@ -151,6 +157,8 @@ _hubcli_value() {
       words=(name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc) ;;
     'ls --filter')
       words=('size<' 'size>' 'used<' 'used>' 'fetched<' 'fetched>' kind=TF2 kind=TF1 'kind=TF1 Hub' kind=Keras state=ok state=incomplete state=downloading state=unknown state=foreign pinned=yes pinned=no) ;;
+    'push --tier' | 'tier --tier')
+      words=(s3:// gs:// az://) directories=1 ;;
     *) return 1 ;;
   esac
 }
@@ -165,7 +173,7 @@ _hubcli_argument() {
       handles=1 directories=1 ;;
     'info 1' | 'fetch '* | 'inspect 1' | 'run 1' | 'export 1' | 'publish 1')
       words=(example://mul/1) handles=1 files=1 ;;
-    'verify '* | 'finetune-export 1')
+    'verify '* | 'finetune-export 1' | 'push '*)
       handles=1 files=1 ;;
     'export 2' | 'finetune-export 2')
       files=1 ;;
@@ -173,6 +181,8 @@ _hubcli_argument() {
       directories=1 ;;
     'ls '* | 'gc '* | 'rm '* | 'pin '* | 'unpin '*)
       handles=1 ;;
+    'tier 1')
+      words=(ls verify gc stat) ;;
     *) return 1 ;;
   esac
 }
@@ -180,21 +190,23 @@ _hubcli_argument() {
 _hubcli_options() {
   case $1 in
     '') options=(--version -V --install-completion --show-completion --help -h --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug) ;;
-    search) options=(--owner --framework --max-size --sort --limit --host --refresh --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    versions) options=(--limit --refresh --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    info) options=(--refresh --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --max-headers --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    inspect) options=(--signatures --functions --variables --assets --ops --tree --depth --all --tag-set --fetch --svg --check --scan --fail-on --diff --for --try --timeout --min-rate --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    run) options=(--signature --function --arg --tag-set --input -i --request --batch-size --image-size --scale --output -o --force --json-lines --top --labels --repeat --dry-run --runner --timeout --unsafe --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    verify) options=(--repair --quick --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --dry-run --no-sync --signature --drop-signature --rename-signature --allow-none --clear-devices --serving --half --tolerance --warmup --add-defaults --no-compare --quantize --representative --select-tf-ops --opset --inputs --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --no-sync --signature --drop-signature --rename-signature --allow-none --clear-devices --serving --half --tolerance --warmup --add-defaults --no-compare --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    search) options=(--owner --framework --max-size --sort --limit --host --refresh --timeout --cacert --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    versions) options=(--limit --refresh --timeout --cacert --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    info) options=(--refresh --timeout --cacert --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --tier --require-tier --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --max-headers --no-sync --anonymous --requester-pays --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    inspect) options=(--signatures --functions --variables --assets --ops --tree --depth --all --tag-set --fetch --svg --check --scan --fail-on --diff --for --try --timeout --min-rate --anonymous --requester-pays --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    run) options=(--signature --function --arg --tag-set --input -i --request --batch-size --image-size --scale --output -o --force --json-lines --top --labels --repeat --dry-run --runner --timeout --unsafe --anonymous --requester-pays --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    verify) options=(--repair --quick --no-sync --anonymous --requester-pays --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --dry-run --no-sync --anonymous --requester-pays --signature --drop-signature --rename-signature --allow-none --clear-devices --serving --half --tolerance --warmup --add-defaults --no-compare --quantize --representative --select-tf-ops --opset --inputs --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --no-sync --anonymous --requester-pays --signature --drop-signature --rename-signature --allow-none --clear-devices --serving --half --tolerance --warmup --add-defaults --no-compare --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     publish) options=(--license --title --notes --description --framework --public --no-wait --wait --restart --check --card --dry-run --unsafe --yes -y --timeout --cacert --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     ls) options=(--sort --filter --limit --path --size --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     gc) options=(--older-than --max-size --min-free --keep-versions --broken --grace --keep-partial --dry-run --yes -y --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     rm) options=(--force --dry-run --yes -y --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     pin) options=(--no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     unpin) options=(--no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    push) options=(--all --lock --tier --force --cacert --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    tier) options=(--tier --older-than --max-count --max-size --keep --grace --dry-run --yes -y --cacert --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     doctor) options=(--network --python --fix --mirror --cacert --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
   esac
 }
@@ -333,7 +345,7 @@ _hubcli_offer_options() {
     case " ${line[*]:1:${#line[@]} - 2} " in
       *" $word "* | *" $word="*)
         case "$command $word" in
-          'fetch --requirement' | 'fetch -r' | 'fetch --mirror' | 'run --arg' | 'run --input' | 'run -i' | 'export --output-layer' | 'export --input-layer' | 'export --signature' | 'export --drop-signature' | 'export --rename-signature' | 'export --add-defaults' | 'export --representative' | 'export --inputs' | 'finetune-export --arg' | 'finetune-export --signature' | 'finetune-export --drop-signature' | 'finetune-export --rename-signature' | 'finetune-export --add-defaults' | 'ls --filter' | 'doctor --mirror') ;;
+          'fetch --requirement' | 'fetch -r' | 'fetch --mirror' | 'fetch --tier' | 'run --arg' | 'run --input' | 'run -i' | 'export --output-layer' | 'export --input-layer' | 'export --signature' | 'export --drop-signature' | 'export --rename-signature' | 'export --add-defaults' | 'export --representative' | 'export --inputs' | 'finetune-export --arg' | 'finetune-export --signature' | 'finetune-export --drop-signature' | 'finetune-export --rename-signature' | 'finetune-export --add-defaults' | 'ls --filter' | 'tier --keep' | 'doctor --mirror') ;;
           *) continue ;;
         esac ;;
     esac
@@ -376,7 +388,7 @@ _hubcli() {
     _hubcli_offer_options
     return 0
   elif [[ -z $command ]]; then
-    words=(search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin doctor) handles='' files='' directories='' model=''
+    words=(search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor) handles='' files='' directories='' model=''
   elif ! _hubcli_argument "$command" "$position"; then
     [[ -n $typed ]] || _hubcli_offer_options
     return 0

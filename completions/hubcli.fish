@@ -11,11 +11,12 @@ function __hubcli_takes_value
     switch "$argv[1] $argv[2]"
         case ' --install-completion' ' --show-completion' ' --cache-dir' ' --color' \
             'search --owner' 'search --framework' 'search --max-size' 'search --sort' \
-            'search --limit' 'search --host' 'search --timeout' 'search --cache-dir' \
-            'search --color' 'versions --limit' 'versions --timeout' 'versions --cache-dir' \
-            'versions --color' 'info --timeout' 'info --cache-dir' 'info --color' \
-            'fetch --requirement' 'fetch -r' 'fetch --jobs' 'fetch --lock' \
-            'fetch --from' 'fetch --sha256' 'fetch --mirror' 'fetch --cacert' \
+            'search --limit' 'search --host' 'search --timeout' 'search --cacert' \
+            'search --cache-dir' 'search --color' 'versions --limit' 'versions --timeout' \
+            'versions --cacert' 'versions --cache-dir' 'versions --color' 'info --timeout' \
+            'info --cacert' 'info --cache-dir' 'info --color' 'fetch --requirement' \
+            'fetch -r' 'fetch --jobs' 'fetch --lock' 'fetch --from' \
+            'fetch --sha256' 'fetch --mirror' 'fetch --tier' 'fetch --cacert' \
             'fetch --connections' 'fetch --retries' 'fetch --timeout' 'fetch --min-rate' \
             'fetch --lock-timeout' 'fetch --max-unpacked' 'fetch --max-members' 'fetch --max-path-length' \
             'fetch --max-depth' 'fetch --max-headers' 'fetch --cache-dir' 'fetch --color' \
@@ -43,7 +44,11 @@ function __hubcli_takes_value
             'gc --older-than' 'gc --max-size' 'gc --min-free' 'gc --keep-versions' \
             'gc --grace' 'gc --keep-partial' 'gc --cache-dir' 'gc --color' \
             'rm --cache-dir' 'rm --color' 'pin --cache-dir' 'pin --color' \
-            'unpin --cache-dir' 'unpin --color' 'doctor --python' 'doctor --mirror' \
+            'unpin --cache-dir' 'unpin --color' 'push --lock' 'push --tier' \
+            'push --cacert' 'push --timeout' 'push --cache-dir' 'push --color' \
+            'tier --tier' 'tier --older-than' 'tier --max-count' 'tier --max-size' \
+            'tier --keep' 'tier --grace' 'tier --cacert' 'tier --timeout' \
+            'tier --cache-dir' 'tier --color' 'doctor --python' 'doctor --mirror' \
             'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' 'doctor --color'
             return 0
     end
@@ -206,6 +211,8 @@ complete -c hubcli -n __hubcli_at_root -a gc -d 'Remove leftovers, and models by
 complete -c hubcli -n __hubcli_at_root -a rm -d 'Remove models from the cache'
 complete -c hubcli -n __hubcli_at_root -a pin -d 'Protect models from gc'
 complete -c hubcli -n __hubcli_at_root -a unpin -d 'Remove the protection of pinned models'
+complete -c hubcli -n __hubcli_at_root -a push -d 'Put models into a shared tier'
+complete -c hubcli -n __hubcli_at_root -a tier -d 'List, verify, clean up or measure a shared tier'
 complete -c hubcli -n __hubcli_at_root -a doctor -d 'Diagnose download and load problems'
 complete -c hubcli -n '__hubcli_at search' -l owner -x -d 'Show only models of this publisher'
 complete -c hubcli -n '__hubcli_at search' -l framework -x -a 'tensorFlow2 tensorFlow1' -d 'Show only models of this framework. [default: both]'
@@ -214,16 +221,17 @@ complete -c hubcli -n '__hubcli_at search' -l sort -x -a 'hotness downloads vote
 complete -c hubcli -n '__hubcli_at search' -l limit -x -d 'Show at most N models'
 complete -c hubcli -n '__hubcli_at search' -l host -x -a '(__fish_complete_directories)' -d 'Search the index of this host or directory instead of Kaggle'
 complete -c hubcli -n '__hubcli_at search versions info' -l refresh -d 'Ask the host again, even if its last answer is recent'
-complete -c hubcli -n '__hubcli_at search versions info fetch inspect publish' -l timeout -x -d 'Fail after this long without data. [default: 30s]'
-complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin doctor' -l json -d 'Print JSON'
-complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin doctor' -l quiet -s q -d 'Print only paths or handles'
-complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin doctor' -l offline -d 'Never use the network. [env: HUBCLI_OFFLINE=1]'
-complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin doctor' -l cache-dir -x -a '(__fish_complete_directories)' -d 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
-complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin doctor' -l color -x -a 'auto always never' -d 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'
-complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin doctor' -l no-color -d 'Same as --color never'
-complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin doctor' -l no-progress -d 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'
-complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin doctor' -l debug -d 'Show tracebacks of errors'
-complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin doctor' -l help -s h -d 'Show this message and exit'
+complete -c hubcli -n '__hubcli_at search versions info fetch inspect publish push tier' -l timeout -x -d 'Fail after this long without data. [default: 30s]'
+complete -c hubcli -n '__hubcli_at search versions info fetch publish push tier doctor' -l cacert -r -F -d 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'
+complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l json -d 'Print JSON'
+complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l quiet -s q -d 'Print only paths or handles'
+complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l offline -d 'Never use the network. [env: HUBCLI_OFFLINE=1]'
+complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l cache-dir -x -a '(__fish_complete_directories)' -d 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
+complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l color -x -a 'auto always never' -d 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'
+complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l no-color -d 'Same as --color never'
+complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l no-progress -d 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'
+complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l debug -d 'Show tracebacks of errors'
+complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l help -s h -d 'Show this message and exit'
 complete -c hubcli -n '__hubcli_at versions' -l limit -x -d 'Show at most N versions'
 complete -c hubcli -n '__hubcli_at fetch' -l requirement -s r -r -F -a '-' -d 'Fetch the handles listed in FILE, one per line. Repeatable'
 complete -c hubcli -n '__hubcli_at fetch' -l jobs -x -d 'Models to fetch in parallel. [default: 2]'
@@ -237,7 +245,8 @@ complete -c hubcli -n '__hubcli_at fetch' -l refresh -d 'Check for a newer versi
 complete -c hubcli -n '__hubcli_at fetch' -l pin -d 'Protect the model from gc'
 complete -c hubcli -n '__hubcli_at fetch' -l kagglehub -d 'Make models from Kaggle available to kagglehub'
 complete -c hubcli -n '__hubcli_at fetch doctor' -l mirror -x -a '\'https://tfhub.dev=\' \'https://www.kaggle.com/models=\'' -d 'Use URL as a mirror for handles with PREFIX. Repeatable. [env: HUBCLI_MIRRORS]'
-complete -c hubcli -n '__hubcli_at fetch publish doctor' -l cacert -r -F -d 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'
+complete -c hubcli -n '__hubcli_at fetch' -l tier -x -a '\'s3://\' \'gs://\' \'az://\' \'https://\' (__fish_complete_directories)' -d 'Shared tier to ask before the origin. Repeatable. [env: HUBCLI_TIERS]'
+complete -c hubcli -n '__hubcli_at fetch' -l require-tier -d 'Fail when a shared tier fails, instead of passing it over'
 complete -c hubcli -n '__hubcli_at fetch' -l connections -x -d 'Parallel connections for a large archive. [default: 8]'
 complete -c hubcli -n '__hubcli_at fetch' -l retries -x -d 'Retries after a transient error. [default: 5]'
 complete -c hubcli -n '__hubcli_at fetch inspect' -l min-rate -x -d 'Minimum rate in bytes per second, averaged over 60s; 0: no minimum. [default: 1KiB; env: HUBCLI_MIN_RATE]'
@@ -248,6 +257,8 @@ complete -c hubcli -n '__hubcli_at fetch' -l max-path-length -x -d 'Length of a 
 complete -c hubcli -n '__hubcli_at fetch' -l max-depth -x -d 'Depth of directories'
 complete -c hubcli -n '__hubcli_at fetch' -l max-headers -x -d 'Total size of extension headers'
 complete -c hubcli -n '__hubcli_at fetch verify export finetune-export publish gc rm pin unpin' -l no-sync -d 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export' -l anonymous -d 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export' -l requester-pays -d 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'
 complete -c hubcli -n '__hubcli_at inspect' -l signatures -d 'Show signatures'
 complete -c hubcli -n '__hubcli_at inspect' -l functions -d 'Show functions and their traces'
 complete -c hubcli -n '__hubcli_at inspect' -l variables -d 'Show all variables'
@@ -349,9 +360,18 @@ complete -c hubcli -n '__hubcli_at gc' -l keep-versions -x -d 'Keep the newest N
 complete -c hubcli -n '__hubcli_at gc' -l broken -d 'Remove models that fail verification'
 complete -c hubcli -n '__hubcli_at gc' -l grace -x -d 'Never remove anything used within this time'
 complete -c hubcli -n '__hubcli_at gc' -l keep-partial -x -d 'Keep partial downloads for this long'
-complete -c hubcli -n '__hubcli_at gc rm' -l dry-run -d 'Show what would be removed, without removing it'
-complete -c hubcli -n '__hubcli_at gc rm' -l yes -s y -d 'Remove models without asking'
+complete -c hubcli -n '__hubcli_at gc rm tier' -l dry-run -d 'Show what would be removed, without removing it'
+complete -c hubcli -n '__hubcli_at gc rm tier' -l yes -s y -d 'Remove models without asking'
 complete -c hubcli -n '__hubcli_at rm' -l force -d 'Remove pinned models too'
+complete -c hubcli -n '__hubcli_at push' -l all -d 'Push every cached model that a host has'
+complete -c hubcli -n '__hubcli_at push' -l lock -r -F -d 'Push exactly what the lock file records'
+complete -c hubcli -n '__hubcli_at push tier' -l tier -x -a '\'s3://\' \'gs://\' \'az://\' (__fish_complete_directories)' -d 'The shared tier. [env: HUBCLI_TIERS, its first writable one]'
+complete -c hubcli -n '__hubcli_at push' -l force -d 'Upload again, and replace other archives of the handle'
+complete -c hubcli -n '__hubcli_at tier' -l older-than -x -d 'Remove models not used for this long'
+complete -c hubcli -n '__hubcli_at tier' -l max-count -x -d 'Remove least recently used models beyond N'
+complete -c hubcli -n '__hubcli_at tier' -l max-size -x -d 'Remove least recently used models until the archives are at most this large'
+complete -c hubcli -n '__hubcli_at tier' -l keep -r -F -d 'Keep what the lock file names. Repeatable'
+complete -c hubcli -n '__hubcli_at tier' -l grace -x -d 'Never remove anything used or written within this time. [default: 1d]'
 complete -c hubcli -n '__hubcli_at doctor' -l network -d 'Check hosts over the network'
 complete -c hubcli -n '__hubcli_at doctor' -l python -r -F -d 'Check the packages of this interpreter or virtual environment'
 complete -c hubcli -n '__hubcli_at doctor' -l fix -d 'Remove leftovers of interrupted exports'
@@ -382,4 +402,7 @@ complete -c hubcli -n '__hubcli_at_argument gc 0' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument rm 0' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument pin 0' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument unpin 0' -a '(__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument push 0' -a '(__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument push 0; and __hubcli_is_no_handle' -F
+complete -c hubcli -n '__hubcli_at_argument tier 1' -a 'ls verify gc stat'
 

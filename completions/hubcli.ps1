@@ -23,6 +23,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         , @('rm', 'Remove models from the cache')
         , @('pin', 'Protect models from gc')
         , @('unpin', 'Remove the protection of pinned models')
+        , @('push', 'Put models into a shared tier')
+        , @('tier', 'List, verify, clean up or measure a shared tier')
         , @('doctor', 'Diagnose download and load problems')
     )
 
@@ -54,6 +56,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--host', 'Search the index of this host or directory instead of Kaggle'),
             @('--refresh', 'Ask the host again, even if its last answer is recent'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
+            @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -70,6 +73,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--limit', 'Show at most N versions'),
             @('--refresh', 'Ask the host again, even if its last answer is recent'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
+            @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -85,6 +89,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'info' = @(
             @('--refresh', 'Ask the host again, even if its last answer is recent'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
+            @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -111,6 +116,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--pin', 'Protect the model from gc'),
             @('--kagglehub', 'Make models from Kaggle available to kagglehub'),
             @('--mirror', 'Use URL as a mirror for handles with PREFIX. Repeatable. [env: HUBCLI_MIRRORS]'),
+            @('--tier', 'Shared tier to ask before the origin. Repeatable. [env: HUBCLI_TIERS]'),
+            @('--require-tier', 'Fail when a shared tier fails, instead of passing it over'),
             @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--connections', 'Parallel connections for a large archive. [default: 8]'),
             @('--retries', 'Retries after a transient error. [default: 5]'),
@@ -123,6 +130,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--max-depth', 'Depth of directories'),
             @('--max-headers', 'Total size of extension headers'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
+            @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
+            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -155,6 +164,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--try', 'With --for litert: run the converter too; needs TensorFlow'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
             @('--min-rate', 'Minimum rate in bytes per second, averaged over 60s; 0: no minimum. [default: 1KiB; env: HUBCLI_MIN_RATE]'),
+            @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
+            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -189,6 +200,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--runner', 'Run with TensorFlow''s C library or its Python package'),
             @('--timeout', 'Fail if loading or a run takes longer. [default: 1h]'),
             @('--unsafe', 'Run the model even if the scan finds unsafe ops'),
+            @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
+            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -205,6 +218,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--repair', 'Fetch corrupt models again'),
             @('--quick', 'Skip SHA-256 of shards; check tensor checksums only'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
+            @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
+            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -229,6 +244,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--unsafe', 'Trust the model: run code in a Keras model, convert despite the scan'),
             @('--dry-run', 'Show what the export would lose without writing it'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
+            @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
+            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--signature', 'Keep this signature and drop the others. Repeatable'),
             @('--drop-signature', 'Drop this signature. Repeatable'),
             @('--rename-signature', 'Rename a signature. Repeatable'),
@@ -272,6 +289,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--strategy', 'Distribution strategy; with TF_CONFIG on several machines, the chief writes'),
             @('--tag-set', 'Tags of the MetaGraph to train'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
+            @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
+            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--signature', 'Keep this signature and drop the others. Repeatable'),
             @('--drop-signature', 'Drop this signature. Repeatable'),
             @('--rename-signature', 'Rename a signature. Repeatable'),
@@ -414,6 +433,49 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
         )
+        'push' = @(
+            @('--all', 'Push every cached model that a host has'),
+            @('--lock', 'Push exactly what the lock file records'),
+            @('--tier', 'The shared tier. [env: HUBCLI_TIERS, its first writable one]'),
+            @('--force', 'Upload again, and replace other archives of the handle'),
+            @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
+            @('--timeout', 'Fail after this long without data. [default: 30s]'),
+            @('--json', 'Print JSON'),
+            @('--quiet', 'Print only paths or handles'),
+            @('-q', 'Print only paths or handles'),
+            @('--offline', 'Never use the network. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'Same as --color never'),
+            @('--no-progress', 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'tier' = @(
+            @('--tier', 'The shared tier. [env: HUBCLI_TIERS, its first writable one]'),
+            @('--older-than', 'Remove models not used for this long'),
+            @('--max-count', 'Remove least recently used models beyond N'),
+            @('--max-size', 'Remove least recently used models until the archives are at most this large'),
+            @('--keep', 'Keep what the lock file names. Repeatable'),
+            @('--grace', 'Never remove anything used or written within this time. [default: 1d]'),
+            @('--dry-run', 'Show what would be removed, without removing it'),
+            @('--yes', 'Remove models without asking'),
+            @('-y', 'Remove models without asking'),
+            @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
+            @('--timeout', 'Fail after this long without data. [default: 30s]'),
+            @('--json', 'Print JSON'),
+            @('--quiet', 'Print only paths or handles'),
+            @('-q', 'Print only paths or handles'),
+            @('--offline', 'Never use the network. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'Same as --color never'),
+            @('--no-progress', 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
         'doctor' = @(
             @('--network', 'Check hosts over the network'),
             @('--python', 'Check the packages of this interpreter or virtual environment'),
@@ -448,13 +510,16 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'search --limit' = @{ Words = @() }
         'search --host' = @{ Words = @(); Directories = $true }
         'search --timeout' = @{ Words = @() }
+        'search --cacert' = @{ Words = @(); Files = $true }
         'search --cache-dir' = @{ Words = @(); Directories = $true }
         'search --color' = @{ Words = @('auto', 'always', 'never') }
         'versions --limit' = @{ Words = @() }
         'versions --timeout' = @{ Words = @() }
+        'versions --cacert' = @{ Words = @(); Files = $true }
         'versions --cache-dir' = @{ Words = @(); Directories = $true }
         'versions --color' = @{ Words = @('auto', 'always', 'never') }
         'info --timeout' = @{ Words = @() }
+        'info --cacert' = @{ Words = @(); Files = $true }
         'info --cache-dir' = @{ Words = @(); Directories = $true }
         'info --color' = @{ Words = @('auto', 'always', 'never') }
         'fetch --requirement' = @{ Words = @('-'); Files = $true }
@@ -464,6 +529,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'fetch --from' = @{ Words = @('-'); Files = $true; Directories = $true }
         'fetch --sha256' = @{ Words = @() }
         'fetch --mirror' = @{ Words = @('https://tfhub.dev=', 'https://www.kaggle.com/models=') }
+        'fetch --tier' = @{ Words = @('s3://', 'gs://', 'az://', 'https://'); Directories = $true }
         'fetch --cacert' = @{ Words = @(); Files = $true }
         'fetch --connections' = @{ Words = @() }
         'fetch --retries' = @{ Words = @() }
@@ -575,6 +641,22 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'pin --color' = @{ Words = @('auto', 'always', 'never') }
         'unpin --cache-dir' = @{ Words = @(); Directories = $true }
         'unpin --color' = @{ Words = @('auto', 'always', 'never') }
+        'push --lock' = @{ Words = @(); Files = $true }
+        'push --tier' = @{ Words = @('s3://', 'gs://', 'az://'); Directories = $true }
+        'push --cacert' = @{ Words = @(); Files = $true }
+        'push --timeout' = @{ Words = @() }
+        'push --cache-dir' = @{ Words = @(); Directories = $true }
+        'push --color' = @{ Words = @('auto', 'always', 'never') }
+        'tier --tier' = @{ Words = @('s3://', 'gs://', 'az://'); Directories = $true }
+        'tier --older-than' = @{ Words = @() }
+        'tier --max-count' = @{ Words = @() }
+        'tier --max-size' = @{ Words = @() }
+        'tier --keep' = @{ Words = @(); Files = $true }
+        'tier --grace' = @{ Words = @() }
+        'tier --cacert' = @{ Words = @(); Files = $true }
+        'tier --timeout' = @{ Words = @() }
+        'tier --cache-dir' = @{ Words = @(); Directories = $true }
+        'tier --color' = @{ Words = @('auto', 'always', 'never') }
         'doctor --python' = @{ Words = @(); Files = $true }
         'doctor --mirror' = @{ Words = @('https://tfhub.dev=', 'https://www.kaggle.com/models=') }
         'doctor --cacert' = @{ Words = @(); Files = $true }
@@ -603,10 +685,12 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'rm 0' = @{ Words = @(); Handles = $true }
         'pin 0' = @{ Words = @(); Handles = $true }
         'unpin 0' = @{ Words = @(); Handles = $true }
+        'push 0' = @{ Words = @(); Handles = $true; Files = $true }
+        'tier 1' = @{ Words = @('ls', 'verify', 'gc', 'stat') }
         'doctor 0' = @{ Words = @() }
     }
 
-    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'run --arg', 'run --input', 'run -i', 'export --output-layer', 'export --input-layer', 'export --signature', 'export --drop-signature', 'export --rename-signature', 'export --add-defaults', 'export --representative', 'export --inputs', 'finetune-export --arg', 'finetune-export --signature', 'finetune-export --drop-signature', 'finetune-export --rename-signature', 'finetune-export --add-defaults', 'ls --filter', 'doctor --mirror')
+    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'fetch --tier', 'run --arg', 'run --input', 'run -i', 'export --output-layer', 'export --input-layer', 'export --signature', 'export --drop-signature', 'export --rename-signature', 'export --add-defaults', 'export --representative', 'export --inputs', 'finetune-export --arg', 'finetune-export --signature', 'finetune-export --drop-signature', 'finetune-export --rename-signature', 'finetune-export --add-defaults', 'ls --filter', 'tier --keep', 'doctor --mirror')
 
     function New-Result([string]$text, [string]$told) {
         if ($text -cmatch '^[A-Za-z0-9:/._+~=%-]+$') {

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hubcli.commands.inspect import inspect
     from hubcli.commands.ls import ls
     from hubcli.commands.pin import pin, unpin
+    from hubcli.commands.publish import publish
     from hubcli.commands.rm import rm
     from hubcli.commands.run import run
     from hubcli.commands.verify import verify
@@ -50,6 +51,7 @@ __all__ = [
     "load",
     "ls",
     "pin",
+    "publish",
     "resolve",
     "rm",
     "run",
@@ -67,6 +69,7 @@ _HOMES = {
     "load": "hubcli.drop_in.load",
     "ls": "hubcli.commands.ls",
     "pin": "hubcli.commands.pin",
+    "publish": "hubcli.commands.publish",
     "resolve": "hubcli.drop_in.load",
     "rm": "hubcli.commands.rm",
     "run": "hubcli.commands.run",

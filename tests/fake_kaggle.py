@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from typing import Any, BinaryIO, ClassVar, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
+from zlib import crc32
 
 from hubcli.config.environment import KaggleAccount, NetworkConfig
 from hubcli.config.settings import Settings
@@ -64,7 +65,7 @@ class Instance:
         latest = self.latest
         files = latest.files.values() if latest else ()
         return {
-            "id": abs(hash(self.slug)) % 10**6,
+            "id": crc32(self.slug.encode()),
             "slug": self.slug,
             "framework": self.framework,
             "fineTunable": self.fine_tunable,
@@ -97,7 +98,7 @@ class Model:
 
     def document(self) -> dict[str, Any]:
         return {
-            "id": abs(hash(self.slug)) % 10**6,
+            "id": crc32(self.slug.encode()),
             "ref": f"{self.owner}/{self.slug}",
             "title": self.title or self.slug,
             "subtitle": self.subtitle,
@@ -299,10 +300,8 @@ class FakeKaggle:
     def list_files(self, asked: Asked, **names: str) -> Answer:
         files = sorted(self.version(asked, **names).files.items())
         page, token = self._page(self._known(asked, "pageSize", "pageToken"), files)
-        listed = [
-            {"name": name, "size": len(data), "creationDate": "2024-05-06T07:08:09.123Z"}
-            for name, data in page
-        ]
+        created = self.model(asked, names["owner"], names["model"]).update_time
+        listed = [{"name": name, "size": len(data), "creationDate": created} for name, data in page]
         return json_answer({"files": listed, "nextPageToken": token})
 
     @route("GET", rf"{_VERSION}/download/(?P<path>.+)")

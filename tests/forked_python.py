@@ -31,7 +31,7 @@ MAX_ORDER_BYTES = 1 << 22
 # With TensorFlow, on a machine that is busy.
 START_S = 120
 # What commands import when they need it, but for what reads the environment when it is imported.
-_LIBRARIES = (
+LIBRARIES = (
     "_strptime",
     "encodings.ascii",
     "encodings.idna",
@@ -55,7 +55,7 @@ _LIBRARIES = (
 
 
 def _serve(modules: Sequence[str]) -> None:
-    for module in (*modules, *_LIBRARIES, *_hubcli_modules()):
+    for module in (*modules, *LIBRARIES, *_hubcli_modules()):
         # One that isn't installed is missed by the process that needs it.
         with suppress(ImportError):
             importlib.import_module(module)

@@ -28,7 +28,7 @@ from typing import IO, Any
 
 from tests.forked_python import MAX_ORDER_BYTES, START_S
 
-__all__ = ["Process", "open_python", "run_python", "start_python"]
+__all__ = ["Process", "forked_commands", "open_python", "run_python", "start_python"]
 
 ROOT = Path(__file__).parent.parent
 _TENSORFLOW = ("tensorflow", "keras", "tf_keras", "tensorflow_hub")
@@ -243,22 +243,55 @@ def open_python(
     return process
 
 
+def forked_commands(folder: Path) -> Path:
+    """The folder, for the PATH of a script: with `hubcli`, which is forked where processes are.
+
+    What it prints and its exit status are those of `hubcli`; signals of a terminal don't reach it.
+    """
+    folder.mkdir(exist_ok=True)
+    if _FORKS:
+        file = folder / "hubcli"
+        # Without `site`, and with no more imports than it needs, it starts in 15 ms.
+        file.write_text(f"#!{sys.executable} -IS\n{_COMMAND.format(name=_server(()).name)}")
+        file.chmod(0o755)
+    return folder
+
+
+_COMMAND = """
+import array, json, os, sys
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
+server = socket(AF_UNIX, SOCK_SEQPACKET)
+server.connect({name!r})
+server.recv(16)
+ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+order = dict(arguments=["-m", "hubcli", *sys.argv[1:]], environment=dict(os.environ), directory=os.getcwd())
+files = array.array("i", [0, 1, 2, theirs.fileno()])
+server.sendmsg([json.dumps(order).encode()], [(SOL_SOCKET, SCM_RIGHTS, files)])
+theirs.close()
+ours.recv(16)
+status = os.waitstatus_to_exitcode(int(ours.recv(64)))
+if status < 0:
+    os.kill(os.getpid(), -status)
+os._exit(status)
+"""
+
+
 class _Server:
     """A connection to a server, which the first worker of the run starts."""
 
     def __init__(self, modules: tuple[str, ...]) -> None:
         run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.monotonic_ns()}"
         # An abstract name: it is free again once the server has ended, and leaves no file.
-        name = "\0" + "-".join(("hubcli-forks", run, *modules))
+        self.name = "\0" + "-".join(("hubcli-forks", run, *modules))
         deadline = time.monotonic() + START_S
-        while not self._connect(name, modules):
+        while not self._connect(modules):
             assert time.monotonic() < deadline, "the fork server did not start"
             time.sleep(0.01)
 
-    def _connect(self, name: str, modules: tuple[str, ...]) -> bool:
+    def _connect(self, modules: tuple[str, ...]) -> bool:
         """Whether a server answers, which this may have started; none does where the last is just ending."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener, suppress(OSError):
-            listener.bind(name)  # By one worker alone.
+            listener.bind(self.name)  # By one worker alone.
             listener.listen(64)
             subprocess.Popen(
                 [sys.executable, "-m", "tests.forked_python", *modules], cwd=ROOT, stdin=listener.fileno()
@@ -266,7 +299,7 @@ class _Server:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_ORDER_BYTES)
         try:
-            self._socket.connect(name)
+            self._socket.connect(self.name)
             if self._socket.recv(16) == b"ready":
                 return True
         except OSError:

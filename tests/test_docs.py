@@ -21,13 +21,16 @@ from hubcli.cli.app import app_of
 from tests import models
 from tests.cases import each_of
 from tests.documentation import DOCS, PAGES, ROOT, Block, blocks_of
+from tests.forkserver import forked_commands
 from tests.recipes import run_shell
 from tests.server import HubServer, Reply
 
 # Why a block is parsed, and not run.
 NEEDS = {
+    "a bucket",
+    "an account on Kaggle",
     *("a checkout", "the internet", "TensorFlow", "a container engine", "a cluster", "a web server"),
-    *("an archive that was copied", "a checkpoint of a training", "Google Cloud"),
+    *("an archive that was copied", "a checkpoint of a training", "Google Cloud", "a bucket"),
     *("an image classifier", "tf2onnx and onnxruntime"),
     *("a home directory of yours", "a certificate of your company"),
 }
@@ -172,7 +175,7 @@ def test_the_shell_blocks_of_a_page_run_in_their_order(path: str, tmp_path: Path
         **inherited,
         "HOME": str(home),
         "HUBCLI_MIRRORS": f"https://tfhub.dev={server.url}",
-        "PATH": os.pathsep.join((scripts, os.environ["PATH"])),
+        "PATH": os.pathsep.join((str(forked_commands(tmp_path / "bin")), scripts, os.environ["PATH"])),
     }
     blocks = [block for block in blocks_of(path) if block.language == "sh" and not block.needs]
     for block in blocks:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cases import each_of
-from tests.forkserver import Process, open_python, run_python
+from tests.forkserver import Process, forked_commands, open_python, run_python
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
@@ -89,3 +89,14 @@ def test_what_the_start_of_an_interpreter_reads_gets_one() -> None:
     first, second = (run_python(["-c", code], env=environment).stdout for _ in range(2))
     assert first == second
     assert first.endswith(" 0\n")
+
+
+@linux
+def test_the_command_of_a_script_is_hubcli(tmp_path: Path) -> None:
+    folder = forked_commands(tmp_path / "bin")
+    shell = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    script = "command -v hubcli; hubcli fetch /nowhere | cat; hubcli fetch /nowhere 2>/dev/null || echo $?"
+    ran = subprocess.run(["bash", "-c", script], env=shell, capture_output=True, text=True, check=False)
+    found = run_python(["-m", "hubcli", "fetch", "/nowhere"])
+    assert ran.stdout == f"{folder / 'hubcli'}\n{found.returncode}\n"
+    assert ran.stderr == found.stderr

@@ -19,6 +19,7 @@ CALLS = {
     "Issue": 1,
     "of_part": 1,
     "of_file": 0,
+    "_advice": 1,
     "_fault": 0,
     "_check": 0,
     "_credential_check": 0,
@@ -29,6 +30,7 @@ CALLS = {
     "CompatibilityRule": 0,
     "obstacle": 0,
     "_LaterKind": 0,
+    "_refusal": 0,
 }
 # Codes that are handed on from where they were made, or that are names: what each may be.
 HANDED_ON = {
@@ -73,10 +75,14 @@ def _told_by(file: Path) -> str:
         return "doctor"
     if file.parent.name == "targets":
         return "inspect --for"
+    if file.name == "checklist.py":
+        return "publish --check"
     if file.name == "reusable.py":
         return "inspect --check"
     if file.name in ("integrity.py", "verify.py"):
         return "verify"
+    if file.name in ("upload_files.py", "publish.py"):
+        return "publish"
     return "inspect --scan"
 
 

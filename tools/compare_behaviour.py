@@ -32,6 +32,7 @@ from typing import Any, TypeAlias
 
 from hubcli.cli.entrypoint import GLOBAL_OPTIONS
 from tests.entries import key_of
+from tests.forked_python import LIBRARIES
 from tools.behaviour_lines import WORKSPACES, Line, lines
 from tools.behaviour_workspace import workspace
 
@@ -52,10 +53,16 @@ __all__ = [
 _PROGRAM = """
 import contextlib, gc, importlib, json, os, pkgutil, runpy, sys, tempfile, traceback
 import hubcli, rich.table, rich.progress
-for module in pkgutil.walk_packages(hubcli.__path__, "hubcli."):
-    if not module.name.endswith((".__main__", ".keras_layer", ".keras.layer")):
+names = [module.name for module in pkgutil.walk_packages(hubcli.__path__, "hubcli.")]
+orders, libraries = json.load(sys.stdin)
+for name in [*libraries, *names]:
+    if not name.endswith((".__main__", ".keras_layer", ".keras.layer")):
         with contextlib.suppress(ImportError):
-            importlib.import_module(module.name)
+            importlib.import_module(name)
+with contextlib.suppress(ImportError, OSError):
+    from hubcli.config.environment import NetworkConfig
+    from hubcli.net.connections import trusted_context
+    trusted_context(NetworkConfig())
 gc.collect()
 gc.freeze()
 
@@ -82,7 +89,7 @@ def be_hubcli(line, stdin, stdout, stderr):
     os._exit(status)
 
 outcomes = []
-for line in json.load(sys.stdin):
+for line in orders:
     os.chdir(line["cwd"])
     with open(line["stdin"] or os.devnull, "rb") as stdin, \\
             tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
@@ -353,7 +360,7 @@ def run_all(hubcli: Path, workspaces: Sequence[str] = WORKSPACES) -> dict[str, O
             [python, "-c", _PROGRAM],
             cwd=opened.enter_context(tempfile.TemporaryDirectory()),  # Where no module lies.
             env={**environments[workspaces[0]], "PYTHONPATH": path},
-            input=json.dumps(orders),
+            input=json.dumps([orders, LIBRARIES]),
             text=True,
             stdout=subprocess.PIPE,
             check=True,

@@ -32,6 +32,7 @@ _SHAPE: _Schema = {
     "items": {"type": ["integer", "null"]},
     "description": "null for an unknown rank, null in it for an unknown size",
 }
+_FRAMEWORK: _Schema = {"type": ["string", "null"], "description": "tensorFlow2 or tensorFlow1"}
 _SEVERITY = ("info", "low", "medium", "high", "critical")
 
 
@@ -76,7 +77,7 @@ _ERROR = _object(
 )
 
 
-def _document(title: str, *optional: str, **keys: _Schema) -> _Schema:
+def _document(title: str, /, *optional: str, **keys: _Schema) -> _Schema:
     """A document of a command, some keys `optional`; a failure adds `error`, of several handles `errors`."""
     ours = _object(
         ("error", "errors", *optional), schema={"const": 1}, more=keys, error={"$ref": "#/$defs/error"},
@@ -135,7 +136,17 @@ _LISTED = _object(
     last_used_at=_TIME,
     last_used_by=_words("record", "access-time", or_null=True),
     pinned=_BOOL,
+    tier=_TEXT_OR_NULL,
 )
+_IN_TIER = _object(
+    key=_TEXT, handle=_TEXT_OR_NULL, archive_sha256=_SHA256, archive_bytes=_COUNT_OR_NULL,
+    format=_words("tar", "tar.gz", "tar.bz2", "tar.xz", or_null=True), size_bytes=_COUNT_OR_NULL,
+    file_count=_COUNT_OR_NULL, used_at=_TIME, conflict=_BOOL, problem=_TEXT_OR_NULL,
+)  # fmt: skip
+_COLLECTED_FROM_TIER = _object(
+    key=_TEXT, handle=_TEXT_OR_NULL, archive_sha256=_SHA256, archive_bytes=_COUNT, used_at=_TIME,
+    reason=_words("age", "count", "size", "missing"),
+)  # fmt: skip
 _SIGNATURE_TENSOR = _object(
     name=_TEXT,
     dtype=_TEXT_OR_NULL,
@@ -336,6 +347,14 @@ _RUN = _document(
 )
 _RUN["required"] = ["schema", "target"]  # What else is there depends on the options.
 
+_PUBLISH_ISSUE = _object(
+    severity=_words("hint", "warning", "error", *_SEVERITY),
+    code=_TEXT,
+    message=_TEXT,
+    where=_TEXT_OR_NULL,
+    remedy=_TEXT,
+)
+
 DOCUMENTS: Mapping[str, _Schema] = {
     "fetch": _document("hubcli fetch --json", models=_list(_FETCHED)),
     "fetch-dry-run": _document(
@@ -351,6 +370,41 @@ DOCUMENTS: Mapping[str, _Schema] = {
         matched=_COUNT,
         bytes=_COUNT,
         leftovers=_COUNT,
+    ),
+    "search": _document(
+        "hubcli search --json",
+        query=_TEXT,
+        source=_TEXT,
+        models=_list(
+            _object(
+                handle=_TEXT, title=_TEXT, subtitle=_TEXT, owner=_TEXT, framework=_FRAMEWORK,
+                version=_TEXT_OR_NULL, bytes=_COUNT_OR_NULL, license=_TEXT_OR_NULL, votes=_COUNT_OR_NULL,
+                downloads=_COUNT_OR_NULL, updated_at=_TIME,
+            )
+        ),
+        complete=_BOOL,
+        cached_at=_TIME,
+    ),
+    "versions": _document(
+        "hubcli versions --json",
+        handle=_TEXT,
+        versions=_list(
+            _object(
+                handle=_TEXT, version=_TEXT, bytes=_COUNT_OR_NULL, published_at=_TIME, cached=_BOOL,
+                path=_TEXT_OR_NULL, listed=_BOOL,
+            )
+        ),
+        count=_COUNT_OR_NULL,
+        cached_at=_TIME,
+    ),
+    "info": _document(
+        "hubcli info --json",
+        handle=_TEXT, title=_TEXT, subtitle=_TEXT, description=_TEXT, license=_TEXT_OR_NULL,
+        framework=_FRAMEWORK, version=_TEXT_OR_NULL, bytes=_COUNT_OR_NULL, overview=_TEXT, usage=_TEXT,
+        fine_tunable={"type": ["boolean", "null"]}, training_data=_list(_TEXT), base_model=_TEXT_OR_NULL,
+        votes=_COUNT_OR_NULL, downloads=_COUNT_OR_NULL, updated_at=_TIME,
+        readme=_object(or_null=True, file=_TEXT, text=_TEXT), path=_TEXT_OR_NULL, sources=_list(_TEXT),
+        cached_at=_TIME,
     ),
     "inspect": _INSPECT,
     "inspect-diff": _document(
@@ -381,6 +435,18 @@ DOCUMENTS: Mapping[str, _Schema] = {
         source=_TEXT, destination=_TEXT, layout=_words("plain", "serving", "hub"),
         format=_words(*_FORMATS, "tflite", "onnx"), bytes=_COUNT, files=_COUNT, sha256=_SHA256,
         seconds=_SECONDS, dry_run=_BOOL, edited=_EDITED, conversion=_CONVERSION,
+    ),
+    "publish": _document(
+        "hubcli publish --json",
+        status=_words("published", "submitted", "already-published", "planned", "declined", "refused"),
+        source=_TEXT, target=_TEXT, handle=_TEXT_OR_NULL, version=_TEXT_OR_NULL,
+        creates=_list(_words("model", "variation", "version", "archive")),
+        public={"type": ["boolean", "null"]}, license=_TEXT_OR_NULL,
+        files=_list(_object(path=_TEXT, bytes=_COUNT)), bytes=_COUNT_OR_NULL, sha256=_SHA256,
+        compared=_BOOL, seconds=_SECONDS, issues=_list(_PUBLISH_ISSUE), warnings=_list(_PUBLISH_ISSUE),
+    ),
+    "publish-check": _document(
+        "hubcli publish --check --json", source=_TEXT, issues=_list(_PUBLISH_ISSUE)
     ),
     "finetune-export": _document(
         "hubcli finetune-export --json",
@@ -416,6 +482,35 @@ DOCUMENTS: Mapping[str, _Schema] = {
         "hubcli pin --json, hubcli unpin --json",
         models=_list(_object(handle=_TEXT_OR_NULL, path=_TEXT, pinned=_BOOL, was_pinned=_BOOL)),
     ),
+    "push": _document(
+        "hubcli push --json",
+        models=_list(
+            _object(
+                handle=_TEXT, tier=_TEXT, archive_sha256=_SHA256, archive_bytes=_COUNT, was_there=_BOOL,
+                seconds=_SECONDS,
+            )
+        ),
+    ),
+    "tier-ls": _document("hubcli tier ls --json", tier=_TEXT, models=_list(_IN_TIER)),
+    "tier-stat": _document(
+        "hubcli tier stat --json",
+        tier=_TEXT, models=_COUNT, manifests=_COUNT, archives=_COUNT, archive_bytes=_COUNT,
+        orphaned_archives=_COUNT, orphaned_bytes=_COUNT, missing_archives=_COUNT, leases=_COUNT,
+        oldest_use=_TIME, newest_use=_TIME,
+    ),
+    "tier-verify": _document(
+        "hubcli tier verify --json",
+        tier=_TEXT,
+        issues=_list(
+            _object(code=_TEXT, severity=_TEXT, message=_TEXT, object=_TEXT_OR_NULL, hint=_TEXT)
+        ),
+    ),
+    "tier-gc": _document(
+        "hubcli tier gc --json",
+        tier=_TEXT, dry_run=_BOOL, models=_list(_COLLECTED_FROM_TIER), removed_models=_COUNT,
+        removed_archives=_COUNT, freed_bytes=_COUNT, orphaned_archives=_COUNT, orphaned_bytes=_COUNT,
+        skipped=_COUNT,
+    ),
     "doctor": _document(
         "hubcli doctor --json", checks=_list(_CHECK), problems=_COUNT, warnings=_COUNT
     ),
@@ -426,6 +521,20 @@ DOCUMENTS: Mapping[str, _Schema] = {
             errors=_list({"$ref": "#/$defs/error"}),
         ),
         "$defs": {"error": _ERROR},
+    },
+    "hub-index": {
+        "title": "index.json of a tree of models",
+        **_object(
+            schema={"const": 1},
+            models=_list(
+                _object(
+                    ("archive_bytes", "model_bytes", "sha256", "published_at", "kind", "title", "license"),
+                    name=_TEXT, version={"type": "string", "pattern": "^[0-9]{1,18}$"},
+                    archive_bytes=_COUNT_OR_NULL, model_bytes=_COUNT_OR_NULL, sha256=_SHA256,
+                    published_at=_TIME, kind=_TEXT_OR_NULL, title=_TEXT_OR_NULL, license=_TEXT_OR_NULL,
+                )
+            ),
+        ),
     },
     "lock-file": {
         "title": "A lock file of hubcli fetch --lock",

@@ -36,7 +36,8 @@ class Manifest:
     that tensorflow_hub downloaded and hubcli adopted has files without hashes.
     `format` is None in what hubcli 0.1 wrote; `kind` is the coarser word.
 
-    `tier` is the address of the shared tier that it came from, None where it came from elsewhere.
+    `tier` is the address of the shared tier that it came from, None where it came from elsewhere;
+    `is_private` says that it was fetched with credentials.
 
     `touched_at_s` is the modification time of the file that it was read from:
     a use of the entry only touches that file, so that no two processes ever
@@ -55,6 +56,7 @@ class Manifest:
     archive_bytes: int | None = None
     format: str | None = None
     tier: str | None = None
+    is_private: bool = False
     touched_at_s: float = field(default=0.0, compare=False)
 
     @property
@@ -103,6 +105,7 @@ class Manifest:
             archive_bytes=_size(archive["size"]) if archive else None,
             format=_text_or_none(document.get("format")),
             tier=_text_or_none(document.get("tier")),
+            is_private=document.get("private") is True,
             touched_at_s=touched_at_s,
         )
 
@@ -119,6 +122,7 @@ class Manifest:
             "kind": self.kind,
             **({} if self.format is None else {"format": self.format}),
             **({} if self.tier is None else {"tier": self.tier}),
+            **({"private": True} if self.is_private else {}),
             "etag": self.etag,
             "archive": archive,
             "files": [

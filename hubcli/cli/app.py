@@ -51,6 +51,8 @@ COMMANDS = MappingProxyType(
         "rm": "rm",
         "pin": "pin",
         "unpin": "pin",
+        "push": "push",
+        "tier": "tier",
         "doctor": "doctor",
     }
 )
@@ -81,6 +83,10 @@ GROUPS = MappingProxyType(
             "rm": "Remove models from the cache.",
             "pin": "Protect models from gc.",
             "unpin": "Remove the protection of pinned models.",
+        },
+        "Share models": {
+            "push": "Put models into a shared tier.",
+            "tier": "List, verify, clean up or measure a shared tier.",
         },
         "Diagnose problems": {"doctor": "Diagnose download and load problems."},
     }

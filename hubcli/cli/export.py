@@ -10,7 +10,7 @@ import typer
 from hubcli.cli.conversion_options import ConversionFlags
 from hubcli.cli.edit_options import EditFlags
 from hubcli.cli.main import LazyImports
-from hubcli.cli.options import BUILT_IN, CompletionHint, GlobalOptions, NoSync, Replace
+from hubcli.cli.options import BUILT_IN, BucketFlags, CompletionHint, GlobalOptions, NoSync, Replace
 from hubcli.exporting import ExportFormat, Layout
 
 with LazyImports():
@@ -114,6 +114,7 @@ DryRun: TypeAlias = Annotated[
 
 def export_command(
     shared: GlobalOptions,
+    bucket_flags: BucketFlags,
     edit_flags: EditFlags,
     conversion_flags: ConversionFlags,
     source: SourceArgument,
@@ -152,7 +153,7 @@ def export_command(
         edit_flags = replace(edit_flags, signature=None, tolerance=None, no_compare=False)
     else:
         conversion_flags.refuse()
-    settings = shared.settings(no_sync=no_sync)
+    settings = shared.settings(no_sync=no_sync, **bucket_flags.keywords())
     output = shared.output(settings)
     options = ExportOptions(
         format=format_,

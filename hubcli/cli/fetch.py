@@ -16,6 +16,7 @@ from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
     ARCHIVE_LIMITS,
     BUILT_IN,
+    BucketFlags,
     CaFile,
     CompletionHint,
     GlobalOptions,
@@ -43,6 +44,7 @@ with LazyImports():
     from hubcli.fetching.options import FetchRequest, RequestList, models_of
     from hubcli.fetching.peek import DryRun, dry_run
     from hubcli.providers.handle import Handle
+    from hubcli.tiers.opening import open_tiers
 
 __all__ = ["fetch_command"]
 
@@ -97,6 +99,16 @@ RetriesOption: TypeAlias = Annotated[
         min=0,
     ),
 ]
+Tiers: TypeAlias = Annotated[
+    list[str] | None,
+    value_option(
+        "ADDRESS", "Shared tier to ask before the origin. Repeatable. \\[env: HUBCLI_TIERS]", "--tier"
+    ),
+    CompletionHint(directories=True, words=("s3://", "gs://", "az://", "https://")),
+]
+RequireTier: TypeAlias = Annotated[
+    bool, typer.Option("--require-tier", help="Fail when a shared tier fails, instead of passing it over.")
+]
 LockTimeout: TypeAlias = Annotated[
     str | None,
     value_option(
@@ -111,6 +123,7 @@ def _limit(metavar: str, text: str, **more: Any) -> Any:
 
 def fetch_command(
     shared: GlobalOptions,
+    bucket_flags: BucketFlags,
     handles: Handles = None,
     lists: Lists = None,
     jobs: Jobs = None,
@@ -124,6 +137,8 @@ def fetch_command(
     pin: Annotated[bool, typer.Option("--pin", help="Protect the model from gc.")] = False,
     kagglehub: KaggleHubLink = False,
     mirror: Mirrors = None,
+    tier: Tiers = None,
+    require_tier: RequireTier = False,
     cacert: CaFile = None,
     connections: Connections = None,
     retries: RetriesOption = None,
@@ -152,6 +167,8 @@ def fetch_command(
     reduce_garbage_collection()
     settings = shared.settings(
         mirrors=mirror or (),
+        tiers=tier or (),
+        require_tier=require_tier,
         ca_file=cacert,
         timeout_s=None if timeout is None else parse_duration_s(timeout),
         lock_timeout_s=None if lock_timeout is None else parse_duration_s(lock_timeout),
@@ -160,6 +177,7 @@ def fetch_command(
         jobs=jobs,
         min_rate=min_rate,
         no_sync=no_sync,
+        **bucket_flags.keywords(),
     )
     limits = Limits(
         parse_size_bytes(max_unpacked), max_members, max_path_length, max_depth, parse_size_bytes(max_headers)
@@ -223,6 +241,7 @@ class FetchRun:
         self._outcomes: dict[int, FetchResult | HubcliError] = {}
         self._reported = 0
         self._running: dict[int, Handle] = {}  # Each that was begun, by its place.
+        self._published: dict[int, FetchResult] = {}  # By the threads, which end in any order.
 
     @property
     def results(self) -> list[FetchResult]:
@@ -280,7 +299,8 @@ class FetchRun:
     def _plan(self, model: FetchRequest, progress: MultiProgress) -> DryRun | HubcliError:
         def look(handle: Handle, options: FetchOptions) -> DryRun:
             with progress.listener(model.name) as listener:
-                return dry_run(handle, self.settings, options, listener)
+                tiers = open_tiers(self.settings, listener) if self.settings.tiers else ()
+                return dry_run(handle, self.settings, options, listener, tiers)
 
         return model.attempt(self.options, look)
 
@@ -301,6 +321,8 @@ class FetchRun:
                     progress.reported(failed=isinstance(outcome, HubcliError))
                     self._report_what_is_next(progress)
         except KeyboardInterrupt:
+            # The threads have ended: what they finished in the meantime is published, too.
+            self._outcomes = {**self._published, **self._outcomes}
             for place in sorted(self._outcomes):
                 if place >= self._reported:
                     self._report(place, progress)
@@ -318,6 +340,7 @@ class FetchRun:
                     locked = LockedModel.of(handle, result, self.settings, listener)
                     self._locked[locked.handle] = locked
                 link_spellings(model.spellings, self.settings, result.path.name)
+                self._published[place] = result
                 return result
 
         return model.attempt(self.options, do)

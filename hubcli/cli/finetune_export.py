@@ -10,7 +10,7 @@ import typer
 
 from hubcli.cli.edit_options import EditFlags
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
-from hubcli.cli.options import TAG_SETS, GlobalOptions, NoSync, Replace
+from hubcli.cli.options import TAG_SETS, BucketFlags, GlobalOptions, NoSync, Replace
 from hubcli.cli.output import own_standard_output
 from hubcli.errors import UsageError
 from hubcli.finetuning import FinetuneOptions, Method
@@ -131,6 +131,7 @@ TagSet: TypeAlias = Annotated[
 
 def finetune_export_command(
     shared: GlobalOptions,
+    bucket_flags: BucketFlags,
     edit_flags: EditFlags,
     source: SourceArgument,
     destination: DestinationArgument = None,
@@ -176,7 +177,7 @@ def finetune_export_command(
     )
     if train is None and method is not Method.RESAVE:
         reduce_garbage_collection()
-    settings = shared.settings(no_sync=no_sync)
+    settings = shared.settings(no_sync=no_sync, **bucket_flags.keywords())
     output = shared.output(settings)
     # What the function and its libraries print is not the payload.
     with own_standard_output(), listener_for(output, patience_s=0.5) as listener:

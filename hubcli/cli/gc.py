@@ -24,7 +24,7 @@ with LazyImports():
     from hubcli.commands.rm import rm
     from hubcli.fetching.model_ref import Pattern
 
-__all__ = ["GcRun", "gc_command"]
+__all__ = ["GcRun", "duration_s", "gc_command", "size_bytes_of"]
 
 _POLICY = "Retention policy"
 
@@ -108,13 +108,13 @@ def gc_command(
     """
     disable_garbage_collection()
     policy = Policy(
-        older_than_s=None if older_than is None else _duration_s("--older-than", older_than),
-        max_size_bytes=None if max_size is None else _size_bytes("--max-size", max_size),
-        min_free_bytes=None if min_free is None else _size_bytes("--min-free", min_free),
+        older_than_s=None if older_than is None else duration_s("--older-than", older_than),
+        max_size_bytes=None if max_size is None else size_bytes_of("--max-size", max_size),
+        min_free_bytes=None if min_free is None else size_bytes_of("--min-free", min_free),
         keep_versions=keep_versions,
         is_broken_wanted=broken,
-        grace_s=_duration_s("--grace", grace),
-        keep_partial_s=_duration_s("--keep-partial", keep_partial),
+        grace_s=duration_s("--grace", grace),
+        keep_partial_s=duration_s("--keep-partial", keep_partial),
     )
     settings = shared.settings(no_sync=no_sync)
     output = shared.output(settings)
@@ -122,12 +122,14 @@ def gc_command(
     raise typer.Exit(run.collect(policy, patterns or ()))
 
 
-def _duration_s(option: str, text: str) -> float:
+def duration_s(option: str, text: str) -> float:
+    """The value of the option in seconds; UsageError names it."""
     with _named(option):
         return parse_duration_s(text, needs_unit=True)
 
 
-def _size_bytes(option: str, text: str) -> int:
+def size_bytes_of(option: str, text: str) -> int:
+    """The value of the option in bytes; UsageError names it."""
     with _named(option):
         return parse_size_bytes(text, needs_unit=True)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import BUILT_IN, CompletionHint, GlobalOptions, Timeout
+from hubcli.cli.options import BUILT_IN, CaFile, CompletionHint, GlobalOptions, Timeout
 from hubcli.cli.output import Output, printable
 from hubcli.cli.search import Refresh, note_age, time_or_none
 from hubcli.units import format_age, format_size, parse_duration_s
@@ -32,7 +32,11 @@ TargetArgument: TypeAlias = Annotated[
 
 
 def info_command(
-    shared: GlobalOptions, target: TargetArgument, refresh: Refresh = False, timeout: Timeout = "30s"
+    shared: GlobalOptions,
+    target: TargetArgument,
+    refresh: Refresh = False,
+    timeout: Timeout = "30s",
+    cacert: CaFile = None,
 ) -> None:
     """Show description, license and usage of a model.
 
@@ -41,10 +45,11 @@ def info_command(
     Examples:
     hubcli info google/universal-sentence-encoder/tensorFlow2/lite
     hubcli info ./model
-    hubcli info ./model.tar.gz --json
     """
     disable_garbage_collection()
-    settings = shared.settings(timeout_s=None if timeout is None else parse_duration_s(timeout))
+    settings = shared.settings(
+        timeout_s=None if timeout is None else parse_duration_s(timeout), ca_file=cacert
+    )
     output = shared.output(settings)
     with listener_for(output, patience_s=0.5) as listener:
         details = info(target, settings, listener, refresh=refresh)
@@ -75,7 +80,7 @@ def _lines(details: ModelDetails, output: Output) -> Iterator[str]:
 def _facts(details: ModelDetails) -> Iterator[tuple[str, str]]:
     now_s = time.time()
     yield "Handle", details.handle
-    yield "License", details.license or "not told"
+    yield "License", details.license or "unknown"
     yield "Framework", details.framework or ""
     yield "Version", details.version or ""
     yield "Size", "" if details.size_bytes is None else format_size(details.size_bytes)

@@ -12,6 +12,7 @@ from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import (
     BUILT_IN,
     TAG_SETS,
+    BucketFlags,
     CompletionHint,
     CompletionWords,
     GlobalOptions,
@@ -146,6 +147,7 @@ Try: TypeAlias = Annotated[
 
 def inspect_command(
     shared: GlobalOptions,
+    bucket_flags: BucketFlags,
     target: TargetArgument,
     signatures: Signatures = False,
     functions: Functions = False,
@@ -180,7 +182,9 @@ def inspect_command(
     """
     disable_garbage_collection()
     settings = shared.settings(
-        timeout_s=None if timeout is None else parse_duration_s(timeout), min_rate=min_rate
+        timeout_s=None if timeout is None else parse_duration_s(timeout),
+        min_rate=min_rate,
+        **bucket_flags.keywords(),
     )
     output = shared.output(settings)
     severity = _parse_severity(fail_on)

@@ -259,4 +259,5 @@ def _model_document(model: CachedModelInfo) -> dict[str, Any]:
         "last_used_at": None if model.last_used_at_s is None else to_iso_utc(model.last_used_at_s),
         "last_used_by": None if model.last_used_by is None else model.last_used_by.value,
         "pinned": model.pinned,
+        "tier": None if model.manifest is None else model.manifest.tier,
     }

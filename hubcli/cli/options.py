@@ -17,11 +17,14 @@ from hubcli.config.settings import Settings
 
 __all__ = [
     "ARCHIVE_LIMITS",
+    "BUCKET_PANEL",
     "BUILT_IN",
     "GLOBAL_PANEL",
     "RARE_PANELS",
     "TAG_SETS",
+    "Anonymous",
     "AsJson",
+    "BucketFlags",
     "CaFile",
     "CacheDir",
     "Color",
@@ -38,6 +41,7 @@ __all__ = [
     "Offline",
     "Quiet",
     "Replace",
+    "RequesterPays",
     "Targets",
     "Timeout",
     "Yes",
@@ -47,7 +51,8 @@ __all__ = [
 
 GLOBAL_PANEL = "Global options"
 ARCHIVE_LIMITS = "Archive limits (raise them for archives that you trust)"
-RARE_PANELS = (ARCHIVE_LIMITS,)  # Which `--help` shows and `-h` doesn't.
+BUCKET_PANEL = "Buckets (s3://, gs://, az://)"
+RARE_PANELS = (ARCHIVE_LIMITS, BUCKET_PANEL)  # Which `--help` shows and `-h` doesn't.
 
 
 class CompletionHint(NamedTuple):
@@ -151,6 +156,22 @@ NoSync: TypeAlias = Annotated[
     bool,
     typer.Option("--no-sync", help="Do not wait for data to reach the disk. \\[env: HUBCLI_NO_SYNC=1]"),
 ]
+Anonymous: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--anonymous",
+        help="Read buckets without credentials. \\[env: HUBCLI_BUCKET_ANONYMOUS=1]",
+        rich_help_panel=BUCKET_PANEL,
+    ),
+]
+RequesterPays: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--requester-pays",
+        help="Pay for the traffic of buckets whose readers pay. \\[env: HUBCLI_BUCKET_REQUESTER_PAYS=1]",
+        rich_help_panel=BUCKET_PANEL,
+    ),
+]
 DryRun: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be removed, without removing it.")
 ]
@@ -196,6 +217,18 @@ class GlobalOptions:
     def output(self, settings: Settings) -> Output:
         """The output of a run with these settings."""
         return Output.of(settings, as_json=self.as_json, quiet=self.quiet, debug=self.debug)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketFlags:
+    """How the buckets of a command are reached: keywords of `GlobalOptions.settings`."""
+
+    anonymous: Anonymous = False
+    requester_pays: RequesterPays = False
+
+    def keywords(self) -> dict[str, bool]:
+        """As `Settings.read` takes them."""
+        return {"anonymous": self.anonymous, "requester_pays": self.requester_pays}
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:

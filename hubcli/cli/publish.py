@@ -141,7 +141,7 @@ def publish_command(
 
     Examples:
     hubcli publish ./model --check
-    hubcli publish ./model owner/model/tensorFlow2/variation --license 'Apache 2.0' --dry-run
+    hubcli publish ./model owner/mul/tensorFlow2/cnn --license MIT --dry-run
     hubcli publish ./model ./www/publisher/model/1
     """
     settings = shared.settings(
@@ -169,7 +169,7 @@ def publish_command(
         title=title or "",
         is_public=public,
         waits=not no_wait,
-        wait_s=parse_duration_s(wait, needs_unit=True),
+        wait_s=parse_duration_s(wait),
         restart=restart,
     )
     options = PublishOptions(request, framework, unsafe, dry_run)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import BUILT_IN, TAG_SETS, CompletionHint, GlobalOptions, Replace
+from hubcli.cli.options import BUILT_IN, TAG_SETS, BucketFlags, CompletionHint, GlobalOptions, Replace
 from hubcli.errors import UsageError
 
 with LazyImports():
@@ -194,6 +194,7 @@ Unsafe: TypeAlias = Annotated[
 
 def run_command(
     shared: GlobalOptions,
+    bucket_flags: BucketFlags,
     target: TargetArgument,
     signature: Signature = None,
     function: Function = None,
@@ -228,7 +229,7 @@ def run_command(
     hubcli run ./model --function __call__ --input x=@x.npy -o out.npz
     """
     disable_garbage_collection()
-    settings = shared.settings()
+    settings = shared.settings(**bucket_flags.keywords())
     options = _run_options(
         signature,
         function,

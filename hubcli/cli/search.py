@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import CompletionHint, CompletionWords, GlobalOptions, Timeout, value_option
+from hubcli.cli.options import CaFile, CompletionHint, CompletionWords, GlobalOptions, Timeout, value_option
 from hubcli.cli.output import Output, printable
 from hubcli.config.settings import Settings
 from hubcli.units import format_age, format_size, parse_duration_s, parse_size_bytes, to_iso_utc
@@ -69,6 +69,7 @@ def search_command(
     host: Host = None,
     refresh: Refresh = False,
     timeout: Timeout = "30s",
+    cacert: CaFile = None,
 ) -> None:
     """Find SavedModels on Kaggle or on another host.
 
@@ -77,11 +78,13 @@ def search_command(
     Examples:
     hubcli search text embedding
     hubcli search --owner google --sort downloads --max-size 50MB
-    hubcli search mobilenet -q --limit 3 | hubcli fetch -r -
+    hubcli search mobilenet -q --limit 3
     hubcli search bert --host https://models.example.com
     """
     disable_garbage_collection()
-    settings = shared.settings(timeout_s=None if timeout is None else parse_duration_s(timeout))
+    settings = shared.settings(
+        timeout_s=None if timeout is None else parse_duration_s(timeout), ca_file=cacert
+    )
     output = shared.output(settings)
     asked = SearchQuery(
         " ".join(query or ()),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import GlobalOptions, NoSync
+from hubcli.cli.options import BucketFlags, GlobalOptions, NoSync
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, HubcliError, Interrupted, NotFoundError
@@ -30,6 +30,7 @@ _PATIENCE_S = 0.5
 
 def verify_command(
     shared: GlobalOptions,
+    bucket_flags: BucketFlags,
     targets: Annotated[
         list[str] | None,
         typer.Argument(
@@ -56,7 +57,7 @@ def verify_command(
     hubcli verify ./model.tar.gz --json
     """
     disable_garbage_collection()
-    settings = shared.settings(no_sync=no_sync)
+    settings = shared.settings(no_sync=no_sync, **bucket_flags.keywords())
     output = shared.output(settings)
     raise typer.Exit(VerifyRun(settings, VerifyOptions(quick, repair), output).verify_all(targets or ()))
 

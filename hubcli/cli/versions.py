@@ -8,11 +8,11 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import CompletionHint, GlobalOptions, Timeout
+from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Timeout
 from hubcli.cli.output import Output, printable
 from hubcli.cli.search import Refresh, note_age, time_or_none
 from hubcli.config.settings import Settings
-from hubcli.units import format_age, format_size, parse_duration_s
+from hubcli.units import format_age, format_size, parse_duration_s, plural
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
@@ -37,6 +37,7 @@ def versions_command(
     limit: Limit = 20,
     refresh: Refresh = False,
     timeout: Timeout = "30s",
+    cacert: CaFile = None,
 ) -> None:
     """List the versions of a model, and which are cached.
 
@@ -45,7 +46,9 @@ def versions_command(
     hubcli versions https://models.example.com/maker/model
     """
     disable_garbage_collection()
-    settings = shared.settings(timeout_s=None if timeout is None else parse_duration_s(timeout))
+    settings = shared.settings(
+        timeout_s=None if timeout is None else parse_duration_s(timeout), ca_file=cacert
+    )
     output = shared.output(settings)
     with listener_for(output, patience_s=0.5) as listener:
         found = versions(handle, settings, listener, limit=limit, refresh=refresh)
@@ -77,7 +80,7 @@ def _show(found: VersionList, output: Output, settings: Settings) -> None:
     output.payload(render_table(columns, rows, Style.of(output)))
     shown = sum(version.is_listed for version in found.versions)
     if found.count is not None and found.count > shown:
-        output.note(f"{found.count - shown} older versions are not shown: use --limit N")
+        output.note(f"Not shown: {plural(found.count - shown, 'older version')}. Use --limit N")
 
 
 def _row(version: ModelVersion, now_s: float) -> tuple[str, ...]:

@@ -6,21 +6,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from hubcli.archive import Limits
 from hubcli.archive.tree import Tree, TreeNode, copying
 from hubcli.archive.unpack import require_room
-from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.exporting import ExportFormat, ExportOptions, Layout
-from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
+from hubcli.exporting.destination import Placement, require_free, staged_output
 from hubcli.exporting.source import WAY_OUT, ModelChecks, export_keras_model, unpack_source
-from hubcli.fetching.model_ref import ModelRef, naming_target
+from hubcli.fetching.model_ref import ModelRef, entry_behind, naming_target
 from hubcli.progress import ProgressListener
+from hubcli.providers import BUCKETS, scheme_of
 from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """A model that was written. `destination` is its directory or archive, links followed.
+    """A model that was written. `destination` is its directory or archive, links followed, or its address.
 
     `size_bytes` is the size of the archive, or of the files of the directory;
     `sha256` is the archive's, None for a directory. `edited` tells of an edited model what it
@@ -43,7 +44,7 @@ class ExportResult:
     """
 
     source: str
-    destination: Path
+    destination: Path | str
     layout: Layout
     format: ExportFormat
     size_bytes: int
@@ -65,15 +66,22 @@ def export(
 ) -> ExportResult:
     """Writes the model as a directory or a reproducible archive, atomically.
 
-    The source is a handle, which is fetched if it isn't cached, a directory,
-    an archive or a Keras file. Needs no TensorFlow but for Keras, and to convert
-    the model, which a destination in `.tflite` or `.onnx` asks for. Raises
+    The source is a handle, which is fetched if it isn't cached, a directory, an archive or a Keras file.
+    The destination is a path, or an address in a bucket: `s3://`, `gs://`, `az://`. Needs no TensorFlow
+    but for Keras, and to convert the model, which a destination in `.tflite` or `.onnx` asks for. Raises
     HubcliError of the class that fits: what `fetch` raises, BrokenModelError,
     UsageError, OutputError for a destination that must not or can't be written.
     """
     settings, options = settings or Settings.read(), options or ExportOptions()
     if not str(destination).strip():
         raise UsageError("DEST is empty", hint="Specify a directory or an archive.")
+    if scheme_of(str(destination)) in BUCKETS:
+        # Imported here: no other export needs a bucket.
+        from hubcli.exporting.bucket_destination import export_to_bucket
+
+        listener = listener or ProgressListener()
+        write = partial(export, source, settings=settings, options=options, listener=listener)
+        return export_to_bucket(str(destination), settings, options, listener, write)
     target = ModelRef.resolve(source, settings)
     given = target, Path(destination), settings, options, listener or ProgressListener()
     with naming_target(target, settings):
@@ -98,7 +106,7 @@ class _Export:
         self.started_at = time.monotonic()
         self.entry = target.entry
         if self.entry is None and target.directory is not None:
-            self.entry = CachedModel.at(target.directory, settings.cache_root)
+            self.entry = entry_behind(target.directory, settings)
         self.placement = Placement.of(
             destination,
             options.layout,
@@ -142,9 +150,9 @@ class _Export:
             return Handle.parse(self.entry.handle)
         return self.target.handle
 
-    @property
+    @cached_property
     def checks(self) -> ModelChecks:
-        """The checks of the source."""
+        """The checks of the source, once it is known."""
         return ModelChecks(self.target.name, self.entry, self.listener)
 
     @property
@@ -164,15 +172,15 @@ class _Export:
 
     def _directory(self) -> Path:
         """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
-        handle = self.target.handle
-        if handle is None or handle.is_directory:
-            assert self.target.directory is not None
-            return self.target.directory
+        directory = self.target.local_directory
+        if directory is not None:
+            return directory
+        from hubcli.cache.cached_model import CachedModel
         from hubcli.cache.layout import EntryPaths
         from hubcli.commands.fetch import fetched_directory
 
         path = fetched_directory(self.target, self.settings, self.listener)
-        if handle.path is None:
+        if self.target.handle is not None and self.target.handle.path is None:
             self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
         return path
 
@@ -180,7 +188,7 @@ class _Export:
         """Exports what is there: checked while it is copied, and unchanged once it is."""
         if self.entry is not None:
             self.entry.touch()  # At once, so that no collection takes it meanwhile.
-        tree = self.checks.tree(model)
+        tree = Tree.read(model, Limits())
         with self._staged() as staged:
             packed = None
             if self._is_archive:
@@ -199,7 +207,7 @@ class _Export:
         with self._staged() as staged:
             model = staged.with_name("model") if self._is_archive else staged
             make(model)
-            tree = self.checks.tree(model)
+            tree = Tree.read(model, Limits())
             self.checks.content(tree)
             packed = self._pack(tree, staged) if self._is_archive else None
         return self._published(self._result(tree, packed), tree)
@@ -247,9 +255,11 @@ class _Export:
             self._tell_of_writing(size)
         plan.write(model, self.listener.received, self.settings.durability, copied)
         checks = ModelChecks(self.target.name, None, self.listener)  # A record tells of the source's files.
-        tree = checks.tree(model)
-        if plan.rewrites_checkpoint:  # What was copied was checked where it came from.
+        tree = Tree.read(model, Limits())
+        if plan.rewrites_checkpoint:
             checks.content(tree)
+        else:  # What was copied was checked where it came from.
+            checks.structure(tree)
         return tree
 
     def _tell_of_edits(self, report: EditReport) -> None:
@@ -258,7 +268,7 @@ class _Export:
 
     @contextmanager
     def _source(self, place: Path) -> Iterator[Tree]:
-        """The model's files, their structure checked; made or unpacked at `place` where they must be."""
+        """The model's files, still to be checked; made or unpacked at `place` where they must be."""
         archive = self.target.archive
         if self._needs_keras():
             source = archive or self._directory()
@@ -269,7 +279,7 @@ class _Export:
             place = self._directory()
             if self.entry is not None:
                 self.entry.touch()
-        tree = self.checks.tree(place)
+        tree = Tree.read(place, Limits())
         yield tree
         self.checks.require_unchanged(tree)
 
@@ -338,18 +348,12 @@ class _Export:
 
     def _published(self, result: ExportResult, tree: Tree) -> ExportResult:
         """The result; in a tree of a TF Hub host, the version is in the index, and may be the newest one."""
-        if self.placement.tree is not None:
-            from hubcli.exporting.hub_index import IndexEntry, add_to_index
+        place = self.placement.place
+        if (root := self.placement.tree) is not None:
+            from hubcli.exporting.hub_index import list_version
 
-            version = self.placement.place.relative_to(self.placement.tree)
-            sizes = result.size_bytes, tree.size_bytes
-            details = *sizes, result.sha256, time.time(), self.checks.kind
-            entry = IndexEntry(version.parent.as_posix(), version.name, *details)
-            problems = (
-                publish_newest(self.place.parent),
-                add_to_index(self.placement.tree, entry, self.settings.durability),
-            )
-            for problem in filter(None, problems):
+            details = result.size_bytes, tree.size_bytes, result.sha256, time.time(), self.checks.kind
+            for problem in list_version(root, place, details, self.settings.durability):
                 self.listener.note(problem)
         return result
 

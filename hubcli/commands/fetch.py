@@ -73,9 +73,10 @@ def fetched_directory(target: ModelRef, settings: Settings, listener: ProgressLi
 
     The target is not an archive. Raises what `fetch` does.
     """
-    if target.handle is None or target.handle.is_directory:
-        assert target.directory is not None
-        return target.directory
+    directory = target.local_directory
+    if directory is not None:
+        return directory
+    assert target.handle is not None
     return fetch(target.handle, settings, listener=listener).path
 
 

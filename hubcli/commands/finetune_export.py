@@ -121,9 +121,12 @@ class _FinetuneExport:
             with unpacked_archive(self.target.archive, self.settings, self.listener) as folder:
                 yield self._checked(folder)
             return
-        from hubcli.commands.fetch import fetched_directory
+        directory = self.target.local_directory
+        if directory is None:
+            from hubcli.commands.fetch import fetched_directory
 
-        model = self._checked(fetched_directory(self.target, self.settings, self.listener))
+            directory = fetched_directory(self.target, self.settings, self.listener)
+        model = self._checked(directory)
         self._record_use()
         yield model
         self._record_use()  # A training may take longer than a collection's grace.

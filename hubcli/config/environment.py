@@ -20,6 +20,7 @@ from hubcli.units import parse_duration_s, parse_size_bytes
 from hubcli.urls import without_secrets
 
 __all__ = [
+    "BUCKET_VARIABLES",
     "KAGGLE_ENDPOINT",
     "BucketConfig",
     "KaggleAccount",
@@ -199,7 +200,8 @@ class KaggleAccount:
     """Where Kaggle is, and where credentials for it may be; no file has been read yet.
 
     The variables, files and their order are kagglehub's: `token` is the value of KAGGLE_API_TOKEN,
-    a token or the path of one; then `token_file`, `username` with `key`, and `key_file`.
+    a token or the path of one; then `token_file`, `username` with `key`, and `key_file`. Behind them comes
+    `login_file`, which `kaggle auth login` writes.
     """
 
     endpoint: str = KAGGLE_ENDPOINT
@@ -208,6 +210,7 @@ class KaggleAccount:
     username: str | None = field(default=None, repr=False)
     key: str | None = field(default=None, repr=False)
     key_file: Path | None = None
+    login_file: Path | None = None
 
     @classmethod
     def read(cls, env: Mapping[str, str], default_endpoint: str = KAGGLE_ENDPOINT) -> KaggleAccount:
@@ -223,10 +226,12 @@ class KaggleAccount:
             username=env.get("KAGGLE_USERNAME") or None,
             key=env.get("KAGGLE_KEY") or None,
             key_file=key_folder and key_folder / "kaggle.json",
+            login_file=folder and folder / "credentials.json",
         )
 
 
-_BUCKET_PREFIXES = (
+# How the names begin of variables that the clouds' own tools read.
+BUCKET_VARIABLES = (
     "AWS_",
     "GOOGLE_",
     "CLOUDSDK_",
@@ -253,7 +258,7 @@ class BucketConfig:
         cls, env: Mapping[str, str], *, anonymous: bool = False, requester_pays: bool = False
     ) -> BucketConfig:
         """The options, and those variables that the clouds' own tools read."""
-        found = {name: value for name, value in env.items() if value and name.startswith(_BUCKET_PREFIXES)}
+        found = {name: value for name, value in env.items() if value and name.startswith(BUCKET_VARIABLES)}
         return cls(anonymous, requester_pays, found)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from hubcli.config.config_file import COLORS, ConfigFile, require_timeout
 from hubcli.config.environment import KAGGLE_ENDPOINT, Mirror, NetworkConfig, absolute, in_home, users_own
@@ -18,7 +18,6 @@ from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.units import parse_rate
 
-TYPE_CHECKING = False  # Each start would pay for what is imported here.
 if TYPE_CHECKING:
     from hubcli.config.tiers import TierConfig
 

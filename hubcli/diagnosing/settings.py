@@ -16,13 +16,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hubcli.config.config_file import KEYS
-from hubcli.config.environment import KaggleAccount
+from hubcli.config.environment import KaggleAccount, Mirror
 from hubcli.config.settings import UpkeepRules
+from hubcli.config.tiers import TierConfig
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status, clean
 from hubcli.diagnosing.network import hosts_in_force
 from hubcli.errors import AuthenticationError, UsageError
 from hubcli.net.credentials import netrc_names
-from hubcli.providers.kaggle import kaggle_credential
+from hubcli.providers.kaggle_credentials import KaggleLogin, kaggle_credential
+from hubcli.providers.provider import Credential
 from hubcli.units import plural
 
 __all__ = [
@@ -97,8 +99,14 @@ def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return " ".join(f"{clean(mirror.prefix)}={clean(mirror.replacement)}" for mirror in value)
+        return " ".join(map(_item_text, value))
     return f"{value:g} s" if isinstance(value, float) else clean(str(value))
+
+
+def _item_text(item: Mirror | TierConfig) -> str:
+    if isinstance(item, Mirror):
+        return f"{clean(item.prefix)}={clean(item.replacement)}"
+    return clean(item.address)
 
 
 def _rules(case: DiagnosisContext) -> Iterator[Check]:
@@ -135,6 +143,10 @@ VARIABLES = (
     Variable(("HUBCLI_OFFLINE",), "`1`: never use the network; models that are not cached fail"),
     Variable(("HUBCLI_MIRRORS",), "`PREFIX=URL`, separated by spaces: mirrors"),
     Variable(
+        ("HUBCLI_TIERS",),
+        "addresses of shared tiers, separated by spaces: `s3://models/hub?mode=read-write`; `off`: none",
+    ),
+    Variable(
         ("HUBCLI_MIN_RATE",),
         "minimum rate of a download in bytes per second, averaged over a minute (`1KiB`)",
     ),
@@ -152,6 +164,23 @@ VARIABLES = (
     Variable(
         ("HUBCLI_TENSORFLOW_LIB",),
         "TensorFlow's C library for `run`, the file or its directory; default: that of the installed package",
+    ),
+    Variable(("HUBCLI_BUCKET_ANONYMOUS",), "`1`: read buckets without credentials, as `--anonymous`"),
+    Variable(
+        ("HUBCLI_BUCKET_REQUESTER_PAYS",),
+        "`1`: pay for the traffic of buckets whose readers pay, as `--requester-pays`",
+    ),
+    Variable(
+        ("AWS_PROFILE", "AWS_REGION", "AWS_ENDPOINT_URL"),
+        "profile, region and service of `s3://`, with the other variables and files of the AWS CLI",
+    ),
+    Variable(
+        ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"),
+        "credentials and emulator of `gs://`; default: those of `gcloud auth application-default login`",
+    ),
+    Variable(
+        ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_CONNECTION_STRING"),
+        "account of `az://`, with the other variables of the Azure CLI and SDK",
     ),
     Variable(
         ("HUBCLI_KAGGLE_ENDPOINT",),
@@ -212,7 +241,24 @@ def check_kaggle(case: DiagnosisContext) -> Iterator[Check]:
         yield _credential_check(
             "kaggle", Status.OK, f"found in {place}{aside}", {"place": place, "unused": others}
         )
+    yield from _login(account, credential)
     yield from _halves(case)
+
+
+def _login(account: KaggleAccount, credential: Credential | None) -> Iterator[Check]:
+    """What `kaggle auth login` wrote, where it would be used and can't be."""
+    login = (
+        None if account.login_file is None or credential is not None else KaggleLogin.read(account.login_file)
+    )
+    if login is not None and not login.is_valid:
+        what = "has expired" if login.token is not None else "has no valid token"
+        yield _credential_check(
+            "kaggle-login",
+            Status.INFO,
+            f"{login.file} {what}: it is ignored",
+            {"path": str(login.file)},
+            "To renew it, run: kaggle auth login",
+        )
 
 
 def _halves(case: DiagnosisContext) -> Iterator[Check]:
@@ -239,6 +285,8 @@ def _places(account: KaggleAccount) -> list[str]:
         found.append("KAGGLE_USERNAME")
     if account.key_file is not None and account.key_file.is_file():
         found.append(str(account.key_file))
+    if account.login_file is not None and account.login_file.is_file():
+        found.append(str(account.login_file))
     return found
 
 
@@ -275,7 +323,13 @@ def check_modes(case: DiagnosisContext) -> Iterator[Check]:
     account = case.settings.access.kaggle
     token = case.environment.get("KAGGLE_API_TOKEN")
     named = Path(os.path.expanduser(token)) if token.startswith(("/", "~", "./", "../")) else None  # noqa: PTH111
-    files = (named, account.token_file, account.key_file, case.settings.access.netrc)
+    files = (
+        named,
+        account.token_file,
+        account.key_file,
+        account.login_file,
+        case.settings.access.netrc,
+    )
     open_files = [str(file) for file in files if file is not None and _can_others_read(file)]
     if open_files:
         message = f"other users can read {', '.join(open_files)}"

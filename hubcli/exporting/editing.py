@@ -15,6 +15,7 @@ from hubcli.archive.tree import Tree, TreeNode, copy_tree
 from hubcli.durability import UNSYNCED, Durability
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError, ValuesError
 from hubcli.exporting import EditOptions
+from hubcli.formats import MAIN_FILES
 from hubcli.regular_file import contents
 from hubcli.savedmodel.edit.checkpoint import CheckpointEdit, SourceCheckpoint
 from hubcli.savedmodel.edit.devices import clear_devices
@@ -40,9 +41,11 @@ __all__ = [
 ]
 
 DEFAULT_TOLERANCE = 0.01
-_FINGERPRINT, _KERAS_METADATA, _DEBUG = "fingerprint.pb", "keras_metadata.pb", "debug"
+_KERAS_METADATA, _DEBUG = "keras_metadata.pb", "debug"
 _WARMUP = "assets.extra/tf_serving_warmup_requests"
 _MAIN = "saved_model.pb"
+# Its checksums; and other forms of the graph, which a reader could take for it.
+_OF_OLD_MODEL = ("fingerprint.pb", *(name for name in MAIN_FILES if name != _MAIN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +333,7 @@ class _Planner:
                 self._source,
                 signatures_of(plan.model),
                 {new: old for old, new in plan.signatures.items()},
-                is_tried=options.compare and not options.dry_run,
+                untried="this is a dry run" if options.dry_run else "" if options.compare else "--no-compare",
             )
             plan.warmup, plan.warmup_requests = encoded_requests(requests), len(requests)
             plan.notes += notes
@@ -352,7 +355,7 @@ class _Planner:
         left_out = set[str]()
         for node in tree.nodes:
             is_debug = node.name == _DEBUG or node.name.startswith(f"{_DEBUG}/")
-            if (is_changed and node.name == _FINGERPRINT) or (
+            if (is_changed and node.name in _OF_OLD_MODEL) or (
                 self._options.serving and (node.name == _KERAS_METADATA or is_debug)
             ):
                 left_out.add(node.name)

@@ -19,6 +19,7 @@ from typing import Any
 
 from hubcli.durability import SYNCED, Durability, write_whole
 from hubcli.errors import IntegrityError
+from hubcli.exporting.destination import publish_newest
 from hubcli.regular_file import read_regular
 from hubcli.units import from_iso_utc, to_iso_utc
 
@@ -28,6 +29,7 @@ __all__ = [
     "IndexEntry",
     "add_to_index",
     "index_bytes",
+    "list_version",
     "merged",
     "parse_index",
 ]
@@ -191,6 +193,22 @@ def add_to_index(root: Path, entry: IndexEntry, durability: Durability = SYNCED)
         reason = error.strerror or error
         return f"{index} cannot be written ({reason}): hubcli search --host does not find {entry.path}"
     return None
+
+
+def list_version(
+    root: Path,
+    place: Path,
+    details: tuple[int | None, int | None, str | None, float | None, str | None],
+    durability: Durability = SYNCED,
+) -> Iterator[str]:
+    """Has the index, and the handle without a version, lead to a new archive in the tree; what went wrong.
+
+    The details are those of `IndexEntry`, from `archive_bytes` to `kind`.
+    """
+    version = place.relative_to(root)
+    entry = IndexEntry(version.parent.as_posix(), version.name, *details)
+    problems = publish_newest(place.parent), add_to_index(root, entry, durability)
+    return filter(None, problems)
 
 
 @contextmanager

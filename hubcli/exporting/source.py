@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hubcli.archive import Limits
 from hubcli.archive.tree import Tree
-from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError
 from hubcli.exporting import ExportOptions
 from hubcli.progress import ProgressListener
-from hubcli.savedmodel.layout import check_structure
+
+if TYPE_CHECKING:
+    from hubcli.cache.cached_model import CachedModel
 
 __all__ = ["WAY_OUT", "ModelChecks", "export_keras_model", "unpack_source"]
 
@@ -63,22 +65,23 @@ class ModelChecks:
         self._listener = listener
         self.kind: str | None = None  # What `hubcli ls` calls the model, once its tree is read.
 
-    def tree(self, model: Path) -> Tree:
-        """The model's files. Raises BrokenModelError for a structure that TensorFlow could not load."""
-        tree = Tree.read(model, Limits())
+    def structure(self, tree: Tree) -> None:
+        """Checks that TensorFlow could find a model in the files. Raises BrokenModelError."""
+        from hubcli.savedmodel.layout import check_structure  # Imported while files are copied.
+
         with self._naming_model():
-            self.kind = check_structure(model).kind
-        return tree
+            self.kind = check_structure(tree.top).kind
 
     def content(self, tree: Tree, *, is_told: bool = True) -> None:
-        """Checks every tensor against its checksum, and what was fetched against its record.
+        """Checks the structure, every tensor against its checksum, and what was fetched against its record.
 
         A declared asset that never came is said, as by `fetch`: the copy lacks no more than the source.
         Without `is_told` the listener doesn't get the bytes: it gets those that are copied meanwhile.
         Raises BrokenModelError, TruncatedError for files that were written since the tree was read.
         """
-        from hubcli.savedmodel.checks.integrity import ModelCheck  # Imported while files are copied.
+        from hubcli.savedmodel.checks.integrity import ModelCheck
 
+        self.structure(tree)
         manifest = self._entry.manifest if self._entry is not None else None
         records = manifest.files if manifest is not None else ()
         recorded = {record.path for record in records}

@@ -94,7 +94,7 @@ def _is_marker(bucket: Bucket, info: ObjectInfo, folders: set[str]) -> bool:
 
 
 def _hint(bucket: Bucket, key: str) -> str:
-    """What may be meant: a folder below that has a model, such as a version. Raises where the bucket isn't."""
+    """What may be meant: a folder below, such as a version. Raises NotFoundError without the bucket."""
     try:
         names = sorted(bucket.list_folders(f"{key}/"), key=lambda name: (not name.isdecimal(), name))
     except AuthenticationError:

@@ -31,6 +31,7 @@ __all__ = [
     "Pattern",
     "archive_address",
     "cached_model_refs",
+    "entry_behind",
     "is_mirrored",
     "latest_of",
     "naming",
@@ -59,6 +60,11 @@ class ModelRef(NamedTuple):
     def is_keras_file(self) -> bool:
         """Whether it is a file of Keras's own kinds, by its name."""
         return self.archive is not None and self.archive.name.lower().endswith(_KERAS_SUFFIXES)
+
+    @property
+    def local_directory(self) -> Path | None:
+        """The directory that needs no look whether it is whole in the cache; None for a handle's."""
+        return self.directory if self.handle is None or self.handle.is_directory else None
 
     @classmethod
     def resolve(cls, text: str, settings: Settings) -> ModelRef:
@@ -99,6 +105,14 @@ def _entry_at(directory: Path, settings: Settings) -> CachedModel | None:
     from hubcli.cache.cached_model import CachedModel
 
     return CachedModel.at(directory, settings.cache_root)
+
+
+def entry_behind(directory: Path, settings: Settings) -> CachedModel | None:
+    """The entry that the directory is once links are followed, None for most directories."""
+    try:
+        return _entry_at(directory.resolve(), settings)
+    except (OSError, RuntimeError):
+        return None
 
 
 def _key_at(directory: Path, root: Path) -> set[str]:

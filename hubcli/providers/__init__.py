@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from hubcli.providers.provider import Provider
 
-__all__ = ["PATH", "provider_of", "providers", "register", "registered", "scheme_of", "unregister"]
+__all__ = ["BUCKETS", "PATH", "provider_of", "providers", "register", "registered", "scheme_of", "unregister"]
 
 PATH = "/"  # The claim on paths of this machine.
+BUCKETS = ("s3", "gs", "az")  # The schemes of what is read and written by an account of a cloud.
 
 _CLAIMS: dict[str, Provider | str] = {}
 

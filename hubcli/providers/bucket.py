@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hubcli.config.buckets import bucket_options
 from hubcli.errors import HubcliError
+from hubcli.providers import BUCKETS
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import Provider, invalid_url, refusal, version_in
 from hubcli.providers.web import WebHost
@@ -23,9 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hubcli.config.environment import NetworkConfig
 
-__all__ = ["SCHEMES", "AzureContainer", "Bucket", "BucketAddress", "BucketHost", "GoogleBucket"]
+__all__ = ["AzureContainer", "Bucket", "BucketAddress", "BucketHost", "GoogleBucket"]
 
-SCHEMES = ("s3", "gs", "az")
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _NOUNS = {"s3": "bucket", "gs": "bucket", "az": "container"}
@@ -54,7 +54,7 @@ class BucketAddress(NamedTuple):
             raise invalid_url(text) from error
         scheme = parts.scheme.lower()
         noun = _NOUNS.get(scheme, "bucket")
-        if scheme not in SCHEMES or not _BUCKET.fullmatch(parts.netloc):
+        if scheme not in BUCKETS or not _BUCKET.fullmatch(parts.netloc):
             raise refusal(text, f"names no {noun}", f"Use {scheme or 's3'}://{noun.upper()}/path.")
         if ";" in text:
             raise refusal(text, "has a key with a semicolon", "Rename the object.")

@@ -155,7 +155,11 @@ class RememberingApi(JsonApi):
 def account_key(account: KaggleAccount) -> str:
     """What tells accounts apart without reading a file, some of which can be read once only."""
     named = (account.token, account.username, account.key)
-    files = [str(file) for file in (account.token_file, account.key_file) if file and file.exists()]
+    files = [
+        str(file)
+        for file in (account.token_file, account.key_file, account.login_file)
+        if file and file.exists()
+    ]
     return hashlib.sha256(json.dumps([named, files]).encode()).hexdigest()
 
 

@@ -53,9 +53,9 @@ def upload_blobs(
     stop, counted = threading.Event(), _Counted(listener)
     jobs = [_BlobUpload(node, kaggle, journal, settings, counted, stop).run for node in files]
     token = CancellationToken()
-    with token.undoing(stop.set), closing(run_concurrently(jobs, _PARALLEL, token)) as done:
+    with token.undoing(stop.set), closing(run_concurrently(jobs, _PARALLEL, token)) as finished:
         try:
-            for _ in done:
+            for _ in finished:
                 pass
         finally:
             stop.set()
@@ -209,7 +209,8 @@ class _BlobUpload:
         return piece
 
     def _begin_hash(self) -> None:
-        self.hasher, self.hashed_bytes = hashlib.sha256(), 0
+        self.hasher = hashlib.sha256()
+        self.hashed_bytes = 0
 
     def _hash_up_to(self, file: BinaryIO, end: int) -> None:
         while self.hashed_bytes < end:

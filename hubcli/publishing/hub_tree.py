@@ -6,6 +6,7 @@ link in a directory and by a claim beside it in a bucket, and who comes with oth
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -20,8 +21,15 @@ from hubcli.archive import FileRecord
 from hubcli.archive.pack import PackedArchive, pack
 from hubcli.archive.tree import Tree, hashed_files
 from hubcli.config.settings import Settings
-from hubcli.errors import DiskFullError, NetworkError, OutputError, UsageError, means_full
-from hubcli.exporting.destination import publish_newest
+from hubcli.errors import (
+    DiskFullError,
+    IntegrityError,
+    NetworkError,
+    OutputError,
+    UsageError,
+    means_full,
+)
+from hubcli.exporting.destination import publish_newest, require_free
 from hubcli.exporting.hub_index import (
     INDEX_FILE,
     MAX_INDEX_BYTES,
@@ -37,6 +45,7 @@ from hubcli.net.object_store import ObjectStore
 from hubcli.progress import ProgressListener
 from hubcli.publishing.errors import VersionExistsError
 from hubcli.publishing.kaggle_creation import differences
+from hubcli.regular_file import open_regular, read_regular
 
 __all__ = ["HubPlace", "TreeUpload", "open_tree"]
 
@@ -44,7 +53,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _VERSION = re.compile(r"[0-9]{1,18}")
 _REMOTE = re.compile(r"(?:s3|gs|az)://[^/]")
 _SCHEMES = ("s3://", "gs://", "az://")
-_MAX_CLAIM_BYTES = 4096
+_MAX_CLAIM_BYTES, _READ_BYTES = 4096, 1 << 20
 _INDEX_ATTEMPTS = 20
 
 
@@ -101,12 +110,16 @@ class TreeUpload:
         self.license_name: str | None = None
         self.title: str | None = None
 
-    def existing(self) -> bool:
-        """Whether the very files are there already."""
+    def existing(self) -> PackedArchive | None:
+        """The archive that is there already, with the very files; None where there is none."""
         raise NotImplementedError
 
     def publish(self) -> PackedArchive:
         """Writes the archive, then the index; what is there already with the same files stays."""
+        raise NotImplementedError
+
+    def add_to_index(self, packed: PackedArchive) -> None:
+        """Has the index name the version, which a run that was cut may have left out."""
         raise NotImplementedError
 
     def _require_same(self, found: tuple[FileRecord, ...]) -> None:
@@ -117,9 +130,15 @@ class TreeUpload:
                 hint="Publish it under the next version: versions are immutable.",
             )
 
-    def _records_of(self, archive: Path) -> tuple[FileRecord, ...]:
+    def _compared(self, archive: Path) -> PackedArchive:
+        """The archive, if it has the very files. Raises VersionExistsError."""
         with unpacked_archive(archive, self.settings, ProgressListener()) as folder:
-            return hashed_files(folder)
+            self._require_same(hashed_files(folder))
+        digest = hashlib.sha256()
+        with open_regular(archive) as file:
+            while block := file.read(_READ_BYTES):
+                digest.update(block)
+        return PackedArchive(archive.stat().st_size, digest.hexdigest())
 
     def _entry(self, packed: PackedArchive) -> IndexEntry:
         return IndexEntry(
@@ -139,16 +158,17 @@ class _DirectoryUpload(TreeUpload):
 
     def __init__(self, place: HubPlace, tree: Tree, settings: Settings, listener: ProgressListener) -> None:
         super().__init__(place, tree, settings, listener)
-        self.root = Path(place.root).expanduser()
-        self.path = self.root / place.key
+        path = Path(place.root).expanduser() / place.key
+        # Not in the cache, nor in the model; what is there already is compared, and never replaced.
+        self.path = require_free(path, cache_root=settings.cache_root, force=True, source=tree.top)
+        self.root = self.path.parents[place.key.count("/")]
 
-    def existing(self) -> bool:
+    def existing(self) -> PackedArchive | None:
         if not os.path.lexists(self.path):
-            return False
+            return None
         if not self.path.is_file():
             raise OutputError(f"{self.path} is not an archive", hint="Use another version, or remove it.")
-        self._require_same(self._records_of(self.path))
-        return True
+        return self._compared(self.path)
 
     def publish(self) -> PackedArchive:
         try:
@@ -172,16 +192,27 @@ class _DirectoryUpload(TreeUpload):
                 _take_name(staged, self.path)
                 durability.directory(self.path.parent)
             except FileExistsError:  # Another process was first.
-                self.existing()
+                packed = self.existing() or packed
             finally:
                 staging.remove()
-        for problem in (
-            publish_newest(self.path.parent),
-            add_to_index(self.root, self._entry(packed), durability),
-        ):
-            if problem is not None:
-                self.listener.note(problem)
+        self.add_to_index(packed)
         return packed
+
+    def add_to_index(self, packed: PackedArchive) -> None:
+        entry = self._entry(packed)
+        problems = [publish_newest(self.path.parent)]
+        try:
+            known = parse_index(read_regular(self.root / INDEX_FILE, MAX_INDEX_BYTES + 1), INDEX_FILE)
+        except (OSError, IntegrityError):
+            known = ()
+        if not _is_listed(entry, known):
+            problems.append(add_to_index(self.root, entry, self.settings.durability))
+        for problem in filter(None, problems):
+            self.listener.note(problem)
+
+
+def _is_listed(entry: IndexEntry, known: tuple[IndexEntry, ...]) -> bool:
+    return any((item.path, item.sha256) == (entry.path, entry.sha256) for item in known)
 
 
 def _take_name(staged: Path, place: Path) -> None:
@@ -210,16 +241,15 @@ class _StoreUpload(TreeUpload):
         self.store = store
         self.claim_key = f"{place.name}/.{place.version}.hubcli.json"
 
-    def existing(self) -> bool:
+    def existing(self) -> PackedArchive | None:
         if self.store.head(self.place.key) is None:
-            return False
+            return None
         with tempfile.TemporaryDirectory(prefix="hubcli-") as folder:
             archive = Path(folder, "archive.tar.gz")
             with self.store.open(self.place.key) as source, archive.open("wb") as file:
                 for block in source.read():
                     file.write(block)
-            self._require_same(self._records_of(archive))
-        return True
+            return self._compared(archive)
 
     def publish(self) -> PackedArchive:
         self.store.require_conditional_writes()
@@ -227,10 +257,11 @@ class _StoreUpload(TreeUpload):
             archive = Path(folder, "archive.tar.gz")
             packed = pack(self.tree, archive)
             self._claim(packed)
-            if not self.existing():
+            found = self.existing()
+            if found is None:
                 self.store.upload(self.place.key, archive, self.listener.received)
-        self._add_to_index(self._entry(packed))
-        return packed
+        self.add_to_index(found or packed)
+        return found or packed
 
     def _claim(self, packed: PackedArchive) -> None:
         """Takes the version for these bytes. Raises VersionExistsError where others have it."""
@@ -244,8 +275,9 @@ class _StoreUpload(TreeUpload):
                 hint="Publish it under the next version; or, if no archive is there, remove that object.",
             )
 
-    def _add_to_index(self, entry: IndexEntry) -> None:
-        """Adds the entry by compare and swap; the version is published without it, too."""
+    def add_to_index(self, packed: PackedArchive) -> None:
+        """By compare and swap."""
+        entry = self._entry(packed)
         for attempt in range(_INDEX_ATTEMPTS):
             found = self.store.read(INDEX_FILE, MAX_INDEX_BYTES)
             if found is None:
@@ -253,7 +285,7 @@ class _StoreUpload(TreeUpload):
                     return
             else:
                 known = parse_index(found[0], f"{self.store.address}/{INDEX_FILE}")
-                if any((item.path, item.sha256) == (entry.path, entry.sha256) for item in known):
+                if _is_listed(entry, known):
                     return
                 if self.store.replace(INDEX_FILE, index_bytes(merged(known, [entry])), found[1]):
                     return

@@ -211,9 +211,9 @@ class Creation:
             numbers = kaggle.versions(self.model)
             candidates = sorted(number for number in numbers if number > self.journal.base_version)
         for number in candidates[:_MAX_CANDIDATES]:
-            told = latest.version_notes if number == newest else ""
-            told += latest.usage if self.journal.creates_variation and number == 1 else ""
-            if self.journal.marker in told or self._has_the_files(kaggle, number):
+            texts = [latest.version_notes] if number == newest else []
+            texts += [latest.usage] if self.journal.creates_variation and number == 1 else []
+            if any(self.journal.marker in text for text in texts) or self._has_the_files(kaggle, number):
                 return number
         return None
 

@@ -1,4 +1,4 @@
-"""A template of a model card: Markdown with what the model's files tell; the rest is left to the publisher."""
+"""A template of a model card: Markdown with what the model's files tell; the rest is the publisher's."""
 
 from __future__ import annotations
 

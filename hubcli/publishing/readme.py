@@ -21,6 +21,7 @@ __all__ = ["MAX_README_BYTES", "Readme", "readme_in_archive", "readme_in_directo
 MAX_README_BYTES = 256 << 10
 # The first that is there; case is of no account.
 _NAMES = ("readme.md", "model_card.md", "modelcard.md", "model-card.md", "card.md", "readme", "readme.txt")
+_PARTS = ("assets", "assets.extra", "variables")
 _MAX_NAMES = 10_000
 _FRONT_MATTER = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
 _KEY = re.compile(r"(license|title|model_name):[ \t]*(.+)")
@@ -83,12 +84,8 @@ def _readmes_of(members: MemberStream) -> Iterator[tuple[str, bytes]]:
     check = MemberCheck(Limits(), _HINT)
     for member, pieces in members:
         segments = check.accept(member, pieces) or ()
-        is_wanted = (
-            bool(segments)
-            and not member.is_directory
-            and len(segments) <= 2
-            and segments[-1].lower() in _NAMES
-        )
+        is_at_top = len(segments) == 1 or (len(segments) == 2 and segments[0] not in _PARTS)
+        is_wanted = is_at_top and not member.is_directory and segments[-1].lower() in _NAMES
         content = bytearray()
         for piece in pieces:  # Each must be read before the next member is.
             if is_wanted and len(content) < MAX_README_BYTES:

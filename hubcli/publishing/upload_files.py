@@ -61,17 +61,17 @@ def file_issues(tree: Tree) -> tuple[Issue, ...]:
 def _issue_of(node: TreeNode, top: Path) -> Issue | None:
     segments = [segment.lower() for segment in node.name.split("/")]
     if _fits(segments, _SECRET_NAMES):
-        return _issue("secret-file", f"{node.name} is named like a secret", node)
+        return _refusal("secret-file", f"{node.name} is named like a secret", node)
     if _fits(segments, _CACHE_NAMES):
-        return _issue("cache-file", f"{node.name} belongs to a tool, not to the model", node)
+        return _refusal("cache-file", f"{node.name} belongs to a tool, not to the model", node)
     if _leads_out(node.path, top):
-        return _issue("link-out-of-model", f"{node.name} is a link to a file outside of the model", node)
+        return _refusal("link-out-of-model", f"{node.name} is a link to a file outside of the model", node)
     if node.size_bytes <= _MAX_READ_BYTES and _SECRET_CONTENT.search(_content(node.path)):
-        return _issue("secret-content", f"{node.name} contains a private key or an access token", node)
+        return _refusal("secret-content", f"{node.name} contains a private key or an access token", node)
     return None
 
 
-def _issue(code: str, message: str, node: TreeNode) -> Issue:
+def _refusal(code: str, message: str, node: TreeNode) -> Issue:
     hint = "Replace the link with a copy." if code == "link-out-of-model" else "Remove it from the model."
     return Issue(Severity.ERROR, code, message, Location(file=node.name), hint)
 

@@ -10,14 +10,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from hubcli.errors import HubcliError, MissingPathError, NoModelError, TensorFlowError
 from hubcli.formats import MAIN_FILES
-from hubcli.formats.tensor_layout import DType
-from hubcli.savedmodel.compare.diff import Distance
 from hubcli.savedmodel.layout import ModelFormat, detect_format
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.objects import LISTS
@@ -26,7 +23,6 @@ from hubcli.tf.importing import first_line, import_tensorflow, use_tensorflow
 
 __all__ = [
     "ListAttributes",
-    "NumpyMeasure",
     "RestoredLists",
     "VariableState",
     "copy_file",
@@ -318,57 +314,3 @@ def _wide(tf: Any, value: Any) -> Any:
     if value.dtype.is_complex:
         return tf.abs(value)
     return value if value.dtype in (tf.float32, tf.float64) else tf.cast(value, tf.float32)
-
-
-_FLOATS = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
-_INTEGERS = {
-    f"{sign}int{8 * size}": f"<{kind}{size}"
-    for sign, kind in (("", "i"), ("u", "u"))
-    for size in (1, 2, 4, 8)
-}
-_COMPLEX = {"complex64": "<f4", "complex128": "<f8"}
-
-
-class NumpyMeasure:
-    """A `Measure` for `rewrite`; of complex numbers it is the distance of a component.
-
-    Raises TensorFlowError where NumPy isn't installed.
-    """
-
-    def __init__(self) -> None:
-        try:
-            import numpy as np
-        except ImportError as error:
-            raise TensorFlowError(
-                "numpy is not installed", hint="Install it: pip install 'hubcli[tf]'"
-            ) from error
-        self._np: Any = np
-
-    def __call__(self, dtype: DType, new: bytes, old: bytes) -> Distance:
-        """As `hubcli.savedmodel.compare.diff.Measure` says."""
-        np = self._np
-        if dtype.name == "bfloat16":
-            left, right = (
-                (np.frombuffer(values, "<u2").astype("<u4") << 16).view("<f4") for values in (new, old)
-            )
-            return self._of_floats(left, right)
-        layout = _FLOATS.get(dtype.name) or _COMPLEX.get(dtype.name)
-        if layout is not None:
-            return self._of_floats(np.frombuffer(new, layout), np.frombuffer(old, layout))
-        if dtype.name in _INTEGERS:
-            left, right = (np.frombuffer(values, _INTEGERS[dtype.name]) for values in (new, old))
-            # The difference of two signed numbers needs a bit more than they have: unsigned it fits.
-            high, low = np.maximum(left, right), np.minimum(left, right)
-            unsigned = _INTEGERS[dtype.name].replace("i", "u")
-            return Distance(float((high.view(unsigned) - low.view(unsigned)).max(initial=0)), is_finite=True)
-        return Distance(None)
-
-    def _of_floats(self, new: Any, old: Any) -> Distance:
-        np = self._np
-        with np.errstate(all="ignore"):
-            changes = np.subtract(new, old, dtype=None if new.dtype.itemsize > 2 else "<f4")
-            largest = float(max(changes.max(initial=0), -changes.min(initial=0)))
-            if isfinite(largest):  # Neither NaN nor infinity is at a finite distance from anything.
-                return Distance(largest, is_finite=True)
-            # NaN shows in the maximum: only then is it looked for.
-            return Distance(largest if largest == largest else float(np.nanmax(np.abs(changes), initial=0)))

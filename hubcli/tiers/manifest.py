@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import tree_digest
-from hubcli.errors import ChecksumError, IntegrityError
+from hubcli.errors import IntegrityError
 from hubcli.providers.handle import key_of
 from hubcli.tiers.layout import ManifestKey, parse_object, written_by
 from hubcli.units import to_iso_utc
@@ -94,13 +94,15 @@ class TierManifest:
             _require(len(listed) <= _MAX_FILES, "it lists too many files")
             form = _text(archive["format"])
             _require(form in _FORMATS, "its format is unknown")
+            files, digest = tuple(_file(file) for file in listed), _sha256(tree["sha256"])
+            _require(tree_digest(files) == digest, "its files have another digest than its tree")
             return cls(
                 handle=_text(document["handle"]),
                 archive_sha256=_sha256(archive["sha256"]),
                 archive_bytes=_size(archive["bytes"]),
                 archive_format=form,
-                tree_sha256=_sha256(tree["sha256"]),
-                files=tuple(_file(file) for file in listed),
+                tree_sha256=digest,
+                files=files,
                 source=_text(origin["address"]),
                 etag=None if origin["etag"] is None else _text(origin["etag"]),
                 written_at=_text(document["written_at"]),
@@ -127,14 +129,6 @@ class TierManifest:
             "written_at": self.written_at,
         }
         return (json.dumps(document, indent=1) + "\n").encode()
-
-    def require_files(self, name: str, files: Sequence[FileRecord]) -> None:
-        """Raises ChecksumError where the unpacked files aren't those that the manifest lists."""
-        digest = tree_digest(files)
-        if digest != self.tree_sha256:
-            raise ChecksumError(
-                f"{name} differs from its manifest: expected digest {self.tree_sha256}, got {digest}"
-            )
 
 
 @dataclass(frozen=True, slots=True)

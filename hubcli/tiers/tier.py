@@ -14,13 +14,15 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.archive import FileRecord
+from hubcli.archive.tree import tree_digest
 from hubcli.cache.records import Manifest
 from hubcli.config.tiers import TierConfig
-from hubcli.errors import IntegrityError, NetworkError, TierConflictError, UnsupportedError
+from hubcli.durability import unique_number
+from hubcli.errors import ChecksumError, IntegrityError, NetworkError, TierConflictError, UnsupportedError
 from hubcli.fetching.options import ExpectedDigests
 from hubcli.fetching.tiers import TierModel
 from hubcli.net.object_store import ObjectInfo, ObjectStore
-from hubcli.providers.handle import Handle
+from hubcli.providers.handle import Handle, key_of
 from hubcli.tiers.layout import (
     MARKER,
     MAX_SMALL_BYTES,
@@ -47,7 +49,7 @@ RENEWED_AFTER_S = 86400.0
 # An archive that is older is uploaded again by a put that finds no manifest of it: gc may be about to
 # delete it, which it does only to what is older than its grace period.
 _REUSED_FOR_S = 600.0
-_ATTEMPTS = 20
+_ATTEMPTS, _MAX_SEEN = 20, 64
 _STALE = '"00000000000000000000000000000000"'
 
 
@@ -76,7 +78,7 @@ class SharedTier:
         self._is_there: bool | None = None
         self._is_ready = False
         self._has_swaps: bool | None = None
-        self._manifests: dict[ManifestKey, tuple[bytes, ObjectInfo, TierManifest]] = {}
+        self._seen: dict[ManifestKey, tuple[bytes, ObjectInfo, TierManifest]] = {}  # The latest manifests.
         self._corrupt: dict[str, str | None] = {}  # The ETags of archives that failed a check.
 
     # --- Reading
@@ -126,10 +128,11 @@ class SharedTier:
 
     def current(self, model: str) -> Current | None:
         """What the handle with that cache key means now; None where the tier doesn't tell."""
-        found = self._read_current(model)
+        found = self.read_current(model)
         return None if found is None else found[0]
 
-    def _read_current(self, model: str) -> tuple[Current, ObjectInfo] | None:
+    def read_current(self, model: str) -> tuple[Current, ObjectInfo] | None:
+        """The same with its object, to be swapped. Raises IntegrityError for what is no current.json."""
         key = current_key(model)
         found = self.store.read(key, MAX_SMALL_BYTES)
         return None if found is None else (Current.parse(found[0], f"{self.name}/{key}"), found[1])
@@ -143,7 +146,10 @@ class SharedTier:
         manifest = TierManifest.parse(found[0], f"{self.name}/{object_key}")
         if manifest.key != key:
             raise IntegrityError(f"{self.name}/{object_key} is the manifest of another model")
-        self._manifests[key] = (*found, manifest)
+        with self._lock:
+            self._seen[key] = (*found, manifest)
+            while len(self._seen) > _MAX_SEEN:
+                del self._seen[next(iter(self._seen))]
         return manifest
 
     def _model(self, manifest: TierManifest) -> TierModel:
@@ -169,8 +175,12 @@ class SharedTier:
             yield source
 
     def check(self, model: TierModel, files: Sequence[FileRecord]) -> None:
-        """Raises ChecksumError where the unpacked files aren't those that the manifest lists."""
-        self._manifests[_key_of(model)][2].require_files(model.name, files)
+        """Raises ChecksumError where the unpacked files aren't those of the manifest."""
+        digest = tree_digest(files)
+        if digest != model.tree_sha256:
+            raise ChecksumError(
+                f"{model.name} differs from its manifest: expected digest {model.tree_sha256}, got {digest}"
+            )
 
     def distrust(self, model: TierModel) -> None:
         """Notes that the archive is corrupt or missing: it isn't found again, and `put` writes it anew."""
@@ -186,9 +196,15 @@ class SharedTier:
 
     def used(self, model: TierModel) -> None:
         """Records that the model is used, once a day: the manifest is written anew, with the same bytes."""
-        key = _key_of(model)
-        content, info, _ = self._manifests[key]
-        if self._age_s(info) > RENEWED_AFTER_S:
+        self._renew(ManifestKey(key_of(model.handle), model.archive_sha256))
+
+    def use(self, manifest: TierManifest) -> None:
+        """The same of a manifest that was just read."""
+        self._renew(manifest.key)
+
+    def _renew(self, key: ManifestKey) -> None:
+        content, info, _ = self._seen.get(key, (b"", None, None))
+        if info is not None and self._age_s(info) > RENEWED_AFTER_S:
             with suppress(UnsupportedError):
                 self.store.replace(manifest_key(*key), content, info)
 
@@ -235,11 +251,11 @@ class SharedTier:
         with suppress(IntegrityError):  # What lies is written anew.
             there = self.manifest(manifest.key)
             is_same = there is not None and not replace and there.files == manifest.files
-            if there is not None and is_same and self._is_blob_there(manifest):
-                self.used(self._model(there))
+            if there is not None and is_same and self.has_archive(manifest):
+                self.use(there)
                 return False
         blob = self.store.head(blob_key(sha256))
-        is_reused = blob is not None and self._is_blob_there(manifest) and self._age_s(blob) < _REUSED_FOR_S
+        is_reused = blob is not None and self.has_archive(manifest) and self._age_s(blob) < _REUSED_FOR_S
         if replace or not is_reused:
             uploaded = self.store.upload(blob_key(sha256), archive)
             if uploaded.size_bytes != manifest.archive_bytes:
@@ -254,7 +270,13 @@ class SharedTier:
             self.store.put(key, content)
         return True
 
-    def _is_blob_there(self, manifest: TierManifest) -> bool:
+    def has(self, model: TierModel) -> bool:
+        """The same of a model that was found."""
+        manifest = self.manifest(ManifestKey(key_of(model.handle), model.archive_sha256))
+        return manifest is not None and self.has_archive(manifest)
+
+    def has_archive(self, manifest: TierManifest) -> bool:
+        """Whether the archive of the manifest is there, with its size; it isn't read."""
         sha256 = manifest.archive_sha256
         blob = None if self._is_corrupt(sha256) else self.store.head(blob_key(sha256))
         return blob is not None and blob.size_bytes == manifest.archive_bytes
@@ -278,7 +300,7 @@ class SharedTier:
         """The digest of the files of an archive of the handle; None where the tier hasn't got it."""
         with suppress(IntegrityError):
             manifest = self.manifest(ManifestKey(handle.cache_key, sha256))
-            if manifest is not None and self._is_blob_there(manifest):
+            if manifest is not None and self.has_archive(manifest):
                 return manifest.tree_sha256
         return None
 
@@ -297,7 +319,7 @@ class SharedTier:
         key = current_key(model)
         for _ in range(_ATTEMPTS):
             try:
-                found = self._read_current(model)
+                found = self.read_current(model)
             except IntegrityError:  # It is no current.json: nothing of it is kept.
                 found, info = None, self.store.head(key)
             else:
@@ -339,13 +361,13 @@ class SharedTier:
     def has_swaps(self) -> bool:
         """Whether the store compares before it swaps: one that doesn't know the condition would write."""
         if self._has_swaps is None:
-            found = self.store.read(MARKER, MAX_SMALL_BYTES)
-            try:
-                self._has_swaps = found is not None and not self.store.replace(
-                    MARKER, found[0], found[1]._replace(etag=_STALE, generation="1")
-                )
-            except UnsupportedError:
-                self._has_swaps = False
+            # On a key of its own: clouds limit the writes to one object, even those that they refuse.
+            absent = ObjectInfo(f"hubcli-probe-{unique_number()}", 0, self.store.now(), _STALE, "1")
+            self._has_swaps = False
+            with suppress(UnsupportedError):
+                self._has_swaps = not self.store.replace(absent.key, b"1", absent)
+                if not self._has_swaps:
+                    self.store.delete(absent.key)
         return self._has_swaps
 
     def lease(
@@ -376,9 +398,3 @@ class SharedTier:
             f"{self.name} has several archives of {handle}, whose bytes never change: {shown}",
             hint=f"Compare them with the origin, then run: hubcli push --force {handle}",
         )
-
-
-def _key_of(model: TierModel) -> ManifestKey:
-    from hubcli.providers.handle import key_of
-
-    return ManifestKey(key_of(model.handle), model.archive_sha256)

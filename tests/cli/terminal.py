@@ -41,6 +41,35 @@ def run_on_terminal(
     return process.wait(60), seen.decode().replace("\r\n", "\n")
 
 
+_ON_ITS_TERMINAL = """
+import fcntl, os, runpy, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # So that Ctrl-C reaches it.
+runpy.run_module("hubcli", run_name="__main__", alter_sys=True)
+"""
+
+
+def run_answered(cache: Path, replies: Sequence[str], *arguments: str) -> tuple[int, str]:
+    """Exit status and screen of `hubcli ARGUMENTS…`, with the next reply typed at each question."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache)}
+    process = start_python(["-c", _ON_ITS_TERMINAL, *arguments], (theirs, theirs, theirs), env=environment)
+    os.close(theirs)
+    seen, left = b"", list(replies)
+    while True:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # Linux's way to say that the other side is closed.
+            break
+        if not piece:
+            break
+        seen += piece
+        if seen.endswith(b"[y/N] "):
+            os.write(ours, f"{left.pop(0)}\n".encode())
+    os.close(ours)
+    return process.wait(60), seen.decode(errors="replace").replace("\r\n", "\n")
+
+
 def start(cache: Path, *arguments: str, stdin: int | None = None) -> Process | subprocess.Popen[str]:
     """A running `hubcli ARGUMENTS…` on that cache, its output in pipes."""
     environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache)}

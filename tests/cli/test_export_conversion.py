@@ -103,6 +103,20 @@ class TestByTensorFlow:
         assert "(output output_0 of serving_default, given inputs)" in result.stderr
         assert list(tmp_path.glob("mul*")) == [tmp_path / "mul.tflite"]
 
+    def test_a_keras_file_and_an_archive_of_its_export_give_the_same_file(
+        self, hubcli: Run, tmp_path: Path
+    ) -> None:
+        import keras
+
+        model = keras.Sequential([keras.Input((3,), name="features"), keras.layers.Dense(2, name="scores")])
+        model.save(tmp_path / "model.keras")
+        for source, place in (("model.keras", "model.tar.gz"), ("model.keras", "1"), ("model.tar.gz", "2")):
+            place = place if "." in place else f"{place}.tflite"
+            result = hubcli("export", str(tmp_path / source), str(tmp_path / place))
+            assert result.returncode == 0, result.stderr
+        sizes = [(tmp_path / f"{number}.tflite").stat().st_size for number in (1, 2)]
+        assert abs(sizes[0] - sizes[1]) <= 64, "they differ by the names of the two sources"
+
     def test_a_conversion_that_takes_too_long_ends(self, hubcli: Run, tmp_path: Path) -> None:
         result = hubcli("export", EXAMPLE, str(tmp_path / "mul.tflite"), "--timeout", "0.05")
         assert result.returncode == 7

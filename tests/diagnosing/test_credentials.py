@@ -52,6 +52,26 @@ def test_the_place_that_counts_is_named_in_the_order_of_kagglehub(home: Path, tm
     assert not any(secret in repr(check) for secret in SECRETS)
 
 
+def test_a_login_of_kaggles_command_is_told_and_so_is_its_end(home: Path) -> None:
+    def login(expires: str) -> str:
+        content = json.dumps({"access_token": "t0ken", "access_token_expiration": expires})
+        return str(write(home / ".kaggle" / "credentials.json", content))
+
+    place = login("2999-01-02T03:04:05+00:00")
+    found = diagnose()
+    assert check_named(found, "kaggle").value == {"place": place, "unused": []}
+    assert "kaggle-login" not in names(found)
+    assert "t0ken" not in repr(found)
+    login("2020-01-02T03:04:05+00:00")
+    check = check_named(diagnose(), "kaggle-login")
+    assert check.status is Status.INFO
+    assert "has expired" in check.message
+    assert "kaggle auth login" in check.hint
+    login("")
+    assert "has no valid token" in check_named(diagnose(), "kaggle-login").message
+    assert "kaggle-login" not in names(diagnose({"KAGGLE_API_TOKEN": "t0ken"}))
+
+
 def test_those_that_can_not_be_used_are_a_problem(home: Path) -> None:
     write(home / ".kaggle" / "kaggle.json", "{k3y")
     found = diagnose()

@@ -16,6 +16,7 @@ import pytest
 from hubcli.commands.export import ExportOptions, ExportResult, export
 from hubcli.config.settings import Settings
 from hubcli.errors import (
+    BrokenModelError,
     ConversionError,
     DiskFullError,
     HubcliError,
@@ -32,6 +33,7 @@ from hubcli.progress import ProgressListener
 from hubcli.tf.run_process import RunnerError
 from hubcli.tf.run_protocol import Tensor
 from tests.corpus import corpus_model
+from tests.models import example_files, write_tree
 from tests.savedmodel.targets.recorded import unpack
 
 EXAMPLE = "example://mul/1"
@@ -228,6 +230,80 @@ def test_of_a_directory_the_origin_names_no_folder_above_it(
     assert json.loads(order["origin"])["source"] == "mul"
     assert "secret" not in order["origin"]
     assert (process.orders[0]["runner"], order["opset"]) == ("onnx", 18)
+
+
+@pytest.mark.parametrize("name", ["mul.tar.gz", "mul.keras", "mul.tar.gz, edited"])
+def test_an_archive_and_a_keras_file_are_converted_beside_the_destination(
+    name: str,
+    process: type[FakeProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    """The origin names the file; what was unpacked or made of it doesn't stay."""
+
+    def make(source: Path, place: Path, **options: Any) -> None:
+        assert source == tmp_path / "mul.keras"
+        write_tree(place, example_files())
+
+    monkeypatch.setattr("hubcli.commands.export.export_keras_model", make)
+    source = tmp_path / name.partition(",")[0]
+    export(EXAMPLE, tmp_path / "mul.tar.gz", settings)
+    (tmp_path / "mul.keras").write_bytes(b"PK\x03\x04")
+    renames = {"serving_default": "double"} if "edited" in name else {}
+    options = ExportOptions(edits=EditOptions(renames=renames))
+    result = export(str(source), tmp_path / "out" / "mul.tflite", settings, options)
+    assert result.plan is not None
+    assert [endpoint.name for endpoint in result.plan.endpoints] == list(renames.values()) or not renames
+    order = next(order for order in process.orders if order.get("order") == "convert")
+    assert json.loads(order["origin"])["source"] == source.name
+    assert Path(order["model"]).name == ("edited" if renames else "source")
+    assert os.listdir(tmp_path / "out") == ["mul.tflite"]
+
+
+def test_a_handle_is_fetched_and_converted_from_the_cache(
+    process: type[FakeProcess], settings: Settings, tmp_path: Path
+) -> None:
+    result = export(EXAMPLE, tmp_path / "mul.tflite", settings)
+    order = next(order for order in process.orders if order.get("order") == "convert")
+    assert Path(order["model"]).is_relative_to(settings.cache_root)
+    assert json.loads(order["origin"])["source"] == EXAMPLE
+    assert result.conversion is not None
+
+
+def test_a_corrupt_model_is_not_converted(
+    process: type[FakeProcess], settings: Settings, tmp_path: Path
+) -> None:
+    shard = "variables/variables.data-00000-of-00001"
+    files = example_files()
+    files[shard] = bytes(len(files[shard]))
+    source = write_tree(tmp_path / "model", files)
+    for dry_run in (False, True):
+        with pytest.raises(BrokenModelError, match="checksum mismatch"):
+            export(str(source), tmp_path / "mul.tflite", settings, ExportOptions(dry_run=dry_run))
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_conversion_that_is_not_compared_starts_no_session(
+    process: type[FakeProcess], monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(conversion, "Session", None)
+    result = converted(tmp_path / "mul.tflite", settings, conversion=ConversionOptions(compare=False))
+    assert result.conversion is not None
+    assert result.conversion.comparisons == ()
+
+
+def test_an_edited_conversion_loses_no_files_of_its_source(
+    process: type[FakeProcess], settings: Settings, tmp_path: Path
+) -> None:
+    """DEST is one file: a fingerprint, or old requests, would not be in it anyway."""
+    files = {**example_files(), "assets.extra/tf_serving_warmup_requests": b"old"}
+    source = write_tree(tmp_path / "model", files)
+    edits = EditOptions(renames={"serving_default": "double"}, compare=False)
+    options = ExportOptions(edits=edits, conversion=ConversionOptions(compare=False))
+    result = export(str(source), tmp_path / "mul.tflite", settings, options)
+    assert result.edited is not None
+    assert (result.edited.losses, result.edited.notes) == ((), ())
 
 
 def test_a_model_whose_graph_gives_variables_no_value_is_not_converted_to_litert(tmp_path: Path) -> None:

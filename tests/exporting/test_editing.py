@@ -7,16 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hubcli.errors import BrokenModelError, ChecksumError, UsageError, ValuesError
 from hubcli.exporting import comparing
-from hubcli.exporting.comparing import difference
+from hubcli.exporting.comparing import EditComparison, difference
 from hubcli.exporting.editing import EditOptions, EditPlan, plan_edits, prove, require_comparable
 from hubcli.exporting.requests import signatures_of
 from hubcli.formats import HalfType
 from hubcli.formats.bundles import Bundle, write_index
+from hubcli.formats.wire import encode_field
+from hubcli.formats.wire_message import map_entry
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.edit.checkpoint import SourceCheckpoint
+from hubcli.savedmodel.edit.editable import EditableModel
+from hubcli.savedmodel.edit.signatures import rename_signatures
 from hubcli.tf.run_protocol import Tensor
 from tests.corpus import KINDS, corpus_model
 from tests.models import example_files, tree_files, write_tree
@@ -95,6 +101,43 @@ def test_real_models_are_written_whole_and_again_the_same(name: str, is_served: 
     for path, content in before.items():
         if path.startswith("assets"):
             assert after[path] == content
+
+
+def test_another_form_of_the_graph_does_not_stay_beside_an_edited_one(model: Path, tmp_path: Path) -> None:
+    (model / "saved_model.pbtxt").write_text("meta_graphs { }")
+    written(model, tmp_path / "out", EditOptions(renames={"serving_default": "x"}, compare=False))
+    assert "saved_model.pbtxt" not in tree_files(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_renaming_that_is_undone_gives_the_bytes_back(name: str, tmp_path: Path) -> None:
+    source = corpus_model(name)
+    old = EditableModel.parse((source / "saved_model.pb").read_bytes()).signature_names
+    # A turn of all names, each of another length but one, and its inverse.
+    new = {own: f"{own}{'x' * 200 * place}" for place, own in enumerate(old)}
+    turned = dict(zip(old, [*old[1:], old[0]], strict=True))
+    for place, renames in enumerate((new, turned)):
+        there, back = tmp_path / f"there-{place}", tmp_path / f"back-{place}"
+        written(source, there, EditOptions(renames=renames, compare=False))
+        inverse = {value: key for key, value in renames.items()}
+        written(there, back, EditOptions(renames=inverse, compare=False))
+        expected = {path: data for path, data in tree_files(source).items() if path != "fingerprint.pb"}
+        is_changed = any(key != value for key, value in renames.items())
+        assert tree_files(back) == (expected if is_changed else tree_files(source))
+
+
+@given(st.permutations(["first", "second", "third"]), st.text(st.characters(codec="utf-8"), min_size=1))
+def test_any_renaming_has_an_inverse(order: list[str], prefix: str) -> None:
+    """Names are any text but those that TensorFlow keeps for itself."""
+    names = ["first", "second", "third"]
+    model = EditableModel.parse(
+        encode_field(2, b"".join(encode_field(5, map_entry(name, b"\x1a\x01m")) for name in names))
+    )
+    renames = {old: prefix + new for old, new in zip(names, order, strict=True)}
+    renamed = rename_signatures(model, renames).model
+    assert renamed.signature_names == [prefix + name for name in order]
+    back = rename_signatures(renamed, {new: old for old, new in renames.items()}).model
+    assert back.encode() == model.encode()
 
 
 def test_a_fingerprint_is_right_or_absent(model: Path, tmp_path: Path) -> None:
@@ -221,3 +264,19 @@ def test_texts_and_integers_are_equal_or_not() -> None:
     assert difference({"y": [first]}, {"y": [first]}) == 0.0
     assert difference({"y": [first]}, {"y": [other]}) == float("inf")
     assert difference({"y": [first]}, {"z": [first]}) == float("inf")
+
+
+def test_half_weights_of_a_model_that_nobody_could_call_need_a_word(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "has_tensorflow", lambda: True)
+    monkeypatch.setattr(
+        comparing, "compare_with_source", lambda *given: EditComparison(notes=("it changes each time",))
+    )
+    options = EditOptions(half=HalfType.BFLOAT16)
+    plan = plan_edits(model, options)
+    plan.write(tmp_path / "out")
+    with pytest.raises(UsageError, match="no signature was called: it changes each time") as caught:
+        prove(plan, tmp_path / "out", options)
+    assert "--no-compare" in caught.value.hint
+    assert prove(plan, tmp_path / "out", EditOptions(serving=True)).notes == ("it changes each time",)

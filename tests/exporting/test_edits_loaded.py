@@ -18,7 +18,10 @@ from hubcli.savedmodel.weights.rewrite import rewrite
 from hubcli.tf.compare import vocabulary
 from tests.corpus import KINDS, corpus_model
 from tests.models import example_files, write_safetensors, write_tree
-from tests.savedmodel.zoo import SPECIMENS, build
+from tests.savedmodel.conftest import Zoo, zoo
+from tests.savedmodel.zoo import SPECIMENS
+
+__all__ = ["zoo"]
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -49,18 +52,11 @@ def loaders() -> Iterator[list[ModelProcess]]:
         yield [session, python]
 
 
-def _model(name: str, tmp_path: Path) -> Path:
-    if name in KINDS:
-        return corpus_model(name)
-    build(name, tmp_path / "model")
-    return tmp_path / "model"
-
-
 @pytest.mark.parametrize("name", [*KINDS, *SPECIMENS])
 def test_an_edited_model_gives_what_its_source_gives(
-    name: str, tmp_path: Path, loaders: list[ModelProcess]
+    name: str, tmp_path: Path, zoo: Zoo, loaders: list[ModelProcess]
 ) -> None:
-    source = _model(name, tmp_path)
+    source = corpus_model(name) if name in KINDS else zoo(name)
     if not (source / "saved_model.pb").is_file():
         pytest.skip("hubcli edits saved_model.pb alone")
     names = EditableModel.parse((source / "saved_model.pb").read_bytes()).signature_names
@@ -114,6 +110,55 @@ def _require_equal(
     if apart > _TOLERANCE.get(edit, 0.0):
         again = before.call(old, inputs)
         assert difference(expected, again) > 0, f"{edit}: {new} differs by {apart}"
+
+
+def test_the_training_of_a_graph_of_tensorflow_1_goes_and_its_loops_stay(
+    tmp_path: Path, loaders: list[ModelProcess]
+) -> None:
+    """A loop with a context, its gradient loop, an optimizer, a queue of input and a summary."""
+    _save_trained_session(tmp_path / "model")
+    plan = plan_edits(tmp_path / "model", EditOptions(serving=True))
+    plan.write(tmp_path / "served")
+    nodes = {node.text(1) for node in plan.model.meta_graphs[0].nodes()}
+    assert "training" not in {name.partition("/")[0] for name in nodes}
+    assert not nodes & {"examples", "loss_summary"}
+    assert "weight/Momentum" in nodes, "what the checkpoint holds stays"
+    assert any(name.endswith("/NextIteration") for name in nodes)
+    collections = {
+        entry.text(1): entry for entry in plan.model.meta_graphs[0].message.messages(4) if entry.has(2)
+    }
+    assert len(collections["while_context"].only(2).only(2).all_bytes(1)) == 1  # type: ignore[union-attr]
+    for process in loaders:
+        exports = {"serving": (tmp_path / "served", plan.signatures)}
+        _compare("trained", tmp_path / "model", exports, process)
+
+
+def _save_trained_session(place: Path) -> None:
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    v1.disable_control_flow_v2()
+    try:
+        with tf.Graph().as_default(), v1.Session() as session:
+            x = v1.placeholder(tf.float32, [None], name="x")
+            weight = v1.get_variable("weight", initializer=1.5, use_resource=False)
+            v1.get_variable("unused", initializer=2.0, use_resource=True)
+            _, y = v1.while_loop(lambda i, v: i < 3, lambda i, v: (i + 1, v * weight), (0, x))
+            y = v1.cond(tf.reduce_sum(y) > 0, lambda: y + weight, lambda: y - weight)
+            v1.train.input_producer([1.0, 2.0], name="examples")
+            with v1.name_scope("training"):
+                loss = tf.reduce_sum(tf.square(y))
+                v1.train.MomentumOptimizer(0.1, 0.9).minimize(loss)
+            v1.summary.scalar("loss_summary", loss)
+            session.run([v1.global_variables_initializer(), v1.local_variables_initializer()])
+            info = v1.saved_model.build_tensor_info
+            signature = v1.saved_model.build_signature_def({"x": info(x)}, {"y": info(y)}, "predict")
+            builder = v1.saved_model.Builder(str(place))
+            signatures = {"serving_default": signature}
+            builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=signatures)
+            builder.save()
+    finally:
+        v1.enable_control_flow_v2()
 
 
 def _edited(source: Path, place: Path, options: EditOptions) -> tuple[EditPlan, EditReport]:

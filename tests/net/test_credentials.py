@@ -20,6 +20,7 @@ from hubcli.net.credentials import Credentials
 from hubcli.net.download import MIN_SEGMENTED_BYTES, DownloadOptions
 from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
+from hubcli.providers.kaggle_credentials import KaggleLogin
 from tests.cases import each_of
 from tests.kaggle import API, NAME, PAGE, TOKEN, serve_version
 from tests.server import HubServer, Reply
@@ -400,7 +401,7 @@ def test_a_fifo_that_nobody_writes_into_is_not_waited_for(
     name: str, server: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(credentials, "_WAIT_S", 0.05)
-    monkeypatch.setattr("hubcli.providers.kaggle._WAIT_S", 0.05)
+    monkeypatch.setattr("hubcli.providers.kaggle_credentials._WAIT_S", 0.05)
     (home / name).parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(home / name)
     url = serve_version(server, 1, BODY) if "kaggle" in name else server.serve("/m", BODY)
@@ -421,3 +422,64 @@ def test_a_fifo_may_hold_the_entries_and_a_device_none(server: HubServer, tmp_pa
     writer.join()
     download(url, access_to(NETRC="/dev/null"))
     assert authorizations(server) == [*[basic("me", password)] * 2, None, None]
+
+
+# What `kaggle auth login` wrote ------------------------------------------------------------------
+
+
+def login_of(home: Path, token: object = TOKEN, expires: object = "2999-01-02T03:04:05.000006+00:00") -> Path:
+    content = {
+        "refresh_token": "r3fresh-s3cret",
+        "access_token": token,
+        "access_token_expiration": expires,
+        "username": "me",
+        "scopes": [],
+    }
+    return write(home / ".kaggle" / "credentials.json", json.dumps(content))
+
+
+def test_a_login_of_kaggles_command_is_used_after_all_others(home: Path, server: HubServer) -> None:
+    url = serve_version(server, 1, Reply(BODY))
+    login_of(home)
+    assert download(url, access_to(server)) == BODY
+    write(home / ".kaggle" / "kaggle.json", json.dumps({"username": "me", "key": "k3y"}))
+    assert download(url, access_to(server)) == BODY
+    assert authorizations(server) == [BEARER, basic("me", "k3y")]
+
+
+@each_of(
+    "token, expires",
+    [
+        (TOKEN, "2020-01-02T03:04:05+00:00"),
+        (TOKEN, ""),
+        (TOKEN, None),
+        (TOKEN, 7),
+        (TOKEN, "now"),
+        ("", "2999-01-02T03:04:05+00:00"),
+        ("to\nken", "2999-01-02T03:04:05+00:00"),
+        (7, "2999-01-02T03:04:05+00:00"),
+    ],
+)
+def test_a_login_that_has_expired_or_is_damaged_keeps_nobody_from_public_models(
+    token: object, expires: object, home: Path, server: HubServer
+) -> None:
+    url = serve_version(server, 1, Reply(BODY))
+    login_of(home, token, expires)
+    assert download(url, access_to(server)) == BODY
+    assert authorizations(server)[-1] is None
+
+
+@each_of("text", ["", "[]", "{", "null", "[" * 100_000, '{"access_token": "t"}'])
+def test_a_file_that_is_no_login_is_passed_over(text: str, home: Path, server: HubServer) -> None:
+    url = serve_version(server, 1, Reply(BODY))
+    write(home / ".kaggle" / "credentials.json", text)
+    assert download(url, access_to(server)) == BODY
+    assert authorizations(server)[-1] is None
+
+
+def test_a_login_shows_no_token(home: Path) -> None:
+    login = KaggleLogin.read(login_of(home))
+    assert login is not None
+    assert login.is_valid
+    assert TOKEN not in repr(login)
+    assert TOKEN not in repr(login.credential())

@@ -719,6 +719,6 @@ def test_kinds_of_handles_work_for_another_release_with_a_warning() -> None:
     for text, provider, *_ in UNDERSTOOD:
         with pytest.warns(DeprecationWarning, match=r"handle\.provider\.name"):
             kind = Handle.parse(text).kind
-        assert kind is HandleKind(provider) or provider in ("s3", "azure")  # Which came later.
+        assert provider in ("s3", "azure") or kind is HandleKind(provider)  # Those came later.
         assert kind == provider
     assert HandleKind.TFHUB_CN.value == "tfhub-cn"

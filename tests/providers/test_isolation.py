@@ -23,6 +23,15 @@ KAGGLE_IS_THE_SUBJECT = {
     "providers/provider.py",  # The hint with every accepted spelling.
     "providers/handle.py",  # The members of the deprecated HandleKind.
     "providers/kaggle.py",
+    "providers/kaggle_credentials.py",
+    "publishing/answer_cache.py",
+    "publishing/kaggle_api.py",
+    "publishing/listings.py",
+    "publishing/model_card.py",
+    "publishing/readme.py",
+    "commands/info.py",
+    "commands/search.py",
+    "commands/versions.py",
     "providers/tfhub.py",  # What tfhub.dev redirects to.
     "config/environment.py",
     "config/settings.py",

@@ -14,7 +14,6 @@ from hubcli.commands.publish import (
 )
 from hubcli.errors import (
     AuthenticationError,
-    ExitStatus,
     HandleError,
     HubcliError,
     NetworkError,
@@ -67,7 +66,7 @@ def test_versions_are_immutable(publisher: Publisher) -> None:
     models.write_tree(publisher.model, {"assets/words.txt": b"one\n"})
     with pytest.raises(VersionExistsError, match="Version 1 of .* exists with other files") as caught:
         publisher.publish(f"{NAME}/1")
-    assert caught.value.exit_status == ExitStatus.VERSION_EXISTS == 11
+    assert int(caught.value.exit_status) == 11
     with pytest.raises(UsageError, match="Cannot publish version 7 .* the next is 2"):
         publisher.publish(f"{NAME}/7")
     assert publisher.publish(f"{NAME}/2").version == "2"
@@ -140,7 +139,12 @@ def test_a_new_variation_requires_a_license(publisher: Publisher) -> None:
     publisher.publish()
     models.write_tree(publisher.model, {"assets/words.txt": b"one\n"})
     plans: list[PublishPlan] = []
-    publisher.publish(license_name=None, confirm=lambda plan: not plans.append(plan))
+
+    def accept(plan: PublishPlan) -> bool:
+        plans.append(plan)
+        return True
+
+    publisher.publish(license_name=None, confirm=accept)
     assert plans[0].license_name == "Apache 2.0"
 
 
@@ -212,3 +216,11 @@ def test_a_corrupt_model_is_refused(publisher: Publisher) -> None:
     result = publisher.publish()
     assert (result.status, [issue.code for issue in result.issues]) == (PublishStatus.REFUSED, ["tensor"])
     assert publisher.kaggle.requests == []
+
+
+def test_a_framework_that_the_model_has_not_is_a_warning(publisher: Publisher) -> None:
+    plan = publisher.publish(f"{OWNER}/mul/tensorFlow1/small", dry_run=True).plan
+    assert plan is not None
+    assert [issue.code for issue in plan.warnings] == ["other-framework"]
+    assert publisher.publish(dry_run=True).plan is not None
+    assert "tensorFlow2" in plan.warnings[0].hint

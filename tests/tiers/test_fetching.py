@@ -1,24 +1,32 @@
-"""A fetch asks shared tiers before the origin, trusts none of them, and puts there what came from the origin."""
+"""A fetch asks shared tiers before the origin, trusts none, and puts there what came from the origin."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hubcli.archive import FileRecord
 from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, fetch
-from hubcli.errors import ChecksumError, ExitStatus, NetworkError, OfflineError, TierError
-from hubcli.providers.handle import key_of
+from hubcli.config.environment import NetworkConfig
+from hubcli.errors import ChecksumError, NetworkError, OfflineError, TierError
+from hubcli.fetching.peek import dry_run
+from hubcli.providers.handle import Handle, key_of
 from hubcli.tiers.layout import current_key, manifest_key
+from hubcli.tiers.manifest import TierManifest
+from hubcli.tiers.opening import open_tiers
 from tests import models
 from tests.cases import each_of
 from tests.server import HubServer, Reply
-from tests.tiers.fleet import HANDLE, UNVERSIONED, Fleet
+from tests.tiers.fleet import HANDLE, UNVERSIONED, Fleet, Notes
 
 
 def test_what_one_machine_downloaded_the_others_have_from_the_tier(fleet: Fleet) -> None:
@@ -73,7 +81,9 @@ def _another_model(fleet: Fleet) -> None:
 
 
 @each_of("spoil", [_tampered, _truncated, _missing, _another_model])
-def test_a_corrupt_archive_is_told_passed_over_and_put_anew(spoil, tmp_path: Path, fleet: Fleet) -> None:  # type: ignore[no-untyped-def]
+def test_a_corrupt_archive_is_told_passed_over_and_put_anew(
+    spoil: Callable[[Fleet], None], tmp_path: Path, fleet: Fleet
+) -> None:
     fleet.folder = tmp_path / "tier"
     before = fleet.downloads
     fleet.fetch()
@@ -95,7 +105,7 @@ def _changed_manifest(fleet: Fleet, **changes: object) -> None:
 
 def test_a_manifest_that_lies_is_found_out_and_put_anew(fleet: Fleet) -> None:
     fleet.fetch()
-    lies = [
+    lies: list[dict[str, object]] = [
         {"tree": {"sha256": "0" * 64, "bytes": 1, "files": 1}},
         {"archive": {"sha256": fleet.sha256, "bytes": 1, "format": "tar.gz"}},
         {"archive": {"sha256": "0" * 64, "bytes": 1, "format": "tar.gz"}},
@@ -126,13 +136,9 @@ def test_an_expected_archive_is_taken_exactly(fleet: Fleet) -> None:
 
 def test_an_unversioned_handle_means_what_the_tier_has_until_it_is_refreshed(fleet: Fleet) -> None:
     fleet.fetch(UNVERSIONED)
-    old = fleet.packed
-    fleet.packed = models.archive()[:-8] + models.archive()[-8:]
-    files = {**models.example_files(), "assets/new.txt": b"new"}
-    fleet.packed = models.pack(files)
+    fleet.packed = models.pack({**models.example_files(), "assets/new.txt": b"new"})
     fleet.server.serve("/model.tar.gz", fleet.packed)
     assert fleet.fetch(UNVERSIONED).archive_sha256 != fleet.sha256
-    assert old != fleet.packed
     settings = fleet.settings()
     refreshed = fetch(UNVERSIONED, settings, FetchOptions(refresh=True))
     assert refreshed.archive_sha256 == fleet.sha256
@@ -140,64 +146,18 @@ def test_an_unversioned_handle_means_what_the_tier_has_until_it_is_refreshed(fle
     assert fleet.downloads == 2
 
 
-def test_two_archives_of_a_versioned_handle_are_reported_and_none_is_chosen(fleet: Fleet) -> None:
-    fleet.fetch()
-    first = fleet.sha256
-    other = models.pack({**models.example_files(), "assets/new.txt": b"new"})
-    fleet.server.serve("/maker/model/1", other)
-    settings = fleet.settings()
-    fetch(HANDLE, settings, FetchOptions(force=True))  # From the tier: it never changes.
-    fleet.blob.unlink()
-    fetch(HANDLE, fleet.settings())
-    fleet.blob.write_bytes(fleet.packed)
-    fleet.server.serve("/maker/model/1", fleet.packed)
-    tier = fleet.tier
-    assert tier.current(key_of(HANDLE)) is not None
-    fleet.query = "?mode=read"
-    fleet.fetch(options=FetchOptions(sha256=first))
-
-
-def test_a_conflict_is_put_beside_and_told_until_one_is_chosen(fleet: Fleet) -> None:
-    fleet.fetch()
-    other = fleet.folder
-    fleet.folder = fleet.folder.with_name("second")
-    fleet.server.serve("/maker/model/1", models.pack({**models.example_files(), "assets/new.txt": b"new"}))
-    result = fetch(HANDLE, fleet.settings())
-    assert result.archive_sha256
-    for path in (fleet.folder / "blobs").rglob("*"):
-        if path.is_file():
-            target = other / path.relative_to(fleet.folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
-    key = key_of(HANDLE)
-    for path in (fleet.folder / "models" / key).iterdir():
-        if path.name != "current.json":
-            path.replace(other / "models" / key / path.name)
-    fleet.folder = other
-    current = other / current_key(key)
-    document = json.loads(current.read_text())
-    document["archives"].append(result.archive_sha256)
-    current.write_text(json.dumps(document))
-    fleet.server.serve("/maker/model/1", fleet.packed)
-    fleet.fetch()
-    assert "has several archives of" in fleet.notes[0]
-    assert any("has several archives of" in note for note in fleet.notes[1:])
-    assert fleet.fetch(options=FetchOptions(sha256=fleet.sha256)).archive_sha256 == fleet.sha256
-    with pytest.raises(TierError, match="several archives"):
-        fleet.fetch(require_tier=True)
-
-
 def test_a_tier_that_fails_is_passed_over_or_an_error_where_it_is_required(fleet: Fleet) -> None:
     fleet.folder.mkdir()
     (fleet.folder / "hubcli-tier.json").write_text('{"hubcli_tier": 2}')
     fleet.fetch()
     assert fleet.notes[0] == (
-        f"Shared tier {fleet.folder} failed: {fleet.folder} is a shared tier of version 2; this hubcli knows 1"
+        f"Shared tier {fleet.folder} failed: "
+        f"{fleet.folder} is a shared tier of version 2; this hubcli knows 1"
     )
     assert not (fleet.folder / "models").exists()
     with pytest.raises(TierError) as raised:
         fleet.fetch(require_tier=True)
-    assert raised.value.exit_status == ExitStatus.TIER == 12
+    assert int(raised.value.exit_status) == 12
     assert raised.value.hint == "Update hubcli."
 
 
@@ -243,7 +203,6 @@ def test_offline_a_directory_is_asked_and_nothing_else(fleet: Fleet, other_serve
 
 
 def test_a_model_of_credentials_is_put_only_where_private_models_may_be(fleet: Fleet, tmp_path: Path) -> None:
-    fleet.base = fleet.base
     address = fleet.server.url.replace("://", "://me:secret@") + "/model.tar.gz"
     fleet.fetch(address)
     assert not fleet.blob.exists()
@@ -280,3 +239,49 @@ def test_an_origin_that_fails_is_the_error(fleet: Fleet) -> None:
     fleet.server.serve("/maker/model/1", fleet.packed)
     fleet.fetch()
     assert fleet.blob.exists()
+
+
+def test_a_dry_run_asks_the_tier_before_the_origin(fleet: Fleet) -> None:
+    fleet.fetch()
+    settings = fleet.settings()
+    planned = dry_run(Handle.parse(HANDLE), settings, FetchOptions(), None, open_tiers(settings))
+    assert planned.size_bytes == len(fleet.packed)
+    assert len(fleet.server.requests) == 1
+    assert not settings.cache_root.exists()
+
+
+def test_a_version_that_the_host_cannot_tell_is_that_of_the_tier(fleet: Fleet) -> None:
+    unversioned = "https://www.kaggle.com/models/maker/model/tensorFlow2/small"
+    version = Handle.parse(f"{unversioned}/3")
+    fleet.tier.point(Handle.parse(unversioned), version)
+    fleet.server.serve("/maker/model/tensorFlow2/small/3", fleet.packed)
+    settings = replace(fleet.settings(), mirrors=(), access=_closed(fleet.base.access), retries=0)
+    with pytest.raises(NetworkError):
+        fetch(unversioned, settings)
+    manifest = TierManifest.of(
+        str(version),
+        (fleet.sha256, len(fleet.packed), "tar.gz"),
+        _files(fleet),
+        source="",
+        etag=None,
+        now_s=0.0,
+    )
+    archive = fleet.folder.with_name("archive")
+    archive.write_bytes(fleet.packed)
+    fleet.tier.put_archive(version, manifest, archive)
+    notes = Notes()
+    result = fetch(unversioned, settings, None, notes)
+    assert result.handle == str(version)
+    assert any(f"using {version}, the latest version in a shared tier" in note for note in notes.notes)
+
+
+def _closed(access: NetworkConfig) -> NetworkConfig:
+    """Kaggle's API where nobody listens."""
+    return replace(access, kaggle=replace(access.kaggle, endpoint="http://127.0.0.1:9"))
+
+
+def _files(fleet: Fleet) -> tuple[FileRecord, ...]:
+    return tuple(
+        FileRecord(path, len(content), hashlib.sha256(content).hexdigest())
+        for path, content in models.example_files().items()
+    )

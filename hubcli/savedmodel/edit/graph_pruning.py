@@ -62,8 +62,11 @@ class GraphNodes:
         """Removes the nodes that nothing kept needs; `constants` are those that objects name."""
         needed, spare = self._needed_and_spare()
         needed |= self._without_initializers(spare)
-        needed |= self.needed_by(self._other_roots())
-        needed |= self.needed_by(constants)
+        needed |= self.needed_by(self.other_roots())
+        return self.keep(needed | self.needed_by(constants))
+
+    def keep(self, needed: Collection[str]) -> Loss | None:
+        """Removes the nodes of other names."""
         count = 0
         for graph in self._graph.graphs:
             count += graph.remove(
@@ -121,17 +124,22 @@ class GraphNodes:
 
     def _initializing(self) -> Iterator[str]:
         """The ops that a load runs."""
+        yield from self.run_by_signatures()
         message = self._graph.message
-        names = {name for name, _, _ in self._graph.signature_entries()}
-        for entry in message.messages(_SIGNATURE_DEF):
-            if entry.text(_KEY) not in names:
-                yield from (source_of(name) for name in _tensors(entry) if source_of(name) in self.by_name)
         for entry in message.messages(_COLLECTION_DEF):
             for collection in entry.messages(_VALUE):
                 for nodes in collection.messages(1):
                     yield from (name for text in nodes.texts(1) if (name := source_of(text)) in self.by_name)
 
-    def _other_roots(self) -> Iterator[str]:
+    def run_by_signatures(self) -> Iterator[str]:
+        """The nodes of signatures that nobody calls, which initialize the model."""
+        names = {name for name, _, _ in self._graph.signature_entries()}
+        for entry in self._graph.message.messages(_SIGNATURE_DEF):
+            if entry.text(_KEY) not in names:
+                yield from (source_of(name) for name in _tensors(entry) if source_of(name) in self.by_name)
+
+    def other_roots(self) -> Iterator[str]:
+        """The nodes of savers, and the assets' placeholders."""
         message = self._graph.message
         for saver in message.messages(_SAVER_DEF):
             yield from (source_of(saver.text(number)) for number in (1, 2, 3))

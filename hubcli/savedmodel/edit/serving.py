@@ -22,6 +22,7 @@ from hubcli.savedmodel.edit.saver_functions import (
     drop_restored,
     drop_saved,
 )
+from hubcli.savedmodel.edit.session_pruning import prune_session_graph
 
 __all__ = ["ServingEdit", "keep_for_serving"]
 
@@ -58,7 +59,12 @@ def keep_for_serving(model: EditableModel, checkpoint: bytes | None, keys: Colle
     graphs = edited.meta_graphs
     for graph in graphs:
         if not graph.has_objects:
-            notes.append("A graph of TensorFlow 1 was not pruned")
+            lost, problem = (
+                prune_session_graph(graph) if graph.signature_names else ([], "it has no signature")
+            )
+            losses += lost
+            if problem:
+                notes.append(f"A graph of TensorFlow 1 was not pruned: {problem}")
             continue
         saved = None if checkpoint is None else WireMessage(checkpoint)
         retained = KeptObjects.of(graph, saved)

@@ -1,0 +1,141 @@
+"""`tier`: what a shared tier holds, whether it is sound, and what is collected from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from hubcli.config.settings import Settings
+from hubcli.config.tiers import TierConfig
+from hubcli.errors import BudgetError, IntegrityError, NotFoundError, UsageError
+from hubcli.issues import Issue
+from hubcli.progress import ProgressListener
+from hubcli.tiers.catalog import TierEntry, entries_of, verify_tier
+from hubcli.tiers.collect import (
+    CollectedModel,
+    TierCollection,
+    TierPolicy,
+    collect,
+    plan_models,
+    planned,
+)
+from hubcli.tiers.inventory import Inventory, TierStat
+from hubcli.tiers.opening import open_tier
+
+if TYPE_CHECKING:
+    from hubcli.tiers.tier import SharedTier
+
+__all__ = [
+    "TierGcPlan",
+    "TierGcResult",
+    "TierPolicy",
+    "named_tier",
+    "tier_gc",
+    "tier_ls",
+    "tier_stat",
+    "tier_verify",
+]
+
+
+def named_tier(
+    settings: Settings, *, for_writing: bool, listener: ProgressListener | None = None
+) -> SharedTier:
+    """The first tier of the settings, or the first that may be written. Raises UsageError without one."""
+    found = [config for config in settings.tiers if config.is_writable or not for_writing]
+    if not found:
+        what = "No writable shared tier" if for_writing and settings.tiers else "No shared tier"
+        raise UsageError(what, hint="Specify one with --tier ADDRESS, or set HUBCLI_TIERS.")
+    config: TierConfig = found[0]
+    if settings.offline and not config.is_local:
+        raise UsageError("--offline excludes a shared tier on the network", hint="Run it without --offline.")
+    return open_tier(config, settings, listener)
+
+
+def tier_ls(tier: SharedTier) -> Iterator[TierEntry]:
+    """The archives in the tier, read page by page. Raises NotFoundError, UnsupportedError, NetworkError."""
+    return entries_of(tier)
+
+
+def tier_stat(tier: SharedTier) -> TierStat:
+    """The tier in numbers, by its listings alone."""
+    _require_there(tier)
+    with Inventory(tier.store) as inventory:
+        return inventory.stat()
+
+
+def tier_verify(tier: SharedTier, listener: ProgressListener | None = None) -> Iterator[Issue]:
+    """The faults of the tier, as they are found: every archive is read and compared with its manifest."""
+    _require_there(tier)
+    listener = listener or ProgressListener()
+
+    def on_archive(entry: TierEntry) -> None:
+        size_bytes = entry.manifest.archive_bytes if entry.manifest is not None else None
+        listener.started(entry.title, tier.name, size_bytes)
+
+    with Inventory(tier.store) as inventory:
+        yield from verify_tier(tier, inventory, on_archive, listener.received)
+
+
+class TierGcPlan(NamedTuple):
+    """What a collection would do: models to remove, with their sum; orphaned archives to delete or mark."""
+
+    model_count: int
+    model_bytes: int
+    orphans: int
+    orphan_bytes: int
+    budget_error: BudgetError | None
+    models: Callable[[], Iterator[tuple[CollectedModel, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class TierGcResult:
+    """The plan, and what was done; None for a dry run, or where it wasn't confirmed."""
+
+    plan: TierGcPlan
+    done: TierCollection | None
+
+
+def tier_gc(
+    tier: SharedTier,
+    policy: TierPolicy,
+    *,
+    dry_run: bool = False,
+    confirm: Callable[[TierGcPlan], bool] = lambda plan: True,
+    on_done: Callable[[CollectedModel, str], None] = lambda model, title: None,
+) -> TierGcResult:
+    """Collects by the policy; without limits only what no handle needs. `confirm` sees the plan before.
+
+    Raises NotFoundError where there is no tier, UnsupportedError for one that is only read, NetworkError.
+    """
+    _require_there(tier)
+    if not dry_run:
+        tier.require_writable()
+    with Inventory(tier.store) as inventory:
+        shortfall = plan_models(inventory, policy)
+
+        def models() -> Iterator[tuple[CollectedModel, str]]:
+            return ((model, title_of(tier, model)) for model in planned(inventory))
+
+        plan = TierGcPlan(*inventory.sum_of_planned(), *inventory.sum_of_orphans(), shortfall, models)
+        if not confirm(plan) or dry_run:
+            return TierGcResult(plan, None)
+        done = collect(tier, inventory, policy, lambda model: on_done(model, title_of(tier, model)))
+        done.budget_error = shortfall
+        return TierGcResult(plan, done)
+
+
+def title_of(tier: SharedTier, model: CollectedModel) -> str:
+    """The handle of the manifest, or its key where that can't be read."""
+    try:
+        manifest = tier.manifest(model.key)
+    except IntegrityError:
+        manifest = None
+    return model.key.model if manifest is None else manifest.handle
+
+
+def _require_there(tier: SharedTier) -> None:
+    if not tier.exists():
+        raise NotFoundError(
+            f"{tier.name} is not a shared tier", hint="Put a model there: hubcli push HANDLE --tier ADDRESS"
+        )

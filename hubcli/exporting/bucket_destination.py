@@ -1,0 +1,197 @@
+"""An export into a bucket: written to a temporary directory first, then uploaded, the main file last.
+
+A bucket has no rename. An archive is one object, which appears with its last part; TensorFlow Serving and
+`hub.load` know a directory by its saved_model.pb, which comes when all else is there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from hubcli.concurrency import run_in_threads
+from hubcli.config.settings import Settings
+from hubcli.errors import HubcliError, OutputError, UsageError
+from hubcli.exporting import Layout
+from hubcli.exporting.destination import INDEX_NAME
+from hubcli.formats import MAIN_FILES
+from hubcli.net.bucket import PART_BYTES, Bucket
+from hubcli.net.object_store import ObjectInfo
+from hubcli.net.retries import RetryPolicy
+from hubcli.progress import ProgressListener
+from hubcli.providers.bucket import BucketAddress
+
+if TYPE_CHECKING:
+    from hubcli.commands.export import ExportOptions, ExportResult
+
+__all__ = ["export_to_bucket"]
+
+_AT_A_TIME = 4
+# A main file up to this size is created in one request, which fails where another export came first.
+_CREATED_BYTES = 64 << 20
+_MAX_LISTED = 100_000
+_TAKEN = "Use another path, or replace it with --force."
+
+
+def export_to_bucket(
+    destination: str,
+    settings: Settings,
+    options: ExportOptions,
+    listener: ProgressListener,
+    write: Callable[[Path], ExportResult],
+) -> ExportResult:
+    """What `write` writes to a temporary directory, uploaded to the address `destination`.
+
+    Raises OutputError for a destination that is there already, unless `options.force`; what `write` does;
+    HandleError, AuthenticationError, NotFoundError, NetworkError of the bucket.
+    """
+    started_at = time.monotonic()
+    address = BucketAddress.parse(destination)
+    is_tree = options.layout is not Layout.PLAIN
+    if not address.key and not is_tree:
+        raise UsageError(f"{address} names no object in a bucket", hint=f"Use {address}/NAME.")
+    bucket = Bucket(
+        address.container, settings, RetryPolicy.of(settings, settings.retries, listener.retrying)
+    )
+    upload = _Upload(bucket, listener, force=options.force)
+    with TemporaryDirectory(prefix="hubcli-") as folder:
+        top = Path(folder).resolve() / "export"
+        local = top if is_tree else top / address.key.rpartition("/")[2]
+        shown = str(address) if is_tree else str(address).rpartition("/")[0]
+        with _naming(str(top), shown):
+            if not is_tree and not options.dry_run:
+                upload.require_free(address.key)  # Before anything is fetched.
+            result = write(local)
+        if options.dry_run:
+            return replace(result, destination=str(address))
+        place = Path(result.destination)
+        names = place.relative_to(top).parts if is_tree else ()
+        key = "/".join(filter(None, (address.key, *names)))
+        newest = upload.index_of(key) if options.layout is Layout.HUB else None
+        upload.publish(place, key)
+        if newest is not None:
+            upload.put_index(place, newest)
+        seconds = time.monotonic() - started_at
+        return replace(result, destination=str(address._replace(key=key)), seconds=seconds)
+
+
+@contextmanager
+def _naming(path: str, shown: str) -> Iterator[None]:
+    """Errors name the place in the bucket in the place of the temporary one."""
+    try:
+        yield
+    except HubcliError as error:
+        error.message = error.message.replace(path, shown)
+        error.hint = error.hint.replace(path, shown)
+        raise
+
+
+class _Upload:
+    """Writes a file or a directory under keys of a bucket, and takes back what it wrote after an error."""
+
+    def __init__(self, bucket: Bucket, listener: ProgressListener, *, force: bool) -> None:
+        self._bucket = bucket
+        self._listener = listener
+        self._force = force
+        self._written: list[str] = []
+
+    def _name(self, key: str) -> str:
+        return f"{self._bucket.address}/{key}"
+
+    def require_free(self, key: str) -> None:
+        """Raises OutputError where an object, or objects below it, are there and must not be replaced."""
+        if self._force:
+            return
+        if self._bucket.head(key) is not None:
+            raise OutputError(f"{self._name(key)} already exists", hint=_TAKEN)
+        if next(self._bucket.list_objects(f"{key}/"), None) is not None:
+            raise OutputError(f"{self._name(key)} exists and is not empty", hint=_TAKEN)
+
+    def publish(self, place: Path, key: str) -> None:
+        """The file or directory under the key. Raises OutputError, and what the bucket does."""
+        self.require_free(key)
+        size_bytes = sum(file.stat().st_size for file in _files(place))
+        self._listener.started(place.name, self._name(key), size_bytes)
+        if place.is_file():
+            self._put(place, key)
+        else:
+            self._publish_tree(place, key)
+
+    def _publish_tree(self, top: Path, folder: str) -> None:
+        files = {f"{folder}/{path.relative_to(top).as_posix()}": path for path in _files(top)}
+        last = [f"{folder}/{name}" for name in MAIN_FILES if f"{folder}/{name}" in files]
+        before = [info.key for info in self._bucket.list_objects(f"{folder}/")] if self._force else []
+        # What is replaced ends first: nobody is to read a mixture of two models.
+        for key in [f"{folder}/{name}" for name in MAIN_FILES if f"{folder}/{name}" in before]:
+            self._bucket.delete(key)
+        try:
+            rest = [partial(self._put, path, key) for key, path in files.items() if key not in last]
+            run_in_threads(rest, _AT_A_TIME)
+            for key in last:
+                self._put(files[key], key, _CREATED_BYTES)
+        except BaseException:
+            self._take_back()
+            raise
+        run_in_threads([partial(self._bucket.delete, key) for key in before if key not in files], _AT_A_TIME)
+
+    def _put(self, path: Path, key: str, limit_bytes: int = PART_BYTES) -> None:
+        size_bytes = path.stat().st_size
+        if self._force or size_bytes > limit_bytes:
+            self._written.append(key)
+            self._bucket.upload(key, path, self._listener.received)
+            return
+        if not self._bucket.create(key, path.read_bytes()):
+            raise OutputError(f"{self._name(key)} was created by another process", hint=_TAKEN)
+        self._written.append(key)
+        self._listener.received(size_bytes)
+
+    def _take_back(self) -> None:
+        for key in self._written:
+            with suppress(HubcliError):
+                self._bucket.delete(key)
+
+    def index_of(self, key: str) -> str | None:
+        """The key of `index.html` beside the version, if that is to be a copy of it: it is the newest.
+
+        One that is no copy of a version is somebody's own, and stays.
+        """
+        folder, _, version = key.rpartition("/")
+        found = {info.key.rpartition("/")[2]: info for info in self._objects_beside(folder)}
+        versions = {name: info for name, info in found.items() if name.isascii() and name.isdecimal()}
+        index = found.get(INDEX_NAME)
+        if any(int(name) > int(version) for name in versions):
+            return None
+        if index is not None and not any(_same(index, info) for info in versions.values()):
+            self._listener.note(
+                f"{self._name(folder)}/{INDEX_NAME} was not created by hubcli and was kept: "
+                "a handle without a version does not work there"
+            )
+            return None
+        return f"{folder}/{INDEX_NAME}"
+
+    def put_index(self, place: Path, key: str) -> None:
+        """Has a handle without a version mean this archive. Raises what the bucket does."""
+        self._bucket.upload(key, place)
+
+    def _objects_beside(self, folder: str) -> Iterator[ObjectInfo]:
+        for number, info in enumerate(self._bucket.list_objects(f"{folder}/")):
+            if number >= _MAX_LISTED:
+                return
+            if "/" not in info.key[len(folder) + 1 :]:
+                yield info
+
+
+def _same(one: ObjectInfo, other: ObjectInfo) -> bool:
+    return one.size_bytes == other.size_bytes and one.etag is not None and one.etag == other.etag
+
+
+def _files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    return sorted(path for path in place.rglob("*") if path.is_file())

@@ -1,0 +1,213 @@
+"""What of a graph of TensorFlow 1 its signatures need: the nodes that a session runs for them.
+
+Kept besides are the saver with all that it restores, what initializes the model, and the assets' tensors: so
+the checkpoint stays as it is. Training goes: gradients, optimizers, queues of input, summaries. Collections
+name nodes, and a loader that imports the graph looks each of them up. Sources: `import_scoped_meta_graph` of
+tensorflow/python/framework/meta_graph.py; meta_graph.proto, control_flow.proto and queue_runner.proto in
+tensorflow/core/protobuf, variable.proto in tensorflow/core/framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.wire_message import WireMessage
+from hubcli.savedmodel.edit.editable import EditableMetaGraph, Loss, source_of
+from hubcli.savedmodel.edit.graph_pruning import GraphNodes, prune_functions
+
+__all__ = ["prune_session_graph"]
+
+_COLLECTION_DEF, _KEY, _VALUE = 4, 1, 2  # of MetaGraphDef, of a map's entry
+_NODE_LIST, _BYTES_LIST, _INTEGERS, _FLOATS, _ANY_LIST = 1, 2, 3, 4, 5  # of CollectionDef
+_ITEM = 1  # of each of these lists
+_ANY_VALUE = 2  # of google.protobuf.Any
+_MAX_DEPTH = 20
+# What a loader runs, or reads the assets by.
+_INITIALIZERS = frozenset(
+    {"legacy_init_op", "saved_model_main_op", "saved_model_init_op", "table_initializer", "local_init_op"}
+)
+_VARIABLES = frozenset(
+    {
+        "variables",
+        "trainable_variables",
+        "local_variables",
+        "model_variables",
+        "moving_average_variables",
+        "metric_variables",
+        "global_step",
+    }
+)
+_ASSETS = "saved_model_assets"
+
+
+def prune_session_graph(graph: EditableMetaGraph) -> tuple[list[Loss], str]:
+    """Removes the nodes that no signature needs; what was lost, or why nothing was done.
+
+    Raises BrokenModelError.
+    """
+    unknown = _unknown_collection(graph)
+    if unknown:
+        return [], f"the collection '{unknown}' may name any node"
+    nodes = GraphNodes(graph)
+    needed = nodes.needed_by(nodes.signature_roots() | set(nodes.other_roots()))
+    needed |= nodes.needed_by(nodes.run_by_signatures())
+    needed |= nodes.needed_by(_initializers(graph))
+    # What is kept of a collection may name nodes that are then needed, too.
+    while more := nodes.needed_by(_named_by_kept(graph, nodes, needed)) - needed:
+        needed |= more
+    _forget_others(graph, nodes, needed)
+    lost = nodes.keep(needed)
+    losses = prune_functions(graph, ())
+    return losses + ([lost] if lost else []), ""
+
+
+def _collections(graph: EditableMetaGraph) -> Iterator[tuple[str, WireMessage]]:
+    for entry in graph.message.messages(_COLLECTION_DEF):
+        value = entry.only(_VALUE)
+        if value is not None:
+            yield entry.text(_KEY), value
+
+
+def _unknown_collection(graph: EditableMetaGraph) -> str:
+    """A collection of messages of which isn't known what they name; "" for none."""
+    for name, collection in _collections(graph):
+        for field in collection.fields:
+            is_known = (
+                field.number in (_NODE_LIST, _INTEGERS, _FLOATS)
+                or (field.number == _BYTES_LIST and name in _MESSAGES)
+                or (field.number == _ANY_LIST and name == _ASSETS)
+            )
+            if not is_known:
+                return name
+    return ""
+
+
+def _initializers(graph: EditableMetaGraph) -> Iterator[str]:
+    for name, collection in _collections(graph):
+        for items in collection.messages(_NODE_LIST):
+            if name in _INITIALIZERS:
+                yield from map(source_of, items.texts(_ITEM))
+        for items in collection.messages(_ANY_LIST):
+            for packed in items.messages(_ITEM):
+                for asset in packed.messages(_ANY_VALUE):
+                    yield from (source_of(info.text(1)) for info in asset.messages(1))
+
+
+def _named_by_kept(graph: EditableMetaGraph, nodes: GraphNodes, needed: set[str]) -> Iterator[str]:
+    """The nodes that a loader looks up of kept variables, and of kept contexts of control flow."""
+    for name, collection in _collections(graph):
+        for items in collection.messages(_BYTES_LIST):
+            for item in items.messages(_ITEM):
+                if _is_kept(name, item, nodes, needed):
+                    yield from _known(_MESSAGES[name].looked_up(item), nodes)
+
+
+def _is_kept(collection: str, item: WireMessage, nodes: GraphNodes, needed: set[str]) -> bool:
+    """Whether the item stays: a needed variable, a context with a needed node, what names no other nodes."""
+    if collection in _VARIABLES:
+        return source_of(item.text(1)) in needed
+    named = set(_known(_MESSAGES[collection].named(item), nodes))
+    return not named.isdisjoint(needed) if collection in _CONTEXTS else named <= needed
+
+
+def _known(tensors: Iterable[str], nodes: GraphNodes) -> Iterator[str]:
+    return (name for tensor in tensors if (name := source_of(tensor)) in nodes.by_name)
+
+
+def _forget_others(graph: EditableMetaGraph, nodes: GraphNodes, needed: set[str]) -> None:
+    """Takes what names other nodes out of the collections."""
+
+    def is_lost(text: str) -> bool:
+        name = source_of(text)
+        return name in nodes.by_name and name not in needed
+
+    for name, collection in _collections(graph):
+        for items in collection.messages(_NODE_LIST):
+            _remove_texts(items, _ITEM, is_lost)
+        for items in collection.messages(_BYTES_LIST):
+            lost = {
+                id(field)
+                for field in items.fields
+                if field.number == _ITEM and not _is_kept(name, items.message(field), nodes, needed)
+            }
+            items.remove(lambda field, lost=lost: id(field) in lost)  # type: ignore[misc]
+            for item in items.messages(_ITEM) if name in _CONTEXTS else ():
+                _CONTEXTS[name].forget(item, is_lost)
+
+
+def _remove_texts(message: WireMessage, number: int, is_lost: Callable[[str], bool]) -> None:
+    message.remove(
+        lambda field: (
+            field.number == number and is_lost(message.bytes_of(field).decode("utf-8", "surrogateescape"))
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A message of a collection, by the fields that name tensors: a loader looks each of them up.
+
+    Of a context of control flow, `lists` are those from which a tensor can be taken, `values` is its
+    ValuesDef, and `nested` has the contexts in it. Field numbers.
+    """
+
+    fields: tuple[int, ...]
+    lists: tuple[int, ...] = ()
+    values: int = 0
+    nested: int = 0
+
+    def looked_up(self, item: WireMessage, depth: int = 0) -> Iterator[str]:
+        """The tensors that must stay where the item does."""
+        for number in self.fields:
+            yield from item.texts(number)
+        for message, inner in self._nested(item, depth):
+            yield from message.looked_up(inner, depth + 1)
+
+    def named(self, item: WireMessage, depth: int = 0) -> Iterator[str]:
+        """All tensors that it names."""
+        for number in (*self.fields, *self.lists):
+            yield from item.texts(number)
+        for values in item.messages(self.values) if self.values else ():
+            yield from values.texts(1)
+            for pair in values.messages(2):  # Of a tensor in the context, that outside of it.
+                yield from (pair.text(number) for number in (1, 2))
+        for message, inner in self._nested(item, depth):
+            yield from message.named(inner, depth + 1)
+
+    def forget(self, item: WireMessage, is_lost: Callable[[str], bool], depth: int = 0) -> None:
+        """Takes the tensors that are lost out of the lists."""
+        for number in self.lists:
+            _remove_texts(item, number, is_lost)
+        for values in item.messages(self.values):
+            _remove_texts(values, 1, is_lost)
+            lost = {
+                id(field)
+                for field in values.fields
+                if field.number == 2 and any(map(is_lost, map(values.message(field).text, (1, 2))))
+            }
+            values.remove(lambda field, lost=lost: id(field) in lost)  # type: ignore[misc]
+        for message, inner in self._nested(item, depth):
+            message.forget(inner, is_lost, depth + 1)
+
+    def _nested(self, item: WireMessage, depth: int) -> Iterator[tuple[_Message, WireMessage]]:
+        """The contexts in it: ControlFlowContextDef has a cond or a while."""
+        for context in item.messages(self.nested) if self.nested else ():
+            if depth >= _MAX_DEPTH:
+                raise BrokenModelError(f"a context of control flow has {_MAX_DEPTH} others around it")
+            for number, message in ((1, _COND), (2, _WHILE)):
+                yield from ((message, inner) for inner in context.messages(number))
+
+
+# Predicate and pivots first; those of a loop, and how often it may run.
+_COND = _Message((2, 3), values=5, nested=6)
+_WHILE = _Message((5, 6, 7, 11), (8, 10), values=9, nested=12)
+_CONTEXTS = {"cond_context": _COND, "while_context": _WHILE}
+_MESSAGES = {
+    # Variable, initializer, snapshot and initial value.
+    **dict.fromkeys(_VARIABLES, _Message((1, 2, 3, 6))),
+    **_CONTEXTS,
+    "savers": _Message((1, 2, 3)),
+    "queue_runners": _Message((1, 2, 3, 4)),
+}

@@ -1,0 +1,234 @@
+"""Collection in a tier: models by age of use, count and size, then archives that no manifest names.
+
+Safe beside readers and writers. A manifest goes only if nobody used it since it was listed, after the
+`current.json` that leads to it. An archive that no manifest names is marked; a later run deletes it once
+the mark and the archive are both older than the grace period. Writers upload an archive anew that has no
+manifest and is older than ten minutes, so that what a run is about to delete is never relied on. A reader
+that loses a race finds a model missing, and fetches it from its origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from hubcli.errors import BudgetError, IntegrityError, UnsupportedError
+from hubcli.fetching.lock_file import LockFile
+from hubcli.net.directory_store import DirectoryStore
+from hubcli.providers.handle import key_of
+from hubcli.tiers.inventory import Inventory
+from hubcli.tiers.layout import ManifestKey, blob_key, current_key, manifest_key, orphan_key
+from hubcli.tiers.manifest import Current
+from hubcli.tiers.tier import SharedTier
+from hubcli.units import format_size
+
+__all__ = ["CollectedModel", "TierCollection", "TierPolicy", "collect", "plan_models", "planned"]
+
+_LEASE_AGE_S = 86400.0
+_TO_GO = "reason IS NULL AND is_kept = 0 AND used_s <= ?"
+
+
+@dataclass(frozen=True, slots=True)
+class TierPolicy:
+    """What a collection removes: models not used for a time, the least recently used beyond a count or size.
+
+    What the `keep` lock files name stays, and so does what was used within the grace period.
+    """
+
+    older_than_s: float | None = None
+    max_count: int | None = None
+    max_size_bytes: int | None = None
+    grace_s: float = 86400.0
+    keep: Sequence[LockFile] = ()
+
+
+class CollectedModel(NamedTuple):
+    """A manifest that goes, or would: its key, when it was last used, and why: age, count, size, missing."""
+
+    key: ManifestKey
+    used_s: float
+    archive_bytes: int
+    reason: str
+
+
+@dataclass(slots=True)
+class TierCollection:
+    """What a collection did: models and archives removed, archives marked; what others used meanwhile."""
+
+    models: int = 0
+    blobs: int = 0
+    freed_bytes: int = 0
+    marked: int = 0
+    marked_bytes: int = 0
+    skipped: int = 0
+    budget_error: BudgetError | None = field(default=None)
+
+
+def plan_models(inventory: Inventory, policy: TierPolicy) -> BudgetError | None:
+    """Notes in the inventory which manifests go and why; the error where a limit can't be met."""
+    _keep(inventory, policy.keep)
+    database, now_s = inventory.database, inventory.now_s
+    within = now_s - policy.grace_s
+    database.execute(
+        "UPDATE manifests SET reason = 'missing' WHERE used_s <= ? "
+        "AND sha256 NOT IN (SELECT sha256 FROM blobs)",
+        (within,),
+    )
+    if policy.older_than_s is not None:
+        before = min(within, now_s - policy.older_than_s)
+        database.execute(f"UPDATE manifests SET reason = 'age' WHERE {_TO_GO}", (before,))  # noqa: S608
+    shortfall = None
+    if policy.max_count is not None:
+        shortfall = _limit_count(inventory, policy.max_count, within)
+    if policy.max_size_bytes is not None:
+        shortfall = _limit_size(inventory, policy.max_size_bytes, within) or shortfall
+    return shortfall
+
+
+def _keep(inventory: Inventory, lock_files: Sequence[LockFile]) -> None:
+    for lock_file in lock_files:
+        for model in lock_file.models.values():
+            sha256 = model.expected.archive_sha256
+            if sha256 is not None:
+                inventory.database.execute("UPDATE manifests SET is_kept = 1 WHERE sha256 = ?", (sha256,))
+            else:  # What was locked without its archive's hash may be any of them.
+                for text in {model.handle, str(model.to_fetch)}:
+                    inventory.database.execute(
+                        "UPDATE manifests SET is_kept = 1 WHERE model = ?", (key_of(text),)
+                    )
+
+
+def _limit_count(inventory: Inventory, count: int, within: float) -> BudgetError | None:
+    surplus = inventory.number("SELECT count(*) FROM manifests WHERE reason IS NULL") - count
+    if surplus <= 0:
+        return None
+    going = f"SELECT model, sha256 FROM manifests WHERE {_TO_GO} ORDER BY used_s, model LIMIT ?"  # noqa: S608
+    inventory.database.execute(
+        f"UPDATE manifests SET reason = 'count' WHERE (model, sha256) IN ({going})",  # noqa: S608
+        (within, surplus),
+    )
+    left = inventory.number("SELECT count(*) FROM manifests WHERE reason IS NULL")
+    return _short(f"{left} models", f"{count}") if left > count else None
+
+
+def _limit_size(inventory: Inventory, size_bytes: int, within: float) -> BudgetError | None:
+    left_bytes = inventory.named_bytes
+    query = f"SELECT model, sha256 FROM manifests WHERE {_TO_GO} ORDER BY used_s, model"  # noqa: S608
+    for model, sha256 in inventory.copied(query, within) if left_bytes > size_bytes else ():
+        if left_bytes <= size_bytes:
+            break
+        inventory.database.execute(
+            "UPDATE manifests SET reason = 'size' WHERE model = ? AND sha256 = ?", (model, sha256)
+        )
+        if not inventory.number("SELECT count(*) FROM manifests WHERE sha256 = ? AND reason IS NULL", sha256):
+            left_bytes -= inventory.number("SELECT bytes FROM blobs WHERE sha256 = ?", sha256)
+    return _short(format_size(left_bytes), format_size(size_bytes)) if left_bytes > size_bytes else None
+
+
+def _short(left: str, limit: str) -> BudgetError:
+    return BudgetError(
+        f"The tier still has {left} after all allowed removals, more than {limit}",
+        hint="Shorten --grace, keep fewer lock files, or raise the limit.",
+    )
+
+
+def planned(inventory: Inventory) -> Iterator[CollectedModel]:
+    """The manifests that go, the least recently used first; others may be noted meanwhile."""
+    query = (
+        "SELECT m.model, m.sha256, m.used_s, coalesce(b.bytes, 0), m.reason FROM manifests m "
+        "LEFT JOIN blobs b ON b.sha256 = m.sha256 WHERE m.reason IS NOT NULL ORDER BY m.used_s, m.model"
+    )
+    for model, sha256, used_s, size_bytes, reason in inventory.copied(query):
+        yield CollectedModel(ManifestKey(model, sha256), used_s, size_bytes, reason)
+
+
+def collect(
+    tier: SharedTier,
+    inventory: Inventory,
+    policy: TierPolicy,
+    on_model: Callable[[CollectedModel], None] = lambda model: None,
+) -> TierCollection:
+    """Removes what was planned, and archives that were orphaned for the grace period.
+
+    `on_model` is called before each model goes, while its manifest can still be read.
+    Raises NetworkError, AuthenticationError; what was done until then stays done.
+    """
+    tier.require_writable()
+    done = TierCollection()
+    for model in planned(inventory):
+        if _is_used_again(tier, inventory, model):
+            done.skipped += 1
+            continue
+        on_model(model)
+        _withdraw(tier, model.key)
+        tier.store.delete(manifest_key(*model.key))
+        done.models += 1
+    _collect_blobs(tier, inventory, policy, done)
+    _forget_marks(tier, inventory)
+    for key, modified_s in inventory.rows("SELECT key, modified_s FROM leases"):
+        if inventory.now_s - modified_s > max(policy.grace_s, _LEASE_AGE_S):
+            tier.store.delete(key)
+    if isinstance(tier.store, DirectoryStore):
+        tier.store.sweep()
+    return done
+
+
+def _is_used_again(tier: SharedTier, inventory: Inventory, model: CollectedModel) -> bool:
+    """Whether the manifest was written since it was listed, or is gone: then it is none to remove."""
+    info = tier.store.head(manifest_key(*model.key))
+    if info is not None and info.modified.timestamp() <= model.used_s:
+        return False
+    inventory.database.execute(
+        "UPDATE manifests SET reason = NULL WHERE model = ? AND sha256 = ?", tuple(model.key)
+    )
+    return True
+
+
+def _withdraw(tier: SharedTier, key: ManifestKey) -> None:
+    """Takes the archive out of what the handle means, so that no reader is led to it."""
+    object_key = current_key(key.model)
+    with suppress(IntegrityError):  # What is no current.json leads nobody.
+        found = tier.read_current(key.model)
+        if found is None or key.sha256 not in found[0].archives:
+            return
+        current, info = found
+        left = tuple(sha256 for sha256 in current.archives if sha256 != key.sha256)
+        if not left and current.resolved is None:
+            tier.store.delete(object_key)
+            return
+        content = Current(current.handle, left, current.resolved, current.written_at).to_bytes()
+        try:
+            tier.store.replace(object_key, content, info)
+        except UnsupportedError:
+            tier.store.put(object_key, content)
+
+
+def _collect_blobs(tier: SharedTier, inventory: Inventory, policy: TierPolicy, done: TierCollection) -> None:
+    before_s = inventory.now_s - policy.grace_s
+    for sha256, size_bytes, modified_s, since_s in inventory.orphaned():
+        marked_s = inventory.now_s if since_s is None else since_s
+        if marked_s <= before_s and modified_s <= before_s:
+            info = tier.store.head(blob_key(sha256))
+            if info is not None and info.modified.timestamp() <= modified_s:
+                tier.store.delete(blob_key(sha256))
+                done.blobs += 1
+                done.freed_bytes += size_bytes
+            tier.store.delete(orphan_key(sha256))
+        else:
+            done.marked += 1
+            done.marked_bytes += size_bytes
+            if since_s is None:
+                tier.store.create(orphan_key(sha256), b"{}\n")
+
+
+def _forget_marks(tier: SharedTier, inventory: Inventory) -> None:
+    """Removes the marks of archives that a manifest names again, or that are gone."""
+    query = (
+        "SELECT sha256 FROM orphans WHERE sha256 NOT IN (SELECT sha256 FROM blobs) "
+        "OR sha256 IN (SELECT sha256 FROM manifests WHERE reason IS NULL)"
+    )
+    for (sha256,) in inventory.rows(query):
+        with suppress(UnsupportedError):  # Not a mark: whoever put it there may keep it.
+            tier.store.delete(orphan_key(sha256))

@@ -1,0 +1,172 @@
+"""What is in a tier by its listings alone, in a database on this disk: 100,000 models in bounded memory.
+
+Sizes are bytes, times seconds since 1970 by the store's clock. A manifest's time is that of its last use.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from hubcli.net.object_store import ObjectInfo, ObjectStore
+from hubcli.tiers.layout import BLOBS, LEASES, MODELS, ORPHANS, ManifestKey, blob_of_key, current_key
+
+__all__ = ["Inventory", "TierStat"]
+
+_BATCH = 1000
+_SCHEMA = """
+CREATE TABLE manifests (
+    model TEXT, sha256 TEXT, used_s REAL, etag TEXT, is_kept INTEGER DEFAULT 0, reason TEXT,
+    PRIMARY KEY (model, sha256)
+) WITHOUT ROWID;
+CREATE INDEX manifests_by_archive ON manifests (sha256);
+CREATE INDEX manifests_by_use ON manifests (used_s);
+CREATE TABLE currents (model TEXT PRIMARY KEY, modified_s REAL) WITHOUT ROWID;
+CREATE TABLE blobs (sha256 TEXT PRIMARY KEY, bytes INTEGER, modified_s REAL) WITHOUT ROWID;
+CREATE TABLE orphans (sha256 TEXT PRIMARY KEY, since_s REAL) WITHOUT ROWID;
+CREATE TABLE leases (key TEXT PRIMARY KEY, modified_s REAL) WITHOUT ROWID;
+"""
+_ORPHANED = "sha256 NOT IN (SELECT sha256 FROM manifests WHERE reason IS NULL)"
+
+
+class TierStat(NamedTuple):
+    """A tier in numbers: handles, archives that their manifests name, blobs, and blobs that none names."""
+
+    models: int
+    manifests: int
+    blobs: int
+    blob_bytes: int
+    orphans: int
+    orphan_bytes: int
+    missing: int
+    leases: int
+    oldest_use_s: float | None
+    newest_use_s: float | None
+
+
+class Inventory:
+    """The objects of a tier as they were listed. To be closed."""
+
+    def __init__(self, store: ObjectStore, on_objects: Callable[[int], None] = lambda count: None) -> None:
+        self.now_s = store.now().timestamp()
+        # An empty name is a database of its own, which goes to the disk as it grows, and ends with its use.
+        self.database = sqlite3.connect("")
+        self.database.executescript(_SCHEMA)
+        self._on_objects = on_objects
+        self._copies = 0
+        # Archives first: one that comes with its manifest meanwhile is named, never the other way round.
+        self._fill("INSERT INTO blobs VALUES (?, ?, ?)", map(_blob, store.list_objects(BLOBS)))
+        self._fill("INSERT INTO orphans VALUES (?, ?)", map(_orphan, store.list_objects(ORPHANS)))
+        self._fill("INSERT INTO leases VALUES (?, ?)", map(_lease, store.list_objects(LEASES)))
+        self._read_models(store)
+
+    def __enter__(self) -> Inventory:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.database.close()
+
+    def _fill(self, statement: str, rows: Iterable[tuple[Any, ...] | None]) -> None:
+        found = (row for row in rows if row is not None)
+        while batch := list(islice(found, _BATCH)):
+            self.database.executemany(statement, batch)
+            self._on_objects(len(batch))
+
+    def _read_models(self, store: ObjectStore) -> None:
+        currents: list[tuple[str, float]] = []
+
+        def manifests() -> Iterator[tuple[Any, ...] | None]:
+            for info in store.list_objects(MODELS):
+                key = ManifestKey.parse(info.key)
+                if key is not None:
+                    yield (*key, _time_s(info), info.etag, 0, None)
+                elif _is_current(info.key):
+                    currents.append((info.key.split("/")[1], _time_s(info)))
+                    if len(currents) >= _BATCH:
+                        self._fill("INSERT INTO currents VALUES (?, ?)", currents)
+                        currents.clear()
+
+        self._fill("INSERT INTO manifests VALUES (?, ?, ?, ?, ?, ?)", manifests())
+        self._fill("INSERT INTO currents VALUES (?, ?)", currents)
+
+    def rows(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, a thousand at a time."""
+        cursor = self.database.execute(query, values)
+        while batch := cursor.fetchmany(_BATCH):
+            yield from batch
+
+    def copied(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query as they are now, while the tables that it reads are changed."""
+        self._copies += 1
+        name = f"copy_{self._copies}"
+        self.database.execute(f"CREATE TABLE {name} AS {query}", values)
+        yield from self.rows(f"SELECT * FROM {name} ORDER BY rowid")  # noqa: S608 - a name of ours
+
+    def number(self, query: str, *values: Any) -> int:
+        """The one number that a query gives, 0 where it gives none."""
+        found = self.database.execute(query, values).fetchone()
+        return int(found[0] or 0)
+
+    @property
+    def named_bytes(self) -> int:
+        """What the archives take that manifests name, each once."""
+        return self.number(f"SELECT sum(bytes) FROM blobs WHERE NOT ({_ORPHANED})")  # noqa: S608 - ours
+
+    def orphaned(self) -> Iterator[tuple[str, int, float, float | None]]:
+        """The archives that no manifest names: SHA-256, bytes, time, and since when that is marked."""
+        query = "SELECT sha256, bytes, modified_s, (SELECT since_s FROM orphans o WHERE o.sha256 = b.sha256)"
+        return self.rows(f"{query} FROM blobs b WHERE b.{_ORPHANED}")
+
+    def sum_of_planned(self) -> tuple[int, int]:
+        """How many manifests have a reason to go, and what their archives take that none else names."""
+        count = self.number("SELECT count(*) FROM manifests WHERE reason IS NOT NULL")
+        going = f"{_ORPHANED} AND sha256 IN (SELECT sha256 FROM manifests)"  # noqa: S608 - ours
+        return count, self.number(f"SELECT sum(bytes) FROM blobs WHERE {going}")  # noqa: S608 - ours
+
+    def sum_of_orphans(self) -> tuple[int, int]:
+        """How many archives no manifest names, and what they take; without those that are about to be."""
+        alone = "sha256 NOT IN (SELECT sha256 FROM manifests)"
+        count = self.number(f"SELECT count(*) FROM blobs WHERE {alone}")  # noqa: S608 - ours
+        return count, self.number(f"SELECT sum(bytes) FROM blobs WHERE {alone}")  # noqa: S608 - ours
+
+    def stat(self) -> TierStat:
+        """The tier in numbers."""
+        oldest, newest = self.database.execute("SELECT min(used_s), max(used_s) FROM manifests").fetchone()
+        return TierStat(
+            models=self.number("SELECT count(DISTINCT model) FROM manifests"),
+            manifests=self.number("SELECT count(*) FROM manifests"),
+            blobs=self.number("SELECT count(*) FROM blobs"),
+            blob_bytes=self.number("SELECT sum(bytes) FROM blobs"),
+            orphans=self.number(f"SELECT count(*) FROM blobs WHERE {_ORPHANED}"),  # noqa: S608
+            orphan_bytes=self.number(f"SELECT sum(bytes) FROM blobs WHERE {_ORPHANED}"),  # noqa: S608
+            missing=self.number(
+                "SELECT count(*) FROM manifests WHERE sha256 NOT IN (SELECT sha256 FROM blobs)"
+            ),
+            leases=self.number("SELECT count(*) FROM leases"),
+            oldest_use_s=oldest,
+            newest_use_s=newest,
+        )
+
+
+def _time_s(info: ObjectInfo) -> float:
+    return info.modified.timestamp()
+
+
+def _blob(info: ObjectInfo) -> tuple[str, int, float] | None:
+    sha256 = blob_of_key(info.key)
+    return None if sha256 is None else (sha256, info.size_bytes, _time_s(info))
+
+
+def _orphan(info: ObjectInfo) -> tuple[str, float]:
+    return info.key.removeprefix(ORPHANS), _time_s(info)
+
+
+def _lease(info: ObjectInfo) -> tuple[str, float]:
+    return info.key, _time_s(info)
+
+
+def _is_current(key: str) -> bool:
+    segments = key.split("/")
+    return len(segments) == 3 and key == current_key(segments[1])

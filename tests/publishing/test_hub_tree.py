@@ -1,0 +1,269 @@
+"""Publishing into a tree that a web server shows: atomic, immutable, found by its index."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubcli.archive.tree import Tree
+from hubcli.commands.fetch import fetch
+from hubcli.commands.publish import KaggleRequest, PublishOptions, PublishResult, PublishStatus, publish
+from hubcli.config.settings import Settings
+from hubcli.errors import OutputError
+from hubcli.net.byte_source import ByteSource
+from hubcli.net.object_store import ObjectInfo, ObjectStore
+from hubcli.progress import ProgressListener
+from hubcli.publishing import hub_tree
+from hubcli.publishing.errors import VersionExistsError
+from hubcli.publishing.hub_tree import HubPlace
+from hubcli.publishing.upload_files import read_files
+from tests import models
+from tests.server import HubServer
+
+NAME = "pub/mul"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return models.write_tree(tmp_path / "model", models.example_files())
+
+
+@pytest.fixture
+def www(tmp_path: Path) -> Path:
+    return tmp_path / "www"
+
+
+def put(model: Path, target: object, settings: Settings, **more: Any) -> PublishResult:
+    options = PublishOptions(KaggleRequest(license_name="MIT", title="Multiplies"), **more)
+    return publish(str(model), str(target), settings, options)
+
+
+def index_of(www: Path) -> list[tuple[str, str, str]]:
+    document = json.loads((www / "index.json").read_bytes())
+    return [(entry["name"], entry["version"], entry["license"]) for entry in document["models"]]
+
+
+def test_a_version_is_an_archive_with_an_entry_in_the_index(
+    model: Path, www: Path, settings: Settings, server: HubServer
+) -> None:
+    result = put(model, www / NAME / "1", settings)
+    assert (result.status, result.version) == (PublishStatus.PUBLISHED, "1")
+    assert index_of(www) == [(NAME, "1", "MIT")]
+    assert (www / NAME / "index.html").resolve() == (www / NAME / "1").resolve()
+    url = server.serve(f"/{NAME}/1", (www / NAME / "1").read_bytes())
+    assert models.tree_files(fetch(url, settings).path) == models.tree_files(model)
+    assert sorted(path.name for path in (www / NAME).iterdir()) == ["1", "index.html"]
+
+
+def test_the_same_files_are_there_already_and_others_are_refused(
+    model: Path, www: Path, settings: Settings
+) -> None:
+    put(model, www / NAME / "1", settings)
+    before = (www / NAME / "1").stat()
+    assert put(model, www / NAME / "1", settings).status is PublishStatus.ALREADY_PUBLISHED
+    models.write_tree(model, {"assets/words.txt": b"one\n"})
+    with pytest.raises(VersionExistsError, match="added|missing: assets/words.txt") as caught:
+        put(model, www / NAME / "1", settings)
+    assert caught.value.exit_status == 11
+    assert (www / NAME / "1").stat() == before
+    put(model, www / NAME / "2", settings)
+    assert [version for _, version, _ in index_of(www)] == ["1", "2"]
+
+
+def test_a_dry_run_and_a_refused_model_write_nothing(model: Path, www: Path, settings: Settings) -> None:
+    assert put(model, www / NAME / "1", settings, dry_run=True).status is PublishStatus.PLANNED
+    models.write_tree(model, {".env": b"x"})
+    assert put(model, www / NAME / "1", settings).status is PublishStatus.REFUSED
+    assert not www.exists()
+
+
+def test_what_is_not_an_archive_stays(model: Path, www: Path, settings: Settings) -> None:
+    (www / NAME / "1").mkdir(parents=True)
+    with pytest.raises(OutputError, match="is not an archive"):
+        put(model, www / NAME / "1", settings)
+
+
+def test_of_two_publishers_at_once_one_wins(
+    model: Path, www: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = models.write_tree(tmp_path / "other", {**models.example_files(), "assets/b.txt": b"b"})
+    meeting = threading.Barrier(2)
+    take = hub_tree._take_name
+
+    def at_once(staged: Path, place: Path) -> None:
+        meeting.wait(10)
+        take(staged, place)
+
+    monkeypatch.setattr(hub_tree, "_take_name", at_once)
+    outcomes: list[object] = []
+
+    def run(source: Path) -> None:
+        try:
+            outcomes.append(put(source, www / NAME / "1", settings).status)
+        except VersionExistsError as error:
+            outcomes.append(type(error))
+
+    threads = [threading.Thread(target=run, args=(source,)) for source in (model, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, outcomes)) == sorted(map(str, [PublishStatus.PUBLISHED, VersionExistsError]))
+    assert len(index_of(www)) == 1
+
+
+def test_a_file_system_without_hard_links_is_written_too(
+    model: Path, www: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*names: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    put(model, www / NAME / "1", settings)
+    assert put(model, www / NAME / "1", settings).status is PublishStatus.ALREADY_PUBLISHED
+
+
+def test_a_run_that_was_cut_before_the_index_is_completed(model: Path, www: Path, settings: Settings) -> None:
+    put(model, www / NAME / "1", settings)
+    index = (www / "index.json").read_bytes()
+    (www / "index.json").unlink()
+    (www / NAME / "index.html").unlink()
+    assert put(model, www / NAME / "1", settings).status is PublishStatus.ALREADY_PUBLISHED
+    assert index_of(www) == [(NAME, "1", "MIT")]
+    assert (www / NAME / "index.html").exists()
+    before = (www / "index.json").stat()
+    put(model, www / NAME / "1", settings)
+    assert (www / "index.json").stat() == before
+    assert len((www / "index.json").read_bytes()) == len(index)
+
+
+def test_neither_the_cache_nor_the_model_itself_is_written_to(model: Path, settings: Settings) -> None:
+    for folder in (settings.cache_root, model):
+        with pytest.raises(OutputError, match="is inside the"):
+            put(model, folder / NAME / "1", settings)
+    assert models.tree_files(model) == models.example_files()
+
+
+# Buckets ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class MemoryStore(ObjectStore):
+    """Objects in memory, with faults: `fails_at` is the write, from 1, that fails before it is done."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    writes: list[str] = field(default_factory=list)
+    fails_at: int = 0
+    address: str = "s3://bucket"
+
+    def _write(self, key: str, data: bytes) -> None:
+        self.writes.append(key)
+        if len(self.writes) == self.fails_at:
+            raise ConnectionError
+        self.objects[key] = data
+
+    def _info(self, key: str) -> ObjectInfo:
+        data = self.objects[key]
+        return ObjectInfo(key, len(data), self.now(), etag=str(hash(data)))
+
+    def head(self, key: str) -> ObjectInfo | None:
+        return self._info(key) if key in self.objects else None
+
+    def read(self, key: str, limit_bytes: int) -> tuple[bytes, ObjectInfo] | None:
+        return (self.objects[key], self._info(key)) if key in self.objects else None
+
+    def open(self, key: str, spool: Path | None = None) -> Any:
+        data = self.objects[key]
+
+        class Source(ByteSource):
+            name, size_bytes = key, len(data)
+
+            def read(self) -> Iterator[bytes]:
+                yield data
+
+        return nullcontext(Source())
+
+    def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
+        return (self._info(key) for key in sorted(self.objects) if key.startswith(prefix))
+
+    def list_folders(self, prefix: str = "") -> Iterator[str]:
+        return iter(())
+
+    def create(self, key: str, data: bytes) -> bool:
+        if key in self.objects:
+            return False
+        self._write(key, data)
+        return True
+
+    def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
+        if key not in self.objects or self._info(key).etag != expected.etag:
+            return False
+        self._write(key, data)
+        return True
+
+    def put(self, key: str, data: bytes) -> None:
+        self._write(key, data)
+
+    def upload(self, key: str, path: Path, on_sent: Any = lambda size: None) -> ObjectInfo:
+        self._write(key, path.read_bytes())
+        return self._info(key)
+
+    def delete(self, key: str) -> bool:
+        return self.objects.pop(key, None) is not None
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc)
+
+
+def upload(store: MemoryStore, model: Path, settings: Settings, version: str = "1") -> hub_tree.TreeUpload:
+    tree: Tree = read_files(model)
+    place = HubPlace("s3://bucket", NAME, version)
+    return hub_tree._StoreUpload(place, tree, settings, ProgressListener(), store)
+
+
+def test_a_bucket_gets_the_claim_then_the_archive_then_the_index(model: Path, settings: Settings) -> None:
+    store = MemoryStore()
+    packed = upload(store, model, settings).publish()
+    assert store.writes == [f"{NAME}/.1.hubcli.json", f"{NAME}/1", "index.json"]
+    entry = json.loads(store.objects["index.json"])["models"][0]
+    assert (entry["name"], entry["sha256"]) == (NAME, packed.sha256)
+    assert upload(store, model, settings).existing()
+
+
+def test_a_publication_in_a_bucket_that_was_cut_anywhere_is_completed(
+    model: Path, settings: Settings
+) -> None:
+    whole = MemoryStore()
+    upload(whole, model, settings).publish()
+    for cut in (1, 2, 3):
+        store = MemoryStore(fails_at=cut)
+        with pytest.raises(ConnectionError):
+            upload(store, model, settings).publish()
+        upload(store, model, settings).publish()
+        assert store.objects.keys() == whole.objects.keys()
+        assert store.objects[f"{NAME}/1"] == whole.objects[f"{NAME}/1"]
+
+
+def test_other_bytes_do_not_come_under_a_version_that_is_claimed_or_there(
+    model: Path, settings: Settings
+) -> None:
+    store = MemoryStore(fails_at=2)
+    with pytest.raises(ConnectionError):
+        upload(store, model, settings).publish()
+    models.write_tree(model, {"assets/words.txt": b"one\n"})
+    with pytest.raises(VersionExistsError, match="is claimed for other bytes"):
+        upload(store, model, settings).publish()
+    assert f"{NAME}/1" not in store.objects
+    upload(store, model, settings, "2").publish()
+    models.write_tree(model, {"assets/words.txt": b"two\n"})
+    with pytest.raises(VersionExistsError, match="exists with other files"):
+        upload(store, model, settings, "2").existing()

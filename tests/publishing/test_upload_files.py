@@ -1,0 +1,84 @@
+"""Which files of a model must not be published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hubcli.errors import UnsafeArchiveError
+from hubcli.publishing.upload_files import file_issues, files_of, read_files
+from tests import models
+from tests.cases import each_of
+
+_KEY = b"-----BEGIN " + b"OPENSSH PRIVATE KEY-----\nb3Blb\n"
+
+
+def codes(folder: Path) -> list[tuple[str, str | None]]:
+    return [(issue.code, issue.location.file) for issue in file_issues(read_files(folder))]
+
+
+@each_of(
+    "name, code",
+    [
+        (".env", "secret-file"),
+        (".env.production", "secret-file"),
+        ("assets/SERVER.PEM", "secret-file"),
+        ("assets/id_ed25519.pub", "secret-file"),
+        (".aws/config", "secret-file"),
+        ("assets.extra/kaggle.json", "secret-file"),
+        ("assets/credentials", "secret-file"),
+        (".git/HEAD", "cache-file"),
+        ("assets/__pycache__/m.pyc", "cache-file"),
+        ("assets/.DS_Store", "cache-file"),
+        ("assets/Thumbs.db", "cache-file"),
+        ("assets/notes.txt~", "cache-file"),
+        (".ipynb_checkpoints/a.ipynb", "cache-file"),
+        ("assets/._words.txt", "cache-file"),
+    ],
+)
+def test_secrets_and_caches_are_found_by_their_names(name: str, code: str, tmp_path: Path) -> None:
+    models.write_tree(tmp_path, {**models.example_files(), name: b"x"})
+    assert codes(tmp_path) == [(code, name)]
+
+
+@each_of(
+    "content",
+    [
+        _KEY,
+        b"-----BEGIN " + b"PRIVATE KEY-----",
+        b"-----BEGIN " + b"RSA PRIVATE KEY-----",
+        b"aws_access_key_id = AKIA" + b"ABCDEFGHIJKLMNOP\n",
+        b"token: ghp_" + b"a" * 36,
+        b"hf_" + b"A" * 34,
+        b"KGAT_" + b"0" * 32,
+    ],
+)
+def test_secrets_are_found_by_what_they_contain(content: bytes, tmp_path: Path) -> None:
+    models.write_tree(tmp_path, {"assets/words.txt": b"a\n" * 1000 + content})
+    assert codes(tmp_path) == [("secret-content", "assets/words.txt")]
+
+
+def test_the_files_of_a_model_are_none_of_these(tmp_path: Path) -> None:
+    harmless = {
+        "assets/vocab.txt": b"key\ntoken\ncredentials\n-----BEGIN CERTIFICATE-----\nAKIA\n",
+        "assets/tokens.txt": b"[CLS]\n",
+        "assets.extra/tf_serving_warmup_requests": b"",
+        "README.md": b"# environment\n",
+        "keras_metadata.pb": b"",
+        "assets/monkey": b"",
+    }
+    models.write_tree(tmp_path, {**models.example_files(), **harmless})
+    assert codes(tmp_path) == []
+    assert len(files_of(read_files(tmp_path))) == len(models.example_files()) + len(harmless)
+
+
+def test_a_link_out_of_the_model_is_found_and_one_within_is_not(tmp_path: Path) -> None:
+    model = models.write_tree(tmp_path / "model", models.example_files())
+    (tmp_path / "outside.txt").write_bytes(b"x")
+    (model / "inside.pb").symlink_to("saved_model.pb")
+    (model / "outside.txt").symlink_to(tmp_path / "outside.txt")
+    assert codes(model) == [("link-out-of-model", "outside.txt")]
+    (model / "folder").symlink_to(tmp_path)
+    with pytest.raises(UnsafeArchiveError):
+        read_files(model)

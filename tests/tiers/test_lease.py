@@ -1,0 +1,175 @@
+"""The lease: one holder, renewed while it lives, taken over once it is dead, by whichever clock."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from hubcli.durability import UNSYNCED
+from hubcli.errors import UnsupportedError
+from hubcli.net.directory_store import DirectoryStore
+from hubcli.net.object_store import ObjectInfo
+from hubcli.tiers.layout import lease_key
+from hubcli.tiers.lease import Acquired, Lease
+from tests.cases import each_of
+
+_MODEL = "0" * 40
+
+
+class _Store(DirectoryStore):
+    """A directory whose clock can be wrong."""
+
+    ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> _Store:
+    return _Store(tmp_path / "tier", UNSYNCED)
+
+
+def _lease(store: DirectoryStore, expiry_s: float = 1.0) -> Lease:
+    return Lease(store, _MODEL, expiry_s)
+
+
+def _nothing() -> bool:
+    return False
+
+
+def _dead(store: DirectoryStore, *, expiry_s: float = 1.0, state: str = "held") -> None:
+    """The lease of a holder that was killed just now."""
+    record = {"schema": 1, "holder": "dead", "host": "h", "expiry_s": expiry_s, "renewals": 3, "state": state}
+    store.put(lease_key(_MODEL), json.dumps(record).encode())
+
+
+def test_the_first_has_it_and_the_next_waits_for_the_model(store: _Store) -> None:
+    first, second = _lease(store), _lease(store)
+    assert first.acquire(1, _nothing) is Acquired.NEW
+    waited: list[str] = []
+    assert second.acquire(5, lambda: True, waited.append) is Acquired.FOUND
+    assert len(waited) == 1
+    first.release()
+
+
+def test_a_lease_that_was_released_is_taken(store: _Store) -> None:
+    first = _lease(store)
+    first.acquire(1, _nothing)
+    first.release()
+    second = _lease(store)
+    assert second.acquire(1, _nothing) is Acquired.TAKEN
+    second.release()
+
+
+def test_those_that_wait_for_a_holder_that_fails_go_on_by_themselves(store: _Store) -> None:
+    first, found = _lease(store, 5), list[Acquired]()
+    first.acquire(1, _nothing)
+    waiter = threading.Thread(target=lambda: found.append(_lease(store).acquire(5, _nothing)))
+    waiter.start()
+    time.sleep(0.1)
+    first.release(has_failed=True)
+    waiter.join()
+    assert found == [Acquired.FAILED]
+    assert _lease(store).acquire(1, _nothing) is Acquired.TAKEN
+
+
+@pytest.mark.slow
+def test_a_living_holder_keeps_it_beyond_its_time(store: _Store) -> None:
+    holder = _lease(store, 1.0)
+    holder.acquire(1, _nothing)
+    assert _lease(store).acquire(1.6, _nothing) is Acquired.TIMEOUT
+    holder.release()
+
+
+@pytest.mark.slow
+@each_of("ahead_s", [0.0, -3600.0, 3600.0])
+def test_a_dead_holder_is_waited_for_no_longer_than_its_time_and_a_poll(
+    ahead_s: float, tmp_path: Path
+) -> None:
+    store = _Store(tmp_path, UNSYNCED)
+    store.ahead = timedelta(seconds=ahead_s)
+    _dead(store)
+    began_s = time.monotonic()
+    lease = _lease(store)
+    assert lease.acquire(10, _nothing) is Acquired.TAKEN
+    assert time.monotonic() - began_s < 1.0 + 0.2 + 1.0  # The last for a busy machine.
+    lease.release()
+
+
+def test_one_of_many_takes_a_dead_holder_over(store: _Store) -> None:
+    _dead(store, state="released")
+    leases = [_lease(store, 5) for _ in range(6)]
+    found: list[Acquired] = []
+    threads = [
+        threading.Thread(target=lambda lease=lease: found.append(lease.acquire(0.4, _nothing)))
+        for lease in leases
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(acquired.name for acquired in found) == ["TAKEN"] + ["TIMEOUT"] * 5
+    for lease in leases:
+        lease.release()
+
+
+def test_a_holder_that_was_overtaken_does_not_take_it_back(store: _Store) -> None:
+    slow, quick = _lease(store, 60), _lease(store, 60)
+    slow.acquire(1, _nothing)
+    _dead(store, state="released")
+    assert quick.acquire(1, _nothing) is Acquired.TAKEN
+    slow.release(has_failed=True)
+    found = store.read(lease_key(_MODEL), 1000)
+    assert found is not None
+    assert json.loads(found[0])["state"] == "held"
+    quick.release()
+
+
+_RECORD = {"schema": 1, "holder": "a", "host": "b", "expiry_s": 1e9, "renewals": 0, "state": "held"}
+
+
+@each_of(
+    "content",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"[" * 60000,
+        json.dumps({**_RECORD, "state": "forever"}).encode(),
+        json.dumps({**_RECORD, "expiry_s": "long"}).encode(),
+        json.dumps({**_RECORD, "holder": "a" * 1000}).encode(),
+        json.dumps({**_RECORD, "expiry_s": float("nan")}).encode(),
+    ],
+)
+def test_what_is_no_lease_holds_nobody_up(content: bytes, tmp_path: Path) -> None:
+    store = _Store(tmp_path, UNSYNCED)
+    store.put(lease_key(_MODEL), content)
+    store.ahead = timedelta(seconds=2)
+    lease = _lease(store)
+    assert lease.acquire(5, _nothing) is Acquired.TAKEN
+    lease.release()
+
+
+def test_a_holder_that_claims_a_year_is_waited_for_ten_minutes(store: _Store) -> None:
+    _dead(store, expiry_s=1e9)
+    store.ahead = timedelta(seconds=601)
+    lease = _lease(store)
+    assert lease.acquire(5, _nothing) is Acquired.TAKEN
+    lease.release()
+
+
+def test_a_store_without_swaps_gives_no_lease(tmp_path: Path) -> None:
+    class Simple(DirectoryStore):
+        def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
+            raise UnsupportedError("cannot")
+
+    store = Simple(tmp_path, UNSYNCED)
+    _dead(store, state="released")
+    with pytest.raises(UnsupportedError):
+        _lease(store).acquire(1, _nothing)
