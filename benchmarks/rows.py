@@ -70,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{name} …", file=sys.stderr)
                 group = make()
                 rows += replace(group, rounds=options.rounds or group.rounds).measure(name, work)
+                if options.out is not None:  # A run that is ended early keeps what it has measured.
+                    Run.of(rows).write(options.out)
     run = Run.of(rows)
     run.print()
     missed = sum(row.is_met is False for row in rows)
     print(f"{len(rows)} rows in {time.monotonic() - began_s:.0f} s, {missed} bounds not met")
-    if options.out is not None:
-        run.write(options.out)
     return 1 if missed else 0
 
 
