@@ -233,7 +233,7 @@ def test_a_server_with_another_clock_costs_downloads_at_most(tmp_path: Path, s3_
             runs = fleet.start_fetches(range(4))
             for run in runs:
                 assert run.wait() == 0, run.text
-                assert run.seconds < 30
+                assert run.seconds < 150  # Nobody waits for --lock-timeout.
             for machine in range(4):
                 fleet.assert_all_right(machine)
             assert fleet.downloads(fleet.handles[0]) <= 4
