@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -70,6 +71,7 @@ for descriptor in dict.fromkeys(job[0] for job in jobs):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints the tables; 1 where a bound is not met."""
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that its servers end with it.
     with tempfile.TemporaryDirectory(prefix="hubcli-buckets-", dir=options.work_dir) as folder:
         work = Path(folder)
         (work / "www").mkdir()

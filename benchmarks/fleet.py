@@ -311,8 +311,8 @@ def _row(machines: int, mode: str, outcome: Outcome, parameters: Parameters) -> 
         f"{outcome.cost(parameters):.2f}",
         f"{outcome.restarts:,}",
     )
-    done = outcome.done_at_s
-    return (f"{machines:,}", _NAMES[mode], *counts, f"{done[len(done) // 2]:,.0f}", f"{outcome.last_s:,.0f}")
+    median_s = outcome.done_at_s[len(outcome.done_at_s) // 2]
+    return (f"{machines:,}", _NAMES[mode], *counts, f"{median_s:,.0f}", f"{outcome.last_s:,.0f}")
 
 
 if __name__ == "__main__":

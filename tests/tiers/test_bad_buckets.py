@@ -115,9 +115,9 @@ def test_a_bucket_that_denies_writes_is_read(tmp_path: Path, s3_server: BucketSe
     with fleet_behind_proxy(tmp_path, s3_server) as (fleet, proxy, _):
         fetch_all(fleet, 0)
         proxy.faults[:] = [Fault("denied", WRITES)]
-        asked = len(fleet.origin.requests)
+        request_count = len(fleet.origin.requests)
         assert "failed" not in fetch_all(fleet, 1)  # A use that can't be recorded is no failure.
-        assert len(fleet.origin.requests) == asked
+        assert len(fleet.origin.requests) == request_count
         status, text = fleet.run(1, "push", "--force", "--all")
         assert status == 3 or "403" in text, (status, text)
 

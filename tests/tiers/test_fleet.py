@@ -194,11 +194,11 @@ def survive(fleet: Fleet, kills: int, seed: int) -> None:
         status, text = fleet.run(0, *arguments)
         assert status == 0, text
     # The tier serves all of them, and its collection took none that is needed.
-    asked = len(fleet.origin.requests)
+    request_count = len(fleet.origin.requests)
     status, text = fleet.run(99, "fetch", "--no-sync", *fleet.handles)
     assert status == 0, text
     fleet.assert_all_right(99)
-    assert len(fleet.origin.requests) == asked
+    assert len(fleet.origin.requests) == request_count
     # Nobody waited for the dead until --lock-timeout, which is ten minutes.
     assert chaos.longest_s <= 3 * (EXPIRY_S + POLL_S) + 120, chaos.longest_s
 
