@@ -360,12 +360,12 @@ def _mirrors(env: Mapping[str, str], options: Sequence[str], config: ConfigFile)
 
 def _tiers(env: Mapping[str, str], options: Sequence[str], config: ConfigFile) -> tuple[TierConfig, ...]:
     """Those of the options, else of the variable, where `off` is none, else of the config file."""
-    if not options and not env.get("HUBCLI_TIERS"):
+    listed = env.get("HUBCLI_TIERS", "").replace(",", " ").split()
+    if not options and not listed:
         found: tuple[TierConfig, ...] = config.get("tiers", ())
         return found
-    from hubcli.config.tiers import TierConfig  # Most commands have none.
+    from hubcli.config.tiers import TierConfig  # Most runs have none, and would wait for it.
 
-    listed = env.get("HUBCLI_TIERS", "").replace(",", " ").split()
     if options:
         return tuple(TierConfig.parse(text) for text in options)
     is_off = len(listed) == 1 and listed[0].lower() in _OFF

@@ -165,6 +165,23 @@ VARIABLES = (
         ("HUBCLI_TENSORFLOW_LIB",),
         "TensorFlow's C library for `run`, the file or its directory; default: that of the installed package",
     ),
+    Variable(("HUBCLI_BUCKET_ANONYMOUS",), "`1`: read buckets without credentials, as `--anonymous`"),
+    Variable(
+        ("HUBCLI_BUCKET_REQUESTER_PAYS",),
+        "`1`: pay for the traffic of buckets whose readers pay, as `--requester-pays`",
+    ),
+    Variable(
+        ("AWS_PROFILE", "AWS_REGION", "AWS_ENDPOINT_URL"),
+        "profile, region and service of `s3://`, with the other variables and files of the AWS CLI",
+    ),
+    Variable(
+        ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"),
+        "credentials and emulator of `gs://`; default: those of `gcloud auth application-default login`",
+    ),
+    Variable(
+        ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_CONNECTION_STRING"),
+        "account of `az://`, with the other variables of the Azure CLI and SDK",
+    ),
     Variable(
         ("HUBCLI_KAGGLE_ENDPOINT",),
         "URL of Kaggle's API (`https://www.kaggle.com`); no other host gets Kaggle's credentials",
