@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from hubcli.concurrency import run_in_threads
 from hubcli.config.settings import Settings
-from hubcli.errors import HubcliError, OutputError, UsageError
+from hubcli.errors import HubcliError, IntegrityError, OutputError, UnsupportedError, UsageError
 from hubcli.exporting import Layout
 from hubcli.exporting.destination import INDEX_NAME
+from hubcli.exporting.hub_index import INDEX_FILE, MAX_INDEX_BYTES, index_bytes, merged, parse_index
 from hubcli.formats import MAIN_FILES
 from hubcli.net.bucket import PART_BYTES, Bucket
 from hubcli.net.object_store import ObjectInfo
@@ -36,6 +37,7 @@ _AT_A_TIME = 4
 # A main file up to this size is created in one request, which fails where another export came first.
 _CREATED_BYTES = 64 << 20
 _MAX_LISTED = 100_000
+_INDEX_ATTEMPTS = 20
 _TAKEN = "Use another path, or replace it with --force."
 
 
@@ -77,6 +79,8 @@ def export_to_bucket(
         upload.publish(place, key)
         if newest is not None:
             upload.put_index(place, newest)
+        if options.layout is Layout.HUB:
+            upload.add_to_index(top / INDEX_FILE, address.below(INDEX_FILE).key)
         seconds = time.monotonic() - started_at
         return replace(result, destination=str(address._replace(key=key)), seconds=seconds)
 
@@ -178,6 +182,33 @@ class _Upload:
     def put_index(self, place: Path, key: str) -> None:
         """Has a handle without a version mean this archive. Raises what the bucket does."""
         self._bucket.upload(key, place)
+
+    def add_to_index(self, index: Path, key: str) -> None:
+        """Adds the versions in the index of the tree to the one of the bucket, beside other exports."""
+        if not index.is_file():
+            return
+        new = parse_index(index.read_bytes(), str(index))
+        for _ in range(_INDEX_ATTEMPTS):
+            found = self._bucket.read(key, MAX_INDEX_BYTES)
+            if found is None:
+                if self._bucket.create(key, index_bytes(new)):
+                    return
+                continue
+            try:
+                entries = merged(parse_index(found[0], self._name(key)), new)
+            except IntegrityError:
+                self._listener.note(f"{self._name(key)} was not created by hubcli and was kept")
+                return
+            if self._replaced(key, index_bytes(entries), found[1]):
+                return
+        self._listener.note(f"{self._name(key)} was not updated: other exports write to it. Run it again.")
+
+    def _replaced(self, key: str, data: bytes, info: ObjectInfo) -> bool:
+        try:
+            return self._bucket.replace(key, data, info)
+        except UnsupportedError:  # Without conditions, the last of two exports wins.
+            self._bucket.put(key, data)
+            return True
 
     def _objects_beside(self, folder: str) -> Iterator[ObjectInfo]:
         for number, info in enumerate(self._bucket.list_objects(f"{folder}/")):
