@@ -48,6 +48,7 @@ def test_the_public_names_are_these() -> None:
         "fetch",
         "finetune_export",
         "gc",
+        "info",
         "inspect",
         "load",
         "ls",
@@ -56,8 +57,10 @@ def test_the_public_names_are_these() -> None:
         "resolve",
         "rm",
         "run",
+        "search",
         "unpin",
         "verify",
+        "versions",
     ]
     assert dir(hubcli) == sorted(hubcli.__all__)
 
