@@ -105,14 +105,15 @@ _hubcli_value() {
       words=(tensorFlow2 tensorFlow1) ;;
     'search --sort')
       words=(hotness downloads votes created updated name size) ;;
+    'search --cacert' | 'versions --cacert' | 'info --cacert' | 'fetch --lock' | 'fetch --cacert' |\
+    'inspect --svg' | 'run --labels' | 'export --custom-objects' | 'export --warmup' |\
+    'export --representative' | 'export --inputs' | 'finetune-export --weights' | 'finetune-export --map' |\
+    'finetune-export --train' | 'finetune-export --warmup' | 'publish --description' | 'publish --cacert' |\
+    'push --lock' | 'push --cacert' | 'tier --keep' | 'tier --cacert' | 'doctor --python' |\
+    'doctor --cacert')
+      files=1 ;;
     'fetch --requirement' | 'fetch -r' | 'run --request')
       words=(-) files=1 ;;
-    'fetch --lock' | 'fetch --cacert' | 'inspect --svg' | 'run --labels' | 'export --custom-objects' |\
-    'export --warmup' | 'export --representative' | 'export --inputs' | 'finetune-export --weights' |\
-    'finetune-export --map' | 'finetune-export --train' | 'finetune-export --warmup' |\
-    'publish --description' | 'publish --cacert' | 'push --lock' | 'push --cacert' | 'tier --keep' |\
-    'tier --cacert' | 'doctor --python' | 'doctor --cacert')
-      files=1 ;;
     'fetch --from')
       words=(-) files=1 directories=1 ;;
     'fetch --mirror' | 'doctor --mirror')
@@ -189,15 +190,15 @@ _hubcli_argument() {
 _hubcli_options() {
   case $1 in
     '') options=(--version -V --install-completion --show-completion --help -h --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug) ;;
-    search) options=(--owner --framework --max-size --sort --limit --host --refresh --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    versions) options=(--limit --refresh --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    info) options=(--refresh --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --tier --require-tier --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --max-headers --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    inspect) options=(--signatures --functions --variables --assets --ops --tree --depth --all --tag-set --fetch --svg --check --scan --fail-on --diff --for --try --timeout --min-rate --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    run) options=(--signature --function --arg --tag-set --input -i --request --batch-size --image-size --scale --output -o --force --json-lines --top --labels --repeat --dry-run --runner --timeout --unsafe --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    verify) options=(--repair --quick --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --dry-run --no-sync --signature --drop-signature --rename-signature --allow-none --clear-devices --serving --half --tolerance --warmup --add-defaults --no-compare --quantize --representative --select-tf-ops --opset --inputs --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --no-sync --signature --drop-signature --rename-signature --allow-none --clear-devices --serving --half --tolerance --warmup --add-defaults --no-compare --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    search) options=(--owner --framework --max-size --sort --limit --host --refresh --timeout --cacert --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    versions) options=(--limit --refresh --timeout --cacert --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    info) options=(--refresh --timeout --cacert --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --tier --require-tier --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --max-headers --no-sync --anonymous --requester-pays --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    inspect) options=(--signatures --functions --variables --assets --ops --tree --depth --all --tag-set --fetch --svg --check --scan --fail-on --diff --for --try --timeout --min-rate --anonymous --requester-pays --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    run) options=(--signature --function --arg --tag-set --input -i --request --batch-size --image-size --scale --output -o --force --json-lines --top --labels --repeat --dry-run --runner --timeout --unsafe --anonymous --requester-pays --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    verify) options=(--repair --quick --no-sync --anonymous --requester-pays --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --dry-run --no-sync --anonymous --requester-pays --signature --drop-signature --rename-signature --allow-none --clear-devices --serving --half --tolerance --warmup --add-defaults --no-compare --quantize --representative --select-tf-ops --opset --inputs --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --no-sync --anonymous --requester-pays --signature --drop-signature --rename-signature --allow-none --clear-devices --serving --half --tolerance --warmup --add-defaults --no-compare --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     publish) options=(--license --title --notes --description --framework --public --no-wait --wait --restart --check --card --dry-run --unsafe --yes -y --timeout --cacert --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     ls) options=(--sort --filter --limit --path --size --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     gc) options=(--older-than --max-size --min-free --keep-versions --broken --grace --keep-partial --dry-run --yes -y --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;

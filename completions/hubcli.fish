@@ -11,45 +11,45 @@ function __hubcli_takes_value
     switch "$argv[1] $argv[2]"
         case ' --install-completion' ' --show-completion' ' --cache-dir' ' --color' \
             'search --owner' 'search --framework' 'search --max-size' 'search --sort' \
-            'search --limit' 'search --host' 'search --timeout' 'search --cache-dir' \
-            'search --color' 'versions --limit' 'versions --timeout' 'versions --cache-dir' \
-            'versions --color' 'info --timeout' 'info --cache-dir' 'info --color' \
-            'fetch --requirement' 'fetch -r' 'fetch --jobs' 'fetch --lock' \
-            'fetch --from' 'fetch --sha256' 'fetch --mirror' 'fetch --tier' \
-            'fetch --cacert' 'fetch --connections' 'fetch --retries' 'fetch --timeout' \
-            'fetch --min-rate' 'fetch --lock-timeout' 'fetch --max-unpacked' 'fetch --max-members' \
-            'fetch --max-path-length' 'fetch --max-depth' 'fetch --max-headers' 'fetch --cache-dir' \
-            'fetch --color' 'inspect --depth' 'inspect --tag-set' 'inspect --svg' \
-            'inspect --fail-on' 'inspect --diff' 'inspect --for' 'inspect --timeout' \
-            'inspect --min-rate' 'inspect --cache-dir' 'inspect --color' 'run --signature' \
-            'run --function' 'run --arg' 'run --tag-set' 'run --input' \
-            'run -i' 'run --request' 'run --batch-size' 'run --image-size' \
-            'run --scale' 'run --output' 'run -o' 'run --top' \
-            'run --labels' 'run --repeat' 'run --runner' 'run --timeout' \
-            'run --cache-dir' 'run --color' 'verify --cache-dir' 'verify --color' \
-            'export --format' 'export --layout' 'export --name' 'export --version' \
-            'export --output-layer' 'export --input-layer' 'export --custom-objects' 'export --signature' \
-            'export --drop-signature' 'export --rename-signature' 'export --half' 'export --tolerance' \
-            'export --warmup' 'export --add-defaults' 'export --quantize' 'export --representative' \
-            'export --opset' 'export --inputs' 'export --timeout' 'export --cache-dir' \
-            'export --color' 'finetune-export --method' 'finetune-export --weights' 'finetune-export --root' \
-            'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' 'finetune-export --strategy' \
-            'finetune-export --tag-set' 'finetune-export --signature' 'finetune-export --drop-signature' 'finetune-export --rename-signature' \
-            'finetune-export --half' 'finetune-export --tolerance' 'finetune-export --warmup' 'finetune-export --add-defaults' \
-            'finetune-export --cache-dir' 'finetune-export --color' 'publish --license' 'publish --title' \
-            'publish --notes' 'publish --description' 'publish --framework' 'publish --wait' \
-            'publish --timeout' 'publish --cacert' 'publish --cache-dir' 'publish --color' \
-            'ls --sort' 'ls --filter' 'ls --limit' 'ls --cache-dir' \
-            'ls --color' 'gc --older-than' 'gc --max-size' 'gc --min-free' \
-            'gc --keep-versions' 'gc --grace' 'gc --keep-partial' 'gc --cache-dir' \
-            'gc --color' 'rm --cache-dir' 'rm --color' 'pin --cache-dir' \
-            'pin --color' 'unpin --cache-dir' 'unpin --color' 'push --lock' \
-            'push --tier' 'push --cacert' 'push --timeout' 'push --cache-dir' \
-            'push --color' 'tier --tier' 'tier --older-than' 'tier --max-count' \
-            'tier --max-size' 'tier --keep' 'tier --grace' 'tier --cacert' \
-            'tier --timeout' 'tier --cache-dir' 'tier --color' 'doctor --python' \
-            'doctor --mirror' 'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' \
-            'doctor --color'
+            'search --limit' 'search --host' 'search --timeout' 'search --cacert' \
+            'search --cache-dir' 'search --color' 'versions --limit' 'versions --timeout' \
+            'versions --cacert' 'versions --cache-dir' 'versions --color' 'info --timeout' \
+            'info --cacert' 'info --cache-dir' 'info --color' 'fetch --requirement' \
+            'fetch -r' 'fetch --jobs' 'fetch --lock' 'fetch --from' \
+            'fetch --sha256' 'fetch --mirror' 'fetch --tier' 'fetch --cacert' \
+            'fetch --connections' 'fetch --retries' 'fetch --timeout' 'fetch --min-rate' \
+            'fetch --lock-timeout' 'fetch --max-unpacked' 'fetch --max-members' 'fetch --max-path-length' \
+            'fetch --max-depth' 'fetch --max-headers' 'fetch --cache-dir' 'fetch --color' \
+            'inspect --depth' 'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' \
+            'inspect --diff' 'inspect --for' 'inspect --timeout' 'inspect --min-rate' \
+            'inspect --cache-dir' 'inspect --color' 'run --signature' 'run --function' \
+            'run --arg' 'run --tag-set' 'run --input' 'run -i' \
+            'run --request' 'run --batch-size' 'run --image-size' 'run --scale' \
+            'run --output' 'run -o' 'run --top' 'run --labels' \
+            'run --repeat' 'run --runner' 'run --timeout' 'run --cache-dir' \
+            'run --color' 'verify --cache-dir' 'verify --color' 'export --format' \
+            'export --layout' 'export --name' 'export --version' 'export --output-layer' \
+            'export --input-layer' 'export --custom-objects' 'export --signature' 'export --drop-signature' \
+            'export --rename-signature' 'export --half' 'export --tolerance' 'export --warmup' \
+            'export --add-defaults' 'export --quantize' 'export --representative' 'export --opset' \
+            'export --inputs' 'export --timeout' 'export --cache-dir' 'export --color' \
+            'finetune-export --method' 'finetune-export --weights' 'finetune-export --root' 'finetune-export --map' \
+            'finetune-export --train' 'finetune-export --arg' 'finetune-export --strategy' 'finetune-export --tag-set' \
+            'finetune-export --signature' 'finetune-export --drop-signature' 'finetune-export --rename-signature' 'finetune-export --half' \
+            'finetune-export --tolerance' 'finetune-export --warmup' 'finetune-export --add-defaults' 'finetune-export --cache-dir' \
+            'finetune-export --color' 'publish --license' 'publish --title' 'publish --notes' \
+            'publish --description' 'publish --framework' 'publish --wait' 'publish --timeout' \
+            'publish --cacert' 'publish --cache-dir' 'publish --color' 'ls --sort' \
+            'ls --filter' 'ls --limit' 'ls --cache-dir' 'ls --color' \
+            'gc --older-than' 'gc --max-size' 'gc --min-free' 'gc --keep-versions' \
+            'gc --grace' 'gc --keep-partial' 'gc --cache-dir' 'gc --color' \
+            'rm --cache-dir' 'rm --color' 'pin --cache-dir' 'pin --color' \
+            'unpin --cache-dir' 'unpin --color' 'push --lock' 'push --tier' \
+            'push --cacert' 'push --timeout' 'push --cache-dir' 'push --color' \
+            'tier --tier' 'tier --older-than' 'tier --max-count' 'tier --max-size' \
+            'tier --keep' 'tier --grace' 'tier --cacert' 'tier --timeout' \
+            'tier --cache-dir' 'tier --color' 'doctor --python' 'doctor --mirror' \
+            'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' 'doctor --color'
             return 0
     end
     return 1
@@ -222,6 +222,7 @@ complete -c hubcli -n '__hubcli_at search' -l limit -x -d 'Show at most N models
 complete -c hubcli -n '__hubcli_at search' -l host -x -a '(__fish_complete_directories)' -d 'Search the index of this host or directory instead of Kaggle'
 complete -c hubcli -n '__hubcli_at search versions info' -l refresh -d 'Ask the host again, even if its last answer is recent'
 complete -c hubcli -n '__hubcli_at search versions info fetch inspect publish push tier' -l timeout -x -d 'Fail after this long without data. [default: 30s]'
+complete -c hubcli -n '__hubcli_at search versions info fetch publish push tier doctor' -l cacert -r -F -d 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'
 complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l json -d 'Print JSON'
 complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l quiet -s q -d 'Print only paths or handles'
 complete -c hubcli -n '__hubcli_at search versions info fetch inspect run verify export finetune-export publish ls gc rm pin unpin push tier doctor' -l offline -d 'Never use the network. [env: HUBCLI_OFFLINE=1]'
@@ -246,7 +247,6 @@ complete -c hubcli -n '__hubcli_at fetch' -l kagglehub -d 'Make models from Kagg
 complete -c hubcli -n '__hubcli_at fetch doctor' -l mirror -x -a '\'https://tfhub.dev=\' \'https://www.kaggle.com/models=\'' -d 'Use URL as a mirror for handles with PREFIX. Repeatable. [env: HUBCLI_MIRRORS]'
 complete -c hubcli -n '__hubcli_at fetch' -l tier -x -a '\'s3://\' \'gs://\' \'az://\' \'https://\' (__fish_complete_directories)' -d 'Shared tier to ask before the origin. Repeatable. [env: HUBCLI_TIERS]'
 complete -c hubcli -n '__hubcli_at fetch' -l require-tier -d 'Fail when a shared tier fails, instead of passing it over'
-complete -c hubcli -n '__hubcli_at fetch publish push tier doctor' -l cacert -r -F -d 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'
 complete -c hubcli -n '__hubcli_at fetch' -l connections -x -d 'Parallel connections for a large archive. [default: 8]'
 complete -c hubcli -n '__hubcli_at fetch' -l retries -x -d 'Retries after a transient error. [default: 5]'
 complete -c hubcli -n '__hubcli_at fetch inspect' -l min-rate -x -d 'Minimum rate in bytes per second, averaged over 60s; 0: no minimum. [default: 1KiB; env: HUBCLI_MIN_RATE]'
@@ -257,6 +257,8 @@ complete -c hubcli -n '__hubcli_at fetch' -l max-path-length -x -d 'Length of a 
 complete -c hubcli -n '__hubcli_at fetch' -l max-depth -x -d 'Depth of directories'
 complete -c hubcli -n '__hubcli_at fetch' -l max-headers -x -d 'Total size of extension headers'
 complete -c hubcli -n '__hubcli_at fetch verify export finetune-export publish gc rm pin unpin' -l no-sync -d 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export' -l anonymous -d 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export' -l requester-pays -d 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'
 complete -c hubcli -n '__hubcli_at inspect' -l signatures -d 'Show signatures'
 complete -c hubcli -n '__hubcli_at inspect' -l functions -d 'Show functions and their traces'
 complete -c hubcli -n '__hubcli_at inspect' -l variables -d 'Show all variables'

@@ -44,6 +44,7 @@ with LazyImports():
     from hubcli.fetching.options import FetchRequest, RequestList, models_of
     from hubcli.fetching.peek import DryRun, dry_run
     from hubcli.providers.handle import Handle
+    from hubcli.tiers.opening import open_tiers
 
 __all__ = ["fetch_command"]
 
@@ -298,7 +299,8 @@ class FetchRun:
     def _plan(self, model: FetchRequest, progress: MultiProgress) -> DryRun | HubcliError:
         def look(handle: Handle, options: FetchOptions) -> DryRun:
             with progress.listener(model.name) as listener:
-                return dry_run(handle, self.settings, options, listener)
+                tiers = open_tiers(self.settings, listener) if self.settings.tiers else ()
+                return dry_run(handle, self.settings, options, listener, tiers)
 
         return model.attempt(self.options, look)
 

@@ -20,6 +20,7 @@ from hubcli.units import parse_duration_s, parse_size_bytes
 from hubcli.urls import without_secrets
 
 __all__ = [
+    "BUCKET_VARIABLES",
     "KAGGLE_ENDPOINT",
     "BucketConfig",
     "KaggleAccount",
@@ -229,7 +230,8 @@ class KaggleAccount:
         )
 
 
-_BUCKET_PREFIXES = (
+# How the names begin of variables that the clouds' own tools read.
+BUCKET_VARIABLES = (
     "AWS_",
     "GOOGLE_",
     "CLOUDSDK_",
@@ -256,7 +258,7 @@ class BucketConfig:
         cls, env: Mapping[str, str], *, anonymous: bool = False, requester_pays: bool = False
     ) -> BucketConfig:
         """The options, and those variables that the clouds' own tools read."""
-        found = {name: value for name, value in env.items() if value and name.startswith(_BUCKET_PREFIXES)}
+        found = {name: value for name, value in env.items() if value and name.startswith(BUCKET_VARIABLES)}
         return cls(anonymous, requester_pays, found)
 
 

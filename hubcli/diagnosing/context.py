@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from hubcli.config.config_file import ConfigFile
+from hubcli.config.environment import BUCKET_VARIABLES
 from hubcli.config.settings import Settings, environment, read_config
 from hubcli.errors import UsageError
 from hubcli.issues import Issue, Severity
@@ -82,12 +83,15 @@ class Check(NamedTuple):
 _OF_INTEREST = re.compile(
     r"(HUBCLI|TFHUB|KAGGLE|KAGGLEHUB)_.*|NETRC|SSL_CERT_(FILE|DIR)|(REQUESTS_CA|CURL_CA)_BUNDLE"
     r"|KERAS_(BACKEND|HOME)|TF_USE_LEGACY_KERAS|PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
-    r"|XDG_(CACHE|CONFIG)_HOME|PYTHON(PATH|HOME|NOUSERSITE)"
+    r"|AWS_(PROFILE|REGION|ENDPOINT_URL)|GOOGLE_APPLICATION_CREDENTIALS|STORAGE_EMULATOR_HOST"
+    r"|AZURE_STORAGE_(ACCOUNT|CONNECTION_STRING)|XDG_(CACHE|CONFIG)_HOME|PYTHON(PATH|HOME|NOUSERSITE)"
 )
 _OF_PROXIES = re.compile(r"(http|https|all|no)_proxy", re.IGNORECASE)
 # What every environment has, or what tells a person nothing.
 _UNTOLD = ("NO_COLOR", "REQUEST_METHOD", "TEMP", "TERM", "TMP", "TMPDIR", "VIRTUAL_ENV")
-_SECRET = re.compile(r"KAGGLE_(API_TOKEN|KEY|USERNAME)|.*(TOKEN|SECRET|PASSWORD|_KEY)")
+_SECRET = re.compile(
+    r"KAGGLE_(API_TOKEN|KEY|USERNAME)|AWS_ACCESS_KEY_ID|.*(TOKEN|SECRET|PASSWORD|_KEY|CONNECTION_STRING)"
+)
 _HIDDEN = "(set, not shown)"
 
 
@@ -101,7 +105,9 @@ class Environment:
     def read(cls, variables: Mapping[str, str] | None = None) -> Environment:
         """Those of this process, or the given ones; without what is empty."""
         env = environment() if variables is None else variables
-        names = [name for name in env if name in _UNTOLD or _is_told(name)]
+        names = [
+            name for name in env if name in _UNTOLD or _is_told(name) or name.startswith(BUCKET_VARIABLES)
+        ]
         return cls({name: env[name] for name in sorted(names) if env[name]})
 
     def get(self, name: str) -> str:

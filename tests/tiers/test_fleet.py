@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bucket_proxy import running_bucket_proxy
 from tests.bucket_servers import BucketServer
 from tests.installed import require_installed
 from tests.tiers.machines import Fleet, Run, running_fleet
@@ -68,6 +69,33 @@ def test_100_machines_cause_one_download_of_each_of_30_models(
     tmp_path: Path, s3_server: BucketServer
 ) -> None:
     fetch_cold(tmp_path, s3_server, 100, 30)
+
+
+@pytest.mark.slow
+def test_the_simulation_counts_the_requests_that_are_made(tmp_path: Path, s3_server: BucketServer) -> None:
+    fleet_simulation = pytest.importorskip("benchmarks.fleet", reason="the benchmarks are not here")
+    world = fleet_simulation.Parameters(
+        archive_mb=0.06, origin_failures=0, bucket_failures=0, holder_deaths=0, start_s=0, renewal_s=1e6
+    )
+    alone = fleet_simulation.simulate(world, 1, "lease")
+    with (
+        running_bucket_proxy(s3_server.url) as proxy,
+        running_fleet(
+            tmp_path, address(s3_server), s3_server.through(proxy.url).variables, model_count=2
+        ) as fleet,
+    ):
+        first, second = fleet.handles
+        assert fleet.run(0, "fetch", first)[0] == 0  # It makes the tier.
+        proxy.requests.clear()
+        assert fleet.run(1, "fetch", second)[0] == 0
+        reads, writes = proxy.count("^(GET|HEAD)"), proxy.count("^(PUT|POST|DELETE)")
+        assert abs(reads - alone.bucket_reads) <= 2, proxy.requests
+        assert abs(writes - alone.bucket_writes) <= 1, proxy.requests
+        proxy.requests.clear()
+        assert fleet.run(2, "fetch", second)[0] == 0
+        # The marker, current.json, the manifest, the archive's size and its bytes.
+        assert abs(proxy.count("^(GET|HEAD)") - 5) <= 1, proxy.requests
+        assert proxy.count("^(PUT|POST|DELETE)") == 0
 
 
 # Kills ----------------------------------------------------------------------------------------------

@@ -1,0 +1,56 @@
+"""Buckets as they are set up: whether they can be read at all, and where credentials for each cloud are.
+
+Nothing is sent: a role of a machine or a pod is named, and not tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from importlib.util import find_spec
+
+from hubcli.config.buckets import bucket_options
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
+from hubcli.errors import HubcliError
+from hubcli.providers import BUCKETS
+
+__all__ = ["check_buckets"]
+
+_check = partial(Check.of, Section.CREDENTIALS)
+# What makes a cloud one that the user means to use.
+_PREFIXES = {
+    "s3": ("AWS_ACCESS", "AWS_PROFILE", "AWS_ROLE", "AWS_ENDPOINT", "AWS_CONTAINER"),
+    "gs": ("GOOGLE_", "STORAGE_EMULATOR_HOST"),
+    "az": ("AZURE_",),
+}
+
+
+def check_buckets(case: DiagnosisContext) -> Iterator[Check]:
+    """Where the credentials of each cloud are, and what keeps those that are set up from being used.
+
+    Nothing is told to who uses no cloud.
+    """
+    config = case.settings.access.buckets
+    meant = [
+        scheme for scheme in BUCKETS if any(name.startswith(_PREFIXES[scheme]) for name in config.variables)
+    ]
+    if find_spec("obstore") is None:
+        if meant:
+            message = "obstore is not installed: s3://, gs:// and az:// cannot be used"
+            yield _check("buckets", Status.WARNING, message, None, "pip install 'hubcli[buckets]'")
+        return
+    places: dict[str, str | None] = {}
+    for scheme in BUCKETS:
+        try:
+            found = bucket_options(config, scheme)
+        except HubcliError as error:  # noqa: PERF203 - each cloud by itself
+            places[scheme] = None
+            if scheme in meant:
+                yield _check(f"buckets-{scheme}", Status.WARNING, error.message, scheme, error.hint)
+        else:
+            places[scheme] = found.place if found.has_account or scheme in meant else None
+    if config.anonymous:
+        message = "none are sent: HUBCLI_BUCKET_ANONYMOUS or bucket-anonymous is set"
+        yield _check("buckets", Status.INFO, message, places)
+    elif shown := [f"{scheme}:// by {place}" for scheme, place in places.items() if place is not None]:
+        yield _check("buckets", Status.OK, "; ".join(shown), places)
