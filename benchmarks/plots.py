@@ -81,16 +81,16 @@ def _code(cells: Sequence[str]) -> tuple[str, ...]:
 
 def picture(rows: Sequence[Measurement]) -> str:
     """A bar for each row with a bound: how much of it was taken. SVG, for a light and a dark page."""
-    shown = [row for row in rows if row.is_met is not None]
-    groups = list(dict.fromkeys(row.group for row in shown))
-    height = _ROW * (len(shown) + len(groups) + 2)
+    bounded = [row for row in rows if row.is_met is not None]
+    groups = list(dict.fromkeys(row.group for row in bounded))
+    height = _ROW * (len(bounded) + len(groups) + 2)
     width = _LEFT + _WIDTH + _RIGHT
     at_bound = _LEFT + _WIDTH / _LONGEST
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
         f'font-size="12" fill="{_TEXT}">',
         "<title>How much of its bound each command takes</title>",
-        *_bars(shown, groups),
+        *_bars(bounded, groups),
         f'<line x1="{at_bound:.0f}" y1="{_ROW}" x2="{at_bound:.0f}" y2="{height - _ROW}" stroke="{_LINE}"/>',
         f'<text x="{at_bound:.0f}" y="{_ROW - 6}" text-anchor="middle">bound</text>',
         "</svg>",
