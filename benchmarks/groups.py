@@ -61,7 +61,7 @@ class Group:
     skipped: str = ""
     warms_up: bool = True
 
-    def measure(self, name: str, work: Path) -> list[Measurement]:
+    def measure(self, name: str, work: Path, *, by_cpu: bool = False) -> list[Measurement]:
         """The rows of the group of that name, then those of its peers."""
         if self.skipped:
             return [
@@ -82,6 +82,7 @@ class Group:
                 costs[row.peer] if row.peer else (),
                 bound=row.bound,
                 bound_kind=row.bound_kind,
+                by_cpu=by_cpu,
             )
             for row in self.rows
         ]

@@ -60,8 +60,12 @@ def _content(path: Path) -> str:
 
 def tables(run: Run) -> str:
     """A table for each group, as Markdown, behind a line about the machine."""
-    when = run.made_at.partition("T")[0]
-    lines = [f"Measured on {when}: {run.machine}, {run.cores} cores, load {run.load:g}.", ""]
+    lines = [f"{run.machine}, {run.cores} cores, with a load of {run.load:g}.", ""]
+    if any(row.by_cpu for row in run.rows):
+        what = (
+            "The machine did other work: processor time is held against the bounds, and its share is shown."
+        )
+        lines[:1] = [f"{lines[0]} {what}"]
     for group in dict.fromkeys(row.group for row in run.rows):
         lines += [
             f"| {group} | time, s | processor, s | memory, MB | of the peer | bound | |",

@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if any(fnmatchcase(name, pattern) for pattern in options.rows):
                 print(f"{name} …", file=sys.stderr)
                 group = make()
-                rows += replace(group, rounds=options.rounds or group.rounds).measure(name, work)
+                group = replace(group, rounds=options.rounds or group.rounds)
+                rows += group.measure(name, work, by_cpu=options.by == "cpu")
                 if options.out is not None:  # A run that is ended early keeps what it has measured.
                     Run.of(rows).write(options.out)
     run = Run.of(rows)
@@ -84,6 +85,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="where models and caches are built once, and kept")
     parser.add_argument("--out", type=Path, help="file for the JSON of the run")
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="only groups like these")
+    parser.add_argument("--by", choices=("time", "cpu"), default="time", help="what is held against bounds")
     parser.add_argument("--entries", type=int, default=10_000, help="models in the large cache")
     return parser.parse_args(arguments)
 
