@@ -160,7 +160,7 @@ def _running_seaweedfs(work: Path) -> Iterator[dict[str, str]]:
 
 
 def _fill_bucket(archive: Path, model: Path) -> None:
-    import boto3
+    import boto3  # type: ignore[import-untyped]
 
     client: Any = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
     client.create_bucket(Bucket=_BUCKET)

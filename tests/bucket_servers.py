@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -102,7 +103,7 @@ class BucketServer:
         """The same server, reached at another URL: that of a proxy in front of it."""
         return replace(self, url=url)
 
-    def store_options(self) -> dict[str, object]:
+    def store_options(self) -> dict[str, Any]:
         """Options of `obstore.store.from_url` for tests that look into a bucket themselves."""
         if self.scheme == "s3":
             return {
@@ -139,7 +140,7 @@ def running_moto() -> Iterator[BucketServer]:
 
 
 def _chosen_server() -> BucketServer:
-    import boto3
+    import boto3  # type: ignore[import-untyped]
 
     url, key_id, secret = (
         _CHOSEN[name] for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

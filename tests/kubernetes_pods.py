@@ -75,12 +75,12 @@ class Cluster:
 
     def _volume(self, pod: str, volume: Mapping[str, Any]) -> Path:
         if "configMap" in volume:
-            return self.folder / "config-maps" / volume["configMap"]["name"]
+            return self.folder / "config-maps" / str(volume["configMap"]["name"])
         if "persistentVolumeClaim" in volume:
-            folder = self.folder / "claims" / volume["persistentVolumeClaim"]["claimName"]
+            folder = self.folder / "claims" / str(volume["persistentVolumeClaim"]["claimName"])
         else:
             assert "emptyDir" in volume
-            folder = self.folder / "pods" / pod / volume["name"]
+            folder = self.folder / "pods" / pod / str(volume["name"])
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
