@@ -42,6 +42,7 @@ def writes_are_conditional(server: BucketServer) -> None:
     assert bytes(obstore.get(store, "key").bytes()) == b"third"
 
 
+@pytest.mark.slow
 def test_moto_takes_conditional_writes(s3_server: BucketServer) -> None:
     writes_are_conditional(s3_server)
 
@@ -64,6 +65,7 @@ def test_our_server_of_googles_api_lists_pages_and_folders(gcs_server: BucketSer
     assert obstore.list_with_delimiter(store, "k")["common_prefixes"] == ["k/0", "k/1", "k/2"]
 
 
+@pytest.mark.slow
 def test_the_proxy_spoils_what_it_is_asked_to(s3_server: BucketServer, s3_proxy: BucketProxy) -> None:
     store = open_bucket(s3_server.through(s3_proxy.url), **no_retries())
     obstore.put(store, "key", b"0123456789")
@@ -98,6 +100,7 @@ with serve_program(guarded([sys.executable, "-c", code])):
 """
 
 
+@pytest.mark.slow
 def test_a_server_ends_with_tests_that_are_killed() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _SESSION], cwd=ROOT, stdout=subprocess.PIPE, text=True
