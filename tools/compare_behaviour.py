@@ -292,6 +292,8 @@ _REWORDED = (
 
 INTENDED: tuple[Intended, ...] = (
     ReworkedHelp("help: *", "help lines in the field's words"),
+    AddedLine("help: fetch --help", "--tier", "shared tiers"),
+    AddedLine("help: fetch --help", "--require-tier", "shared tiers"),
     AddedLine("help: inspect --help", "--for ", "targets that may load the model"),
     AddedLine("help: inspect --help", "--try", "LiteRT's converter, asked"),
     RephrasedMessages("*", "messages and hints in the field's words"),

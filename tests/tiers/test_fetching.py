@@ -196,9 +196,9 @@ def test_offline_a_directory_is_asked_and_nothing_else(fleet: Fleet, other_serve
     with pytest.raises(OfflineError):
         fleet.fetch(offline=True)
     fleet.fetch()
-    asked = len(other_server.requests)
+    requests = len(other_server.requests)
     fleet.fetch(offline=True)
-    assert len(other_server.requests) == asked
+    assert len(other_server.requests) == requests
     assert fleet.downloads == 1
 
 
