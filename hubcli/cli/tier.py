@@ -21,6 +21,7 @@ with LazyImports():
     from hubcli.cli.views.tier import (
         entry_document,
         entry_line,
+        gc_document,
         issue_document,
         plan_row,
         show_gc_plan,
@@ -235,22 +236,8 @@ class TierRun:
             self.output.error(result.plan.budget_error)
         collection = result.collection
         if self.output.as_json:
-            self.output.document(
-                {
-                    "tier": name,
-                    "dry_run": dry_run,
-                    "models": rows,
-                    "removed_models": 0 if collection is None else collection.models,
-                    "removed_archives": 0 if collection is None else collection.blobs,
-                    "freed_bytes": 0 if collection is None else collection.freed_bytes,
-                    "orphaned_archives": result.plan.orphans if collection is None else collection.marked,
-                    "orphaned_bytes": result.plan.orphan_bytes
-                    if collection is None
-                    else collection.marked_bytes,
-                    "skipped": 0 if collection is None else collection.skipped,
-                    **errors_document(errors),
-                }
-            )
+            document = gc_document(result, rows, name, dry_run=dry_run)
+            self.output.document({**document, **errors_document(errors)})
         elif self.output.quiet:
             if rows:
                 self.output.payload("\n".join(printable(row["handle"] or row["key"]) for row in rows))

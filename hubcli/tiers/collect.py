@@ -153,7 +153,7 @@ def collect(
     """Removes what was planned, and archives that were orphaned for the grace period.
 
     `on_model` is called before each model goes, while its manifest can still be read.
-    Raises NetworkError, AuthenticationError; what was done until then stays collection.
+    Raises NetworkError, AuthenticationError; what was removed until then stays removed.
     """
     tier.require_writable()
     collection = TierCollection()
