@@ -333,6 +333,7 @@ INTENDED: tuple[Intended, ...] = (
         )
     ),
     AddedKey("listing: ls*--json", "models[].format", "the format, in the words of `inspect --json`"),
+    AddedKey("listing: ls*--json", "models[].tier", "the shared tier that a model came from"),
 )
 
 
