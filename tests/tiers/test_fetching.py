@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import hubcli
 from hubcli.archive import FileRecord
 from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, fetch
@@ -239,6 +240,17 @@ def test_an_origin_that_fails_is_the_error(fleet: Fleet) -> None:
     fleet.server.serve("/maker/model/1", fleet.packed)
     fleet.fetch()
     assert fleet.blob.exists()
+
+
+def test_hub_resolve_asks_the_tiers_of_the_environment(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{fleet.server.url}/model.tar.gz"
+    fleet.fetch(address)
+    monkeypatch.setenv("HUBCLI_TIERS", str(fleet.folder))
+    monkeypatch.setenv("HUBCLI_CACHE_DIR", str(tmp_path / "resolved"))
+    assert models.tree_files(Path(hubcli.resolve(address))) == models.example_files()
+    assert fleet.downloads == 1
 
 
 def test_a_dry_run_asks_the_tier_before_the_origin(fleet: Fleet) -> None:
