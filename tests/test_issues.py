@@ -77,6 +77,8 @@ def _told_by(file: Path) -> str:
         return "inspect --for"
     if file.name == "checklist.py":
         return "publish --check"
+    if file.parent.name == "tiers":
+        return "tier verify"
     if file.name == "reusable.py":
         return "inspect --check"
     if file.name in ("integrity.py", "verify.py"):

@@ -292,6 +292,8 @@ _REWORDED = (
 
 INTENDED: tuple[Intended, ...] = (
     ReworkedHelp("help: *", "help lines in the field's words"),
+    AddedLine("help: fetch --help", "--tier", "shared tiers"),
+    AddedLine("help: fetch --help", "--require-tier", "shared tiers"),
     AddedLine("help: inspect --help", "--for ", "targets that may load the model"),
     AddedLine("help: inspect --help", "--try", "LiteRT's converter, asked"),
     RephrasedMessages("*", "messages and hints in the field's words"),
@@ -336,6 +338,7 @@ INTENDED: tuple[Intended, ...] = (
         for option in ("--anonymous", "--requester-pays")
     ),
     AddedKey("listing: ls*--json", "models[].format", "the format, in the words of `inspect --json`"),
+    AddedKey("listing: ls*--json", "models[].tier", "the shared tier that a model came from"),
 )
 
 

@@ -60,8 +60,8 @@ def push_command(
     as it is. What the tier has already is not uploaded again.
 
     Examples:
-    hubcli push https://tfhub.dev/spotify/basic-pitch/1 --tier s3://models/hub
-    hubcli push --all
+    hubcli push https://tfhub.dev/a/b/1 --tier s3://models/hub
+    hubcli push --all --tier s3://models/hub
     hubcli push --lock models.lock --tier /mnt/models
     """
     reduce_garbage_collection()

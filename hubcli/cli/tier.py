@@ -21,6 +21,7 @@ with LazyImports():
     from hubcli.cli.views.tier import (
         entry_document,
         entry_line,
+        gc_document,
         issue_document,
         plan_row,
         show_gc_plan,
@@ -233,31 +234,19 @@ class TierRun:
         if result.plan.budget_error is not None and not self.is_refused:
             errors.append((None, result.plan.budget_error))
             self.output.error(result.plan.budget_error)
-        done = result.done
+        collection = result.collection
         if self.output.as_json:
-            self.output.document(
-                {
-                    "tier": name,
-                    "dry_run": dry_run,
-                    "models": rows,
-                    "removed_models": 0 if done is None else done.models,
-                    "removed_archives": 0 if done is None else done.blobs,
-                    "freed_bytes": 0 if done is None else done.freed_bytes,
-                    "orphaned_archives": result.plan.orphans if done is None else done.marked,
-                    "orphaned_bytes": result.plan.orphan_bytes if done is None else done.marked_bytes,
-                    "skipped": 0 if done is None else done.skipped,
-                    **errors_document(errors),
-                }
-            )
+            document = gc_document(result, rows, name, dry_run=dry_run)
+            self.output.document({**document, **errors_document(errors)})
         elif self.output.quiet:
             if rows:
                 self.output.payload("\n".join(printable(row["handle"] or row["key"]) for row in rows))
         elif self.is_refused:
             self.output.say("Nothing was removed")
-        elif done is not None:
-            freed = f"{plural(done.blobs, 'archive')} ({format_size(done.freed_bytes)} freed)"
-            self.output.payload(f"Removed {plural(done.models, 'model')} and {freed}")
-            if done.marked:
-                waiting = f"{plural(done.marked, 'archive')} ({format_size(done.marked_bytes)})"
+        elif collection is not None:
+            freed = f"{plural(collection.blobs, 'archive')} ({format_size(collection.freed_bytes)} freed)"
+            self.output.payload(f"Removed {plural(collection.models, 'model')} and {freed}")
+            if collection.marked:
+                waiting = f"{plural(collection.marked, 'archive')} ({format_size(collection.marked_bytes)})"
                 self.output.say(f"{waiting} without a model: removed by a run after the grace period")
         return int(errors[0][1].exit_status) if errors else int(ExitStatus.DONE)

@@ -93,7 +93,7 @@ class TierGcResult:
     """The plan, and what was done; None for a dry run, or where it wasn't confirmed."""
 
     plan: TierGcPlan
-    done: TierCollection | None
+    collection: TierCollection | None
 
 
 def tier_gc(
@@ -120,9 +120,9 @@ def tier_gc(
         plan = TierGcPlan(*inventory.sum_of_planned(), *inventory.sum_of_orphans(), shortfall, models)
         if not confirm(plan) or dry_run:
             return TierGcResult(plan, None)
-        done = collect(tier, inventory, policy, lambda model: on_done(model, title_of(tier, model)))
-        done.budget_error = shortfall
-        return TierGcResult(plan, done)
+        collection = collect(tier, inventory, policy, lambda model: on_done(model, title_of(tier, model)))
+        collection.budget_error = shortfall
+        return TierGcResult(plan, collection)
 
 
 def title_of(tier: SharedTier, model: CollectedModel) -> str:

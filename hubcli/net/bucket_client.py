@@ -102,6 +102,7 @@ class BucketClient:
         self.timeout_s = settings.timeout_s
         self.retries = retries
         self.is_google = address.scheme == "gs"
+        self.is_anonymous = settings.access.buckets.anonymous
         self._address = address
         self._settings = settings
         self._options: BucketOptions | None = None

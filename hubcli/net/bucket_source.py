@@ -158,6 +158,7 @@ class _ObjectsSource(ByteSource):
 
     def __init__(self, client: BucketClient) -> None:
         self._client = client
+        self.is_private = not client.is_anonymous
         self._is_closed = False
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ class WebStore(ObjectStore):
 
     def head(self, key: str) -> ObjectInfo | None:
         """What is under the key now; None where nothing is."""
-        return self._asked(key, "HEAD", lambda source, info: info)
+        return self._request(key, "HEAD", lambda source, info: info)
 
     def read(self, key: str, limit_bytes: int) -> tuple[bytes, ObjectInfo] | None:
         """A small object as a whole; None where nothing is. Raises IntegrityError beyond the limit."""
@@ -58,7 +58,7 @@ class WebStore(ObjectStore):
                     raise IntegrityError(f"{self.address}/{key} is larger than {limit_bytes} bytes")
             return content, info._replace(size_bytes=len(content))
 
-        return self._asked(key, "GET", content_of)
+        return self._request(key, "GET", content_of)
 
     @contextmanager
     def open(self, key: str, spool: Path | None = None) -> Iterator[ByteSource]:
@@ -66,7 +66,7 @@ class WebStore(ObjectStore):
         with open_download(self._url_of(key), replace(self._options(), spool=spool)) as download:
             yield download
 
-    def _asked(self, key: str, method: str, take: Callable[[HttpSource, ObjectInfo], T]) -> T | None:
+    def _request(self, key: str, method: str, take: Callable[[HttpSource, ObjectInfo], T]) -> T | None:
         """What `take` makes of the answer; None where the server has nothing there."""
         url, options = self._url_of(key), self._options()
 

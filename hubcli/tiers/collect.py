@@ -153,26 +153,26 @@ def collect(
     """Removes what was planned, and archives that were orphaned for the grace period.
 
     `on_model` is called before each model goes, while its manifest can still be read.
-    Raises NetworkError, AuthenticationError; what was done until then stays done.
+    Raises NetworkError, AuthenticationError; what was removed until then stays removed.
     """
     tier.require_writable()
-    done = TierCollection()
+    collection = TierCollection()
     for model in planned(inventory):
         if _is_used_again(tier, inventory, model):
-            done.skipped += 1
+            collection.skipped += 1
             continue
         on_model(model)
         _withdraw(tier, model.key)
         tier.store.delete(manifest_key(*model.key))
-        done.models += 1
-    _collect_blobs(tier, inventory, policy, done)
+        collection.models += 1
+    _collect_blobs(tier, inventory, policy, collection)
     _forget_marks(tier, inventory)
     for key, modified_s in inventory.rows("SELECT key, modified_s FROM leases"):
         if inventory.now_s - modified_s > max(policy.grace_s, _LEASE_AGE_S):
             tier.store.delete(key)
     if isinstance(tier.store, DirectoryStore):
         tier.store.sweep()
-    return done
+    return collection
 
 
 def _is_used_again(tier: SharedTier, inventory: Inventory, model: CollectedModel) -> bool:
@@ -205,7 +205,9 @@ def _withdraw(tier: SharedTier, key: ManifestKey) -> None:
             tier.store.put(object_key, content)
 
 
-def _collect_blobs(tier: SharedTier, inventory: Inventory, policy: TierPolicy, done: TierCollection) -> None:
+def _collect_blobs(
+    tier: SharedTier, inventory: Inventory, policy: TierPolicy, collection: TierCollection
+) -> None:
     before_s = inventory.now_s - policy.grace_s
     for sha256, size_bytes, modified_s, since_s in inventory.orphaned():
         marked_s = inventory.now_s if since_s is None else since_s
@@ -213,12 +215,12 @@ def _collect_blobs(tier: SharedTier, inventory: Inventory, policy: TierPolicy, d
             info = tier.store.head(blob_key(sha256))
             if info is not None and info.modified.timestamp() <= modified_s:
                 tier.store.delete(blob_key(sha256))
-                done.blobs += 1
-                done.freed_bytes += size_bytes
+                collection.blobs += 1
+                collection.freed_bytes += size_bytes
             tier.store.delete(orphan_key(sha256))
         else:
-            done.marked += 1
-            done.marked_bytes += size_bytes
+            collection.marked += 1
+            collection.marked_bytes += size_bytes
             if since_s is None:
                 tier.store.create(orphan_key(sha256), b"{}\n")
 

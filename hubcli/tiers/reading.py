@@ -83,7 +83,7 @@ class TierReader:
         found = [self.manifest(ManifestKey(key, sha256)) for sha256 in current.archives]
         manifests = [manifest for manifest in found if manifest is not None]
         if expected.tree_sha256 is not None:
-            manifests = [one for one in manifests if one.tree_sha256 == expected.tree_sha256]
+            manifests = [manifest for manifest in manifests if manifest.tree_sha256 == expected.tree_sha256]
         elif len({manifest.tree_sha256 for manifest in manifests}) > 1 and handle.is_immutable:
             raise self._conflict(handle, current.archives)
         return self._sound(manifests[-1]) if manifests else None
@@ -197,8 +197,8 @@ class TierReader:
         return blob is not None and blob.size_bytes == manifest.archive_bytes
 
     def _conflict(self, handle: Handle, archives: Sequence[str]) -> TierConflictError:
-        shown = " and ".join(sha256[:12] for sha256 in archives[:3])
+        hashes = " and ".join(sha256[:12] for sha256 in archives[:3])
         return TierConflictError(
-            f"{self.name} has several archives of {handle}, whose bytes never change: {shown}",
+            f"{self.name} has several archives of {handle}, whose bytes never change: {hashes}",
             hint=f"Compare them with the origin, then run: hubcli push --force {handle}",
         )

@@ -69,7 +69,7 @@ class SharedTier(TierReader):
             form = archive_format(file.read(2))
         assert manifest.archive_sha256 is not None
         assert manifest.archive_bytes is not None
-        made = TierManifest.of(
+        record = TierManifest.of(
             str(handle),
             (manifest.archive_sha256, manifest.archive_bytes, form),
             manifest.files,
@@ -77,7 +77,7 @@ class SharedTier(TierReader):
             etag=manifest.etag,
             now_s=time.time(),
         )
-        return self.put_archive(handle, made, archive)
+        return self.put_archive(handle, record, archive)
 
     def put_archive(
         self, handle: Handle, manifest: TierManifest, archive: Path, *, replace: bool = False
@@ -170,18 +170,18 @@ class SharedTier(TierReader):
                 found, info = None, self.store.head(key)
             else:
                 info = None if found is None else found[1]
-            wanted = change(None if found is None else found[0])
-            if found is not None and wanted.means_the_same(found[0]):
-                return wanted
-            content = wanted.to_bytes()
+            changed = change(None if found is None else found[0])
+            if found is not None and changed.means_the_same(found[0]):
+                return changed
+            content = changed.to_bytes()
             if info is None:
                 if self.store.create(key, content):
-                    return wanted
+                    return changed
             elif not self.has_swaps():
                 self.store.put(key, content)
-                return wanted
+                return changed
             elif self.store.replace(key, content, info):
-                return wanted
+                return changed
         raise NetworkError(f"{self.name}/{key} changes all the time", hint="Try again.").transient()
 
     def require_writable(self) -> None:

@@ -33,7 +33,7 @@ RUNNABLE = [
     for _, line in EXAMPLES
     if "https://" not in line
     and not re.search(r"train|keras|\./model |w\.h5|ckpt|locked|-r |--network", line)
-    and not re.search(r"hubcli (search|versions|info|publish)", line)
+    and not re.search(r"hubcli (search|versions|info|publish|push|tier)", line)
 ]
 
 

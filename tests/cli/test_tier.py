@@ -36,11 +36,11 @@ def test_what_is_pushed_is_fetched_from_the_tier(
     pushed = hubcli("push", url, "--tier", str(tier))
     assert (pushed.returncode, pushed.stderr) == (0, "")
     assert pushed.stdout.startswith(f"Pushed to {tier}: {url} (")
-    asked = len(server.requests)
+    requests = len(server.requests)
     fetched = hubcli("fetch", url, "--tier", str(tier), "--cache-dir", str(tmp_path / "other"), "--json")
     assert fetched.returncode == 0, fetched.stderr
     assert json.loads(fetched.stdout)["models"][0]["source"].startswith(f"{tier.as_uri()}/blobs/sha256/")
-    assert len(server.requests) == asked
+    assert len(server.requests) == requests
     listed = hubcli("ls", "--json", "--cache-dir", str(tmp_path / "other"))
     assert json.loads(listed.stdout)["models"][0]["tier"] == str(tier)
 
@@ -100,10 +100,10 @@ def test_a_lock_file_is_pushed_and_kept(hubcli: Run, url: str, tier: Path, tmp_p
     lock = tmp_path / "models.lock"
     hubcli("fetch", url, "--lock", str(lock))
     assert hubcli("push", "--lock", str(lock), "--tier", str(tier)).returncode == 0
-    kept = hubcli(
+    collected = hubcli(
         "tier", "gc", "--tier", str(tier), "--older-than", "0s", "--grace", "0s", "--keep", str(lock)
     )
-    assert kept.returncode == 0, kept.stderr
+    assert collected.returncode == 0, collected.stderr
     locked = ("fetch", "--locked", "-r", str(lock), "--tier", str(tier), "--cache-dir", str(tmp_path / "b"))
     assert hubcli(*locked).returncode == 0
 

@@ -104,8 +104,8 @@ def test_without_limits_no_model_goes(tier: Tier) -> None:
 
 def test_models_go_by_age_of_use(tier: Tier) -> None:
     result = tier.gc(older_than_s=2.5 * _DAY_S)
-    assert result.done is not None
-    assert (result.done.models, result.done.marked) == (2, 2)
+    assert result.collection is not None
+    assert (result.collection.models, result.collection.marked) == (2, 2)
     assert tier.there() == [0, 1, 2]
     assert not (tier.folder / current_key(key_of(str(tier.handle(4))))).exists()
 
@@ -145,8 +145,8 @@ def test_an_archive_goes_by_the_run_that_finds_its_mark_old(tier: Tier) -> None:
     assert tier.blobs() == [0, 1, 2, 3, 4]
     tier.age(4, 2)
     result = tier.gc()
-    assert result.done is not None
-    assert (result.done.blobs, result.done.freed_bytes) == (1, 5)
+    assert result.collection is not None
+    assert (result.collection.blobs, result.collection.freed_bytes) == (1, 5)
     assert tier.blobs() == [0, 1, 2, 3]
     assert not tier.mark(4).exists()
 
@@ -182,8 +182,8 @@ def test_a_model_that_is_used_after_the_listing_stays(tier: Tier) -> None:
         return True
 
     result = tier_gc(tier.tier, TierPolicy(older_than_s=2.5 * _DAY_S, grace_s=0.0), confirm=use)
-    assert result.done is not None
-    assert (result.done.models, result.done.skipped) == (1, 1)
+    assert result.collection is not None
+    assert (result.collection.models, result.collection.skipped) == (1, 1)
     assert tier.there() == tier.blobs() == [0, 1, 2, 4]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import hubcli
 from hubcli.archive import FileRecord
 from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, fetch
@@ -196,9 +197,9 @@ def test_offline_a_directory_is_asked_and_nothing_else(fleet: Fleet, other_serve
     with pytest.raises(OfflineError):
         fleet.fetch(offline=True)
     fleet.fetch()
-    asked = len(other_server.requests)
+    requests = len(other_server.requests)
     fleet.fetch(offline=True)
-    assert len(other_server.requests) == asked
+    assert len(other_server.requests) == requests
     assert fleet.downloads == 1
 
 
@@ -239,6 +240,17 @@ def test_an_origin_that_fails_is_the_error(fleet: Fleet) -> None:
     fleet.server.serve("/maker/model/1", fleet.packed)
     fleet.fetch()
     assert fleet.blob.exists()
+
+
+def test_hub_resolve_asks_the_tiers_of_the_environment(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{fleet.server.url}/model.tar.gz"
+    fleet.fetch(address)
+    monkeypatch.setenv("HUBCLI_TIERS", str(fleet.folder))
+    monkeypatch.setenv("HUBCLI_CACHE_DIR", str(tmp_path / "resolved"))
+    assert models.tree_files(Path(hubcli.resolve(address))) == models.example_files()
+    assert fleet.downloads == 1
 
 
 def test_a_dry_run_asks_the_tier_before_the_origin(fleet: Fleet) -> None:

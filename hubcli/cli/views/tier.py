@@ -9,16 +9,17 @@ from itertools import chain, islice
 from typing import Any
 
 from hubcli.cli.output import JSON_SCHEMA, Output, printable
-from hubcli.commands.tier import TierGcPlan
+from hubcli.commands.tier import TierGcPlan, TierGcResult
 from hubcli.issues import Issue
 from hubcli.tiers.catalog import TierEntry
-from hubcli.tiers.collect import CollectedModel
+from hubcli.tiers.collect import CollectedModel, TierCollection
 from hubcli.tiers.inventory import TierStat
 from hubcli.units import format_age, format_size, plural, to_iso_utc
 
 __all__ = [
     "entry_document",
     "entry_line",
+    "gc_document",
     "issue_document",
     "plan_row",
     "show_gc_plan",
@@ -116,6 +117,26 @@ def plan_row(model: CollectedModel, title: str) -> dict[str, Any]:
         "archive_bytes": model.archive_bytes,
         "used_at": to_iso_utc(model.used_s),
         "reason": model.reason,
+    }
+
+
+def gc_document(
+    result: TierGcResult, rows: list[dict[str, Any]], tier: str, *, dry_run: bool
+) -> dict[str, Any]:
+    """`tier gc --json`, without errors: what was removed, or for a dry run would be."""
+    plan, collection = result.plan, result.collection
+    if collection is None:
+        collection = TierCollection(marked=plan.orphans, marked_bytes=plan.orphan_bytes)
+    return {
+        "tier": tier,
+        "dry_run": dry_run,
+        "models": rows,
+        "removed_models": collection.models,
+        "removed_archives": collection.blobs,
+        "freed_bytes": collection.freed_bytes,
+        "orphaned_archives": collection.marked,
+        "orphaned_bytes": collection.marked_bytes,
+        "skipped": collection.skipped,
     }
 
 
