@@ -8,22 +8,24 @@ parameters, whose defaults are assumptions; `python -m benchmarks.fleet --help` 
 from __future__ import annotations
 
 import argparse
-import heapq
 import math
 import random
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
 
+from benchmarks.events import Link, Process, Rate, Simulation
 from benchmarks.measure import print_table
 
 __all__ = ["Outcome", "Parameters", "simulate"]
 
-_WAYS = ("origin", "tier", "lease")
+_MODES = ("origin", "tier", "lease")
 _NAMES = {"origin": "origin alone", "tier": "tier without lease", "lease": "tier with lease"}
 _MAX_RESTART_S = 300.0
 _READS_AT_ONCE = 4
+# What a machine asks that finds the model missing, to learn whether the bucket keeps conditions of writes,
+# and what a put reads: as tests/tiers/test_fleet.py counts them.
+_PROBE_WRITES, _PROBE_READS, _PUT_READS = 4, 3, 4
 
 
 @dataclass(frozen=True)
@@ -84,110 +86,6 @@ class Outcome:
         return (reads + writes) / 1000
 
 
-# The clock, links and rates ---------------------------------------------------------------------------------
-
-# A process gives how long it waits, or which link carries how many megabytes, and goes on after that.
-_Process = Generator["float | tuple[_Link, float]", None, Any]
-
-
-class _Simulation:
-    """Runs processes in order of time."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._events: list[tuple[float, int, Any]] = []
-        self._number = 0
-
-    def at(self, time: float, action: Any) -> None:
-        self._number += 1
-        heapq.heappush(self._events, (time, self._number, action))
-
-    def start(self, process: _Process, delay: float = 0.0) -> None:
-        self.at(self.now + delay, lambda: self._go_on(process))
-
-    def _go_on(self, process: _Process) -> None:
-        try:
-            wish = next(process)
-        except StopIteration:
-            return
-        if isinstance(wish, tuple):
-            link, size_mb = wish
-            link.carry(size_mb, lambda: self._go_on(process))
-        else:
-            self.start(process, wish)
-
-    def run(self) -> None:
-        while self._events:
-            self.now, _, action = heapq.heappop(self._events)
-            action()
-
-
-class _Link:
-    """A link whose transfers share it equally, none faster than `each_mbps`.
-
-    All have the same rate at any time, so that one sum of it, `_served_mb`, tells for each when it ends.
-    """
-
-    def __init__(self, simulation: _Simulation, total_mbps: float, each_mbps: float) -> None:
-        self._simulation = simulation
-        self._total, self._each = total_mbps, each_mbps
-        self._served_mb = self._updated_at = 0.0
-        self._transfers: list[tuple[float, int, Any]] = []
-        self._version = 0
-        self._number = 0
-
-    def carry(self, size_mb: float, then: Any) -> None:
-        self._update()
-        self._number += 1
-        heapq.heappush(self._transfers, (self._served_mb + size_mb, self._number, then))
-        self._plan()
-
-    def _rate(self) -> float:
-        return min(self._each, self._total / len(self._transfers))
-
-    def _update(self) -> None:
-        if self._transfers:
-            self._served_mb += self._rate() * (self._simulation.now - self._updated_at)
-        self._updated_at = self._simulation.now
-
-    def _plan(self) -> None:
-        """The next end, unless the number of transfers changes before it."""
-        self._version += 1
-        if self._transfers:
-            wait = max(0.0, self._transfers[0][0] - self._served_mb) / self._rate()
-            version = self._version
-            self._simulation.at(self._simulation.now + wait, lambda: self._end(version))
-
-    def _end(self, version: int) -> None:
-        if version != self._version:
-            return
-        self._update()
-        ended = []
-        while self._transfers and self._transfers[0][0] <= self._served_mb + 1e-6:
-            ended.append(heapq.heappop(self._transfers)[2])
-        self._plan()
-        for then in ended:
-            then()
-
-
-class _Rate:
-    """A token bucket that holds what one second allows."""
-
-    def __init__(self, simulation: _Simulation, per_s: float) -> None:
-        self._simulation, self._per_s = simulation, per_s
-        self._tokens, self._updated_at = per_s, 0.0
-
-    def takes(self) -> bool:
-        """Whether one more request is within the rate."""
-        now = self._simulation.now
-        self._tokens = min(self._per_s, self._tokens + (now - self._updated_at) * self._per_s)
-        self._updated_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 # The machines -----------------------------------------------------------------------------------------------
 
 
@@ -199,29 +97,30 @@ class _GaveUp(Exception):
 class _Lease:
     holder: int
     renewed_at: float
+    has_failed: bool = False
 
 
 class _World:
     """The origin, the tier and the machines, which follow hubcli's protocol of shared tiers."""
 
-    def __init__(self, parameters: Parameters, way: str, seed: int) -> None:
-        self.parameters, self.way = parameters, way
+    def __init__(self, parameters: Parameters, mode: str, seed: int) -> None:
+        self.parameters, self.mode = parameters, mode
         self.random = random.Random(seed)
         self.outcome = Outcome()
-        self.simulation = _Simulation()
+        self.simulation = Simulation()
         self.tier: set[int] = set()
         self.leases: dict[int, _Lease] = {}
         p = parameters
-        self.origin = _Link(self.simulation, p.origin_mbps, p.machine_mbps)
-        self.bucket = _Link(self.simulation, p.bucket_mbps, p.machine_mbps)
-        self.uploads = _Link(self.simulation, p.bucket_mbps, p.upload_mbps)
+        self.origin = Link(self.simulation, p.origin_mbps, p.machine_mbps)
+        self.bucket = Link(self.simulation, p.bucket_mbps, p.machine_mbps)
+        self.uploads = Link(self.simulation, p.bucket_mbps, p.upload_mbps)
         self.rates = {
-            "origin": _Rate(self.simulation, p.origin_requests_per_s),
-            "reads": _Rate(self.simulation, p.bucket_reads_per_s),
-            "writes": _Rate(self.simulation, p.bucket_writes_per_s),
+            "origin": Rate(self.simulation, p.origin_requests_per_s),
+            "reads": Rate(self.simulation, p.bucket_reads_per_s),
+            "writes": Rate(self.simulation, p.bucket_writes_per_s),
         }
 
-    def machine(self, number: int) -> _Process:
+    def machine(self, number: int) -> Process:
         """Fetches every model, from the start again after a failure or a kill."""
         restart_s = self.parameters.restart_s
         model = 0
@@ -238,66 +137,89 @@ class _World:
                 restart_s = min(2 * restart_s, _MAX_RESTART_S)
         self.outcome.done_at_s.append(self.simulation.now)
 
-    def _fetch(self, machine: int, model: int) -> _Process:
+    def _fetch(self, machine: int, model: int) -> Process:
         """Whether the machine has the model; not where it was killed."""
-        if self.way == "origin":
+        if self.mode == "origin":
             return (yield from self._download(model))
-        while True:
-            yield from self._request("reads")  # current.json
-            if model in self.tier:
-                yield from self._read(model)
-                return True
-            if self.way == "tier" or (yield from self._takes_lease(machine, model)):
-                return (yield from self._fill(machine, model))
-            yield self.parameters.poll_s
+        yield from self._requests("reads", 2)  # The marker, and what the handle means.
+        if model not in self.tier:
+            yield from self._requests("writes", _PROBE_WRITES)
+            yield from self._requests("reads", _PROBE_READS)
+            seen: set[int] = set()
+            while self.mode == "lease":
+                taken = yield from self._takes_lease(machine, model, seen)
+                if model in self.tier or taken:
+                    break
+                yield self.parameters.poll_s
+            if model not in self.tier:
+                return (yield from self._fill(model, self.leases.get(model), machine))
+        yield from self._read(model)
+        return True
 
-    def _takes_lease(self, machine: int, model: int) -> _Process:
-        """Creates the lease, or takes over one that has expired; a race for it has one winner."""
-        yield from self._request("reads")
-        seen = self.leases.get(model)
-        seen_renewal = seen and seen.renewed_at
-        if seen is not None and self.simulation.now - seen.renewed_at < self.parameters.expiry_s:
-            return False
-        yield from self._request("writes")
-        now_there = self.leases.get(model)
-        if now_there is not seen or (now_there and now_there.renewed_at != seen_renewal):
+    def _takes_lease(self, machine: int, model: int, seen: set[int]) -> Process:
+        """Whether the machine is to ask the origin: it has the lease, or one that it waited for failed."""
+        yield from self._requests("reads", 1)
+        found = self.leases.get(model)
+        renewed_at = found and found.renewed_at
+        if found is not None:
+            if found.has_failed and found.holder in seen:
+                return True
+            if seen:
+                yield from self._requests("reads", 1)  # Is the model there?
+            if self.simulation.now - found.renewed_at < self.parameters.expiry_s and not found.has_failed:
+                seen.add(found.holder)
+                return False
+        yield from self._requests("writes", 1)
+        there = self.leases.get(model)
+        if there is not found or (there and there.renewed_at != renewed_at):
             return False  # Another machine was first, or the holder renewed it.
         self.leases[model] = _Lease(machine, self.simulation.now)
         return True
 
-    def _fill(self, machine: int, model: int) -> _Process:
-        """Downloads from the origin and puts into the tier: manifest and current.json at the end."""
-        lease = self.leases.get(model) if self.way == "lease" else None
+    def _fill(self, model: int, lease: _Lease | None, machine: int) -> Process:
+        """Downloads from the origin and puts into the tier: the manifest and current.json at the end."""
+        held = lease if lease is not None and lease.holder == machine and not lease.has_failed else None
         alive = [True]
-        if lease is not None:
-            self.simulation.start(self._renew(lease, alive), self.parameters.renewal_s)
+        if held is not None:
+            self.simulation.start(self._renew(held, alive), self.parameters.renewal_s)
         try:
             dies = self.random.random() < self.parameters.holder_deaths
             if not (yield from self._download(model, killed=dies)):
                 return False
-            yield from self._request("reads")  # Is the blob there already?
-            if model not in self.tier:
-                # The upload's begin and end are requests too.
-                for _ in range(2 + math.ceil(self.parameters.archive_mb / self.parameters.part_mb)):
-                    yield from self._request("writes", latency=False)
-                yield self.uploads, self.parameters.archive_mb
-            yield from self._request("writes")
-            yield from self._request("writes")
+            yield from self._upload(model)
             self.tier.add(model)
+        except _GaveUp:
+            if held is not None:
+                held.has_failed = True
+            raise
         finally:
             alive[0] = False
-        if lease is not None:
-            yield from self._request("writes")
+        if held is not None:
+            yield from self._requests("reads", 1)
+            yield from self._requests("writes", 1)
             self.leases.pop(model, None)
         return True
 
-    def _renew(self, lease: _Lease, alive: list[bool]) -> _Process:
+    def _upload(self, model: int) -> Process:
+        """The archive, unless another machine has put it there, then what names it."""
+        yield from self._requests("reads", _PUT_READS)
+        if model not in self.tier:
+            parts = math.ceil(self.parameters.archive_mb / self.parameters.part_mb)
+            # The begin and the end of an upload by parts are requests too.
+            for _ in range(parts + 2 if parts > 1 else 1):
+                yield from self._request("writes", latency=False)
+            yield self.uploads, self.parameters.archive_mb
+            yield from self._requests("reads", 1)
+        yield from self._requests("writes", 2)
+        yield from self._requests("reads", 1)
+
+    def _renew(self, lease: _Lease, alive: list[bool]) -> Process:
         while alive[0]:
             lease.renewed_at = self.simulation.now
             self.outcome.bucket_writes += 1
             yield self.parameters.renewal_s
 
-    def _download(self, model: int, *, killed: bool = False) -> _Process:
+    def _download(self, model: int, *, killed: bool = False) -> Process:
         """One request to the origin and the bytes; half of them where the machine is killed."""
         yield from self._request("origin")
         size_mb = self.parameters.archive_mb / (2 if killed else 1)
@@ -307,9 +229,9 @@ class _World:
         self.outcome.deaths += killed
         return not killed
 
-    def _read(self, model: int) -> _Process:
-        """The archive from the tier by its segments, and the manifest before it."""
-        yield from self._request("reads")
+    def _read(self, model: int) -> Process:
+        """The archive from the tier by its segments; its manifest and its size before it."""
+        yield from self._requests("reads", 2)
         left_mb = self.parameters.archive_mb
         while left_mb > 0:
             batch_mb = min(left_mb, _READS_AT_ONCE * self.parameters.segment_mb)
@@ -318,7 +240,12 @@ class _World:
             yield self.bucket, batch_mb
             left_mb -= batch_mb
 
-    def _request(self, kind: str, *, latency: bool = True) -> _Process:
+    def _requests(self, kind: str, count: int) -> Process:
+        """Some requests, one after another."""
+        for _ in range(count):
+            yield from self._request(kind)
+
+    def _request(self, kind: str, *, latency: bool = True) -> Process:
         """One request with its retries. Those that run beside a transfer cost no time of their own."""
         p, outcome = self.parameters, self.outcome
         is_origin = kind == "origin"
@@ -340,9 +267,9 @@ class _World:
         raise _GaveUp
 
 
-def simulate(parameters: Parameters, machines: int, way: str, seed: int = 1) -> Outcome:
-    """What happens to the machines by a way: `origin`, `tier` or `lease`. The same seed gives the same."""
-    world = _World(parameters, way, seed)
+def simulate(parameters: Parameters, machines: int, mode: str, seed: int = 1) -> Outcome:
+    """What happens to the machines by a mode: `origin`, `tier` or `lease`. The same seed gives the same."""
+    world = _World(parameters, mode, seed)
     for number in range(machines):
         world.simulation.start(world.machine(number), world.random.uniform(0, parameters.start_s))
     world.simulation.run()
@@ -351,7 +278,7 @@ def simulate(parameters: Parameters, machines: int, way: str, seed: int = 1) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints a row for each number of machines and each way."""
+    """Prints a row for each number of machines and each mode."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=__doc__)
     parser.add_argument("--machines", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row: the medians are shown")
@@ -365,16 +292,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parameters = Parameters(**{item.name: options[item.name] for item in fields(Parameters)})
     rows = []
     for machines in options["machines"]:
-        for way in _WAYS:
-            runs = [simulate(parameters, machines, way, seed) for seed in range(1, options["seeds"] + 1)]
+        for mode in _MODES:
+            runs = [simulate(parameters, machines, mode, seed) for seed in range(1, options["seeds"] + 1)]
             runs.sort(key=lambda run: run.last_s)
-            rows.append(_row(machines, way, runs[len(runs) // 2], parameters))
-    titles = ("machines", "way", "origin requests", "downloads", "GB", "bucket reads", "writes", "$")
+            rows.append(_row(machines, mode, runs[len(runs) // 2], parameters))
+    titles = ("machines", "mode", "origin requests", "downloads", "GB", "bucket reads", "writes", "$")
     print_table((*titles, "restarts", "median s", "last s"), rows)
     return 0
 
 
-def _row(machines: int, way: str, outcome: Outcome, parameters: Parameters) -> tuple[str, ...]:
+def _row(machines: int, mode: str, outcome: Outcome, parameters: Parameters) -> tuple[str, ...]:
     counts = (
         f"{outcome.origin_requests:,}",
         f"{outcome.origin_downloads:,}",
@@ -384,8 +311,8 @@ def _row(machines: int, way: str, outcome: Outcome, parameters: Parameters) -> t
         f"{outcome.cost(parameters):.2f}",
         f"{outcome.restarts:,}",
     )
-    done = outcome.done_at_s
-    return (f"{machines:,}", _NAMES[way], *counts, f"{done[len(done) // 2]:,.0f}", f"{outcome.last_s:,.0f}")
+    median_s = outcome.done_at_s[len(outcome.done_at_s) // 2]
+    return (f"{machines:,}", _NAMES[mode], *counts, f"{median_s:,.0f}", f"{outcome.last_s:,.0f}")
 
 
 if __name__ == "__main__":

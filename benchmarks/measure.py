@@ -72,15 +72,21 @@ def tool_beside(python: Path, name: str) -> str:
 
 
 def compare(
-    contenders: Sequence[Contender], rounds: int, work: Path, *, tells_rounds: bool = True
+    contenders: Sequence[Contender],
+    rounds: int,
+    work: Path,
+    *,
+    tells_rounds: bool = True,
+    warms_up: bool = True,
 ) -> dict[str, list[Cost]]:
     """The costs of every contender by name: each once per round, after a round that is not counted.
 
     The order turns by one from round to round, so that nobody always comes
     after the same other. Directories are made and removed outside of the timing.
+    Where a round takes a minute, `warms_up` may be left out.
     """
     costs: dict[str, list[Cost]] = {contender.name: [] for contender in contenders}
-    for number in range(rounds + 1):
+    for number in range(0 if warms_up else 1, rounds + 1):
         shift = number % len(contenders)
         for contender in (*contenders[shift:], *contenders[:shift]):
             cost = _run_in_fresh_directory(contender, work)

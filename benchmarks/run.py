@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     met = True
     with tempfile.TemporaryDirectory(prefix="hubcli-run-", dir=options.work_dir) as folder:
         work = Path(folder)
-        _build(options.python, work, with_resnet=not options.skip_resnet)
+        build_models(options.python, work, with_resnet=not options.skip_resnet)
         met &= _one_input(options, work, "tiny", (1, 1), ratio=4.5, memory=0.75)
         if not options.skip_resnet:
             met &= _one_input(options, work, "resnet50", (1, 224, 224, 3), ratio=2.0, memory=1.0)
@@ -89,7 +89,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _build(python: Path, work: Path, *, with_resnet: bool) -> None:
+def build_models(python: Path, work: Path, *, with_resnet: bool) -> None:
+    """Saves `tiny` and `small`, and ResNet50 if asked for, into the directory."""
     command = [str(python), "-c", _BUILD, str(work), *(["--resnet"] if with_resnet else [])]
     subprocess.run(command, check=True, stdout=sys.stderr, stderr=subprocess.DEVNULL)
 
@@ -104,6 +105,34 @@ def _write_npy(path: Path, shape: tuple[int, ...]) -> None:
     path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + values)
 
 
+def one_input(python: Path, models: Path, work: Path, name: str, shape: tuple[int, ...]) -> list[Contender]:
+    """One run of a model on the array of a file, put into `work`: hubcli, its dry run, and the peer."""
+    model, file = models / name, work / f"{name}.npy"
+    named = _input_name(python, model)
+    _write_npy(file, shape)
+
+    def hubcli(*more: str) -> Callable[[Path], Sequence[str]]:
+        tool = tool_beside(python, "hubcli")
+        return lambda folder: [tool, "run", str(model), "--input", f"{named}=@{file}", *more]
+
+    return [
+        Contender("hubcli run", hubcli(), lambda folder: {"HUBCLI_CACHE_DIR": str(folder)}),
+        Contender(
+            "hubcli run --dry-run",
+            hubcli("--dry-run"),
+            lambda folder: {"HUBCLI_CACHE_DIR": str(folder)},
+        ),
+        Contender(
+            _PEER,
+            lambda folder: [
+                tool_beside(python, "saved_model_cli"), "run", "--dir", str(model),
+                "--tag_set", "serve", "--signature_def", "serving_default", "--inputs", f"{named}={file}",
+            ],
+            lambda folder: _QUIET,
+        ),
+    ]  # fmt: skip
+
+
 def _one_input(
     options: argparse.Namespace,
     work: Path,
@@ -114,30 +143,7 @@ def _one_input(
     memory: float,
 ) -> bool:
     """One run of a model on arrays of files, and what it costs."""
-    model, file = work / name, work / f"{name}.npy"
-    named = _input_name(options.python, model)
-    _write_npy(file, shape)
-
-    def hubcli(*more: str) -> Callable[[Path], Sequence[str]]:
-        tool = tool_beside(options.python, "hubcli")
-        return lambda folder: [tool, "run", str(model), "--input", f"{named}=@{file}", *more]
-
-    contenders = [
-        Contender("hubcli run", hubcli(), lambda folder: {"HUBCLI_CACHE_DIR": str(folder)}),
-        Contender(
-            "hubcli run --dry-run",
-            hubcli("--dry-run"),
-            lambda folder: {"HUBCLI_CACHE_DIR": str(folder)},
-        ),
-        Contender(
-            _PEER,
-            lambda folder: [
-                tool_beside(options.python, "saved_model_cli"), "run", "--dir", str(model),
-                "--tag_set", "serve", "--signature_def", "serving_default", "--inputs", f"{named}={file}",
-            ],
-            lambda folder: _QUIET,
-        ),
-    ]  # fmt: skip
+    contenders = one_input(options.python, work, work, name, shape)
     costs = compare(contenders, options.rounds, work)
     print(f"{name}, {options.rounds} rounds")
     _print_costs(costs)

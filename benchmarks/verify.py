@@ -56,8 +56,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def write_model(folder: Path, size_bytes: int) -> None:
-    """The graph of the built-in example with one shard of a given size, in float tensors of 64 MiB."""
+def write_model(folder: Path, size_bytes: int, shards: int = 1) -> None:
+    """The graph of the built-in example with shards of a given size together, in float tensors of 64 MiB."""
     example = (resources.files("hubcli.examples") / "mul-1.tar.gz").read_bytes()
     (folder / "variables").mkdir(parents=True)
     with tarfile.open(fileobj=io.BytesIO(example)) as archive:
@@ -70,12 +70,16 @@ def write_model(folder: Path, size_bytes: int) -> None:
     crc = varint(6 << 3 | 5) + mask_crc32c(_crc_of(block, repeats)).to_bytes(4, "little")
     shape = delimited(2, delimited(2, number(1, _TENSOR_BYTES // _FLOAT_BYTES)))
     entries = []
-    with (folder / "variables" / "variables.data-00000-of-00001").open("wb") as shard:
-        for place in range(size_bytes // _TENSOR_BYTES):
-            where = number(4, place * _TENSOR_BYTES) + number(5, _TENSOR_BYTES)
-            entries.append((b"tensor-%05d" % place, number(1, 1) + shape + where + crc))
-            shard.writelines([block] * repeats)
-    (folder / "variables" / "variables.index").write_bytes(index_of(entries))
+    per_shard = size_bytes // _TENSOR_BYTES // shards
+    for shard_number in range(shards):
+        name = f"variables.data-{shard_number:05}-of-{shards:05}"
+        with (folder / "variables" / name).open("wb") as shard:
+            for place in range(per_shard):
+                where = number(3, shard_number) + number(4, place * _TENSOR_BYTES) + number(5, _TENSOR_BYTES)
+                key = b"tensor-%05d" % (shard_number * per_shard + place)
+                entries.append((key, number(1, 1) + shape + where + crc))
+                shard.writelines([block] * repeats)
+    (folder / "variables" / "variables.index").write_bytes(index_of(entries, shards=shards))
 
 
 def _crc_of(block: bytes, repeats: int) -> int:

@@ -113,11 +113,14 @@ def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fracti
     match = re.fullmatch(_QUANTITY, text.strip())
     if match is None or match[2].lower() not in units or len(match[1]) > _MAX_DIGITS:
         raise UsageError(f"Invalid {what} '{text}'", hint=f"Use a value like {examples}.")
-    if match[1].isdecimal():
-        return int(match[1]) * units[match[2].lower()]
+    whole, _, decimals = match[1].partition(".")
+    scaled = int(whole + decimals) * units[match[2].lower()]
+    scale: int = 10 ** len(decimals)
+    if scaled % scale == 0:
+        return scaled // scale
     from fractions import Fraction  # Takes 3 ms to load, which options with their defaults would pay.
 
-    return Fraction(match[1]) * units[match[2].lower()]
+    return Fraction(scaled, scale)
 
 
 def format_size(size_bytes: int) -> str:

@@ -33,21 +33,17 @@ _OTHERS_VARIABLES = (
     *("AWS_", "AZURE_", "GOOGLE_", "GCS_", "CLOUDSDK_", "STORAGE_EMULATOR_HOST"),
 )
 
-# Each run takes other examples, and the gate more of them, by --hypothesis-profile. Without a deadline, since
-# other work on the machine makes any example slow.
+# Each run takes other examples, and the gate more of them on each other Python, by --hypothesis-profile.
+# Without a deadline, since other work on the machine makes any example slow.
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
-hypothesis.settings.register_profile("thorough", max_examples=100, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("thorough", max_examples=50, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("quick")
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Half as many again as there are processors: the quick tests wait for servers and clocks.
-
-    The slow ones keep a processor busy, and some measure what they take of it.
-    """
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are processors: tests wait for servers, processes and clocks."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    is_quick = "not slow" in str(config.getoption("markexpr"))
-    return processors + processors // 2 if is_quick else processors
+    return processors + processors // 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

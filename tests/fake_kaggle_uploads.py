@@ -41,7 +41,7 @@ class Blob:
 class FakeKaggleUploads(FakeKaggle):
     """The routes. `faults` are by step, one a request: what befalls it.
 
-    Steps: blob, put, status, model, variation, version. Faults: `lose-answer` does what is asked and closes
+    Steps: blob, put, status, model, variation, version. Faults: `lose-answer` does what is request and closes
     the connection, `lose-request` closes it at once, `cut` takes half of a piece and closes, `expire` ends
     the session, `ahead` claims bytes that never came, `error` is 200 with an error in it, a number is that
     status, and `race` lets somebody else publish a version just before. A version is processed once its
@@ -79,8 +79,8 @@ class FakeKaggleUploads(FakeKaggle):
     # Blobs
 
     @route("POST", "/api/v1/blobs/upload")
-    def start_blob(self, asked: Asked) -> Answer:
-        body = self._body(asked)
+    def start_blob(self, request: Asked) -> Answer:
+        body = self._body(request)
         size = body.get("contentLength")
         if body.get("type") != "MODEL" or "/" in body.get("name", "/") or not isinstance(size, int):
             raise refused(400, "Not a blob of a model")
@@ -95,13 +95,13 @@ class FakeKaggleUploads(FakeKaggle):
         return self._under_faults("blob", start)
 
     @route("PUT", _STORAGE)
-    def put(self, asked: Asked) -> Answer:
-        if "authorization" in asked.headers:
+    def put(self, request: Asked) -> Answer:
+        if "authorization" in request.headers:
             self.violations.append("sent credentials to the storage")
-        blob = self.sessions.get(asked.query.get("upload_id", ""))
-        content_range = asked.headers.get("content-range", "")
+        blob = self.sessions.get(request.query.get("upload_id", ""))
+        content_range = request.headers.get("content-range", "")
         is_question = content_range.startswith("bytes */")
-        data = asked.body.read(asked.length)
+        data = request.body.read(request.length)
 
         def put() -> Answer:
             if blob is None or blob.is_expired:
@@ -113,12 +113,12 @@ class FakeKaggleUploads(FakeKaggle):
             blob.is_expired = True
         if blob is not None and fault == "ahead":
             return Answer(status=308, headers={"Range": f"bytes=0-{blob.size_bytes + 5}"})
-        is_cut = len(data) < asked.length  # The client is gone: what came of its piece stays.
+        is_cut = len(data) < request.length  # The client is gone: what came of its piece stays.
         if blob is not None and (fault == "cut" or is_cut) and not blob.is_expired:
-            kept = len(data) // (1 if is_cut else 2) // _GRANULE_BYTES * _GRANULE_BYTES
-            if kept and content_range:
+            kept_bytes = len(data) // (1 if is_cut else 2) // _GRANULE_BYTES * _GRANULE_BYTES
+            if kept_bytes and content_range:
                 start = int(content_range.split()[1].partition("-")[0])
-                blob.data[start:] = data[:kept]
+                blob.data[start:] = data[:kept_bytes]
             return Answer(is_lost=True)
         return self._befallen(fault, put)
 
@@ -146,10 +146,10 @@ class FakeKaggleUploads(FakeKaggle):
     # Creations
 
     @route("POST", "/api/v1/models/create/new")
-    def create_model(self, asked: Asked) -> Answer:
-        body = self._body(asked)
+    def create_model(self, request: Asked) -> Answer:
+        body = self._body(request)
         owner, slug, title = body.get("ownerSlug", ""), body.get("slug", ""), body.get("title", "")
-        if owner != asked.user:
+        if owner != request.user:
             raise refused(403, "Permission 'models.create' was denied")
         if not _SLUG.fullmatch(slug) or not 0 < len(title) <= 50 or not isinstance(body["isPrivate"], bool):
             raise refused(400, "Invalid slug or title")
@@ -165,9 +165,9 @@ class FakeKaggleUploads(FakeKaggle):
         return self._under_faults("model", create)
 
     @route("POST", FakeKaggle.MODEL_ROUTE + "/create/instance")
-    def create_instance(self, asked: Asked, owner: str, model: str) -> Answer:
-        body = self._body(asked)
-        held = self.model(asked, owner, model)
+    def create_instance(self, request: Asked, owner: str, model: str) -> Answer:
+        body = self._body(request)
+        held = self.model(request, owner, model)
         framework = _FRAMEWORKS.get(body.get("framework", ""))
         slug = body.get("instanceSlug", "")
         if framework is None or not _SLUG.fullmatch(slug) or not body.get("licenseName"):
@@ -184,9 +184,9 @@ class FakeKaggleUploads(FakeKaggle):
         return self._under_faults("variation", create, owner, model, framework, slug)
 
     @route("POST", FakeKaggle.INSTANCE_ROUTE + "/create/version")
-    def create_version(self, asked: Asked, **names: str) -> Answer:
-        body = self._body(asked)
-        held = self.instance(asked, **names)
+    def create_version(self, request: Asked, **names: str) -> Answer:
+        body = self._body(request)
+        held = self.instance(request, **names)
 
         def create() -> Answer:
             return self._add_version(held, self._files(body), body.get("versionNotes", ""))
@@ -213,11 +213,11 @@ class FakeKaggleUploads(FakeKaggle):
 
     # Reading
 
-    def instance(self, asked: Asked, owner: str, model: str, framework: str, instance: str) -> Instance:
+    def instance(self, request: Asked, owner: str, model: str, framework: str, instance: str) -> Instance:
         """Each look brings versions that are processed nearer to their end."""
-        held = super().instance(asked, owner, model, framework, instance)
+        held = super().instance(request, owner, model, framework, instance)
         with self.lock:
-            for version in held.versions if asked.path.endswith("/get") else ():
+            for version in held.versions if request.path.endswith("/get") else ():
                 if not version.is_ready:
                     self._reads_left[id(version)] -= 1
                     version.is_ready = self._reads_left[id(version)] < 0
@@ -226,41 +226,41 @@ class FakeKaggleUploads(FakeKaggle):
         return held
 
     @route("POST", r"/api/v1/models\.ModelApiService/(?P<call>\w+)")
-    def call(self, asked: Asked, call: str) -> Answer:
+    def call(self, request: Asked, call: str) -> Answer:
         """What kagglesdk, and so kagglehub, asks for."""
-        body = self._body(asked)
+        body = self._body(request)
         names = {
             "owner": body["ownerSlug"],
             "model": body["modelSlug"],
             "framework": _FRAMEWORKS[body["framework"]],
             "instance": body["instanceSlug"],
         }
-        asked = replace(
-            asked, query={key: str(body[key]) for key in ("pageSize", "pageToken") if body.get(key)}
+        request = replace(
+            request, query={key: str(body[key]) for key in ("pageSize", "pageToken") if body.get(key)}
         )
         if call == "GetModelInstance":
-            document = self.instance(asked, **names).document()
+            document = self.instance(request, **names).document()
             return json_answer({**document, "framework": body["framework"]})
         names["version"] = str(body["versionNumber"])
         if call == "ListModelInstanceVersionFiles":
-            return self.list_files(asked, **names)
+            return self.list_files(request, **names)
         if call == "DownloadModelInstanceVersion":
             path = body.get("path")
-            return self.download_file(asked, path, **names) if path else self.download(asked, **names)
+            return self.download_file(request, path, **names) if path else self.download(request, **names)
         raise refused(404, "No such call")
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, request: Asked) -> Answer:
         """Also what comes by way of a proxy, with scheme and host."""
-        if asked.path.startswith(_PROXIED):
-            asked = replace(asked, path=urlsplit(asked.path).path)
-        return super().answer(asked)
+        if request.path.startswith(_PROXIED):
+            request = replace(request, path=urlsplit(request.path).path)
+        return super().answer(request)
 
     # Faults
 
-    def _body(self, asked: Asked) -> dict[str, Any]:
-        if asked.user is None:
+    def _body(self, request: Asked) -> dict[str, Any]:
+        if request.user is None:
             raise refused(401, "Unauthenticated")
-        return asked.json()
+        return request.json()
 
     def _fault(self, step: str) -> str:
         with self.lock:

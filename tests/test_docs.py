@@ -27,9 +27,11 @@ from tests.server import HubServer, Reply
 
 # Why a block is parsed, and not run.
 NEEDS = {
+    "a bucket",
+    "an account on Kaggle",
     *("a checkout", "the internet", "TensorFlow", "a container engine", "a cluster", "a web server"),
-    *("a bucket", "the AWS CLI"),
-    *("an archive that was copied", "a checkpoint of a training", "Google Cloud"),
+    *("an archive that was copied", "a checkpoint of a training", "Google Cloud", "a bucket"),
+    "the AWS CLI",
     *("an image classifier", "tf2onnx and onnxruntime"),
     *("a home directory of yours", "a certificate of your company"),
 }

@@ -72,10 +72,12 @@ def test_requests_beyond_the_rate_are_refused_and_retried() -> None:
 def test_requests_and_their_price_are_counted() -> None:
     world = replace(CALM, archive_mb=32, segment_mb=8, part_mb=16, renewal_s=1e6)
     outcome = simulate(world, 1, "lease")
-    # Reads: current.json, the lease, the blob's head. Writes: the lease; a begin, two parts and an end; two
-    # documents; the end of the lease.
-    assert (outcome.bucket_reads, outcome.bucket_writes) == (3, 1 + 4 + 2 + 1)
-    assert outcome.cost(world) == pytest.approx((3 * 0.0004 + 8 * 0.005) / 1000)
+    # The marker and current.json, the probe, the lease, the put, twice what is there, the lease.
+    reads = 2 + 3 + 1 + 4 + 1 + 1 + 1
+    # The probe, the lease, a begin, two parts and an end, two documents, the end of the lease.
+    writes = 4 + 1 + 4 + 2 + 1
+    assert (outcome.bucket_reads, outcome.bucket_writes) == (reads, writes)
+    assert outcome.cost(world) == pytest.approx((reads * 0.0004 + writes * 0.005) / 1000)
 
 
 def test_the_same_seed_gives_the_same_and_the_table_has_all_rows(capsys: pytest.CaptureFixture[str]) -> None:

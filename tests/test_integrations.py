@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests import models
+from tests.forkserver import forked_commands
 from tests.recipes import ROOT, instructions_of, run_shell
 from tests.savedmodel.protos import call_signature, findings_of, graph, meta_graph, node
 from tests.server import HubServer, Reply
@@ -28,11 +29,11 @@ def run_hook(name: str, project: Path) -> subprocess.CompletedProcess[str]:
     """Runs the hook as pre-commit does, with every file that its pattern selects."""
     files = sorted(str(path.relative_to(project)) for path in project.rglob("*") if path.is_file())
     selected = [file for file in files if re.search(HOOKS[name]["files"], file)]
-    scripts = str(Path(sys.executable).parent)
+    commands, scripts = str(forked_commands(project.parent / "bin")), str(Path(sys.executable).parent)
     return subprocess.run(
         [*shlex.split(HOOKS[name]["entry"]), *selected],
         cwd=project,
-        env={**os.environ, "PATH": os.pathsep.join((scripts, os.environ["PATH"]))},
+        env={**os.environ, "PATH": os.pathsep.join((commands, scripts, os.environ["PATH"]))},
         capture_output=True,
         text=True,
         timeout=60,

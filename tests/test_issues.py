@@ -19,7 +19,7 @@ CALLS = {
     "Issue": 1,
     "of_part": 1,
     "of_file": 0,
-    "_issue": 1,
+    "_advice": 1,
     "_fault": 0,
     "_check": 0,
     "_credential_check": 0,
@@ -81,7 +81,7 @@ def _told_by(file: Path) -> str:
         return "inspect --check"
     if file.name in ("integrity.py", "verify.py"):
         return "verify"
-    if file.name == "upload_files.py":
+    if file.name in ("upload_files.py", "publish.py"):
         return "publish"
     return "inspect --scan"
 

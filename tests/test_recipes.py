@@ -14,6 +14,7 @@ import yaml
 
 from tests import models
 from tests.documentation import Block, blocks_of
+from tests.forkserver import forked_commands
 from tests.recipes import ROOT, Image, recipe, run_shell
 from tests.server import HubServer, Reply
 
@@ -22,14 +23,14 @@ SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
 
 
 @pytest.fixture
-def variables(server: HubServer) -> dict[str, str]:
+def variables(server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A user whose PATH has hubcli, and for whom a local server plays tfhub.dev."""
     server.serve("/google/nnlm-en-dim50/2", Reply(models.archive()))
-    scripts = str(Path(sys.executable).parent)
+    commands, scripts = forked_commands(tmp_path_factory.mktemp("bin")), Path(sys.executable).parent
     return {
         **os.environ,
         "HUBCLI_MIRRORS": f"https://tfhub.dev={server.url}",
-        "PATH": os.pathsep.join((scripts, os.environ["PATH"])),
+        "PATH": os.pathsep.join((str(commands), str(scripts), os.environ["PATH"])),
     }
 
 

@@ -50,6 +50,9 @@ def validate(name: str, document: Any) -> None:
 
 def test_what_every_command_prints_is_valid(hubcli: Run, tmp_path: Path) -> None:
     weights = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
+    tree, card = str(tmp_path / "tree"), tmp_path / "card"
+    card.mkdir()
+    (card / "README.md").write_text("# A model", encoding="utf-8")
     tuned = ("finetune-export", EXAMPLE, str(tmp_path / "tuned"), "--weights", str(weights))
     for name, *words in (
         ("fetch", "fetch", EXAMPLE),
@@ -63,6 +66,10 @@ def test_what_every_command_prints_is_valid(hubcli: Run, tmp_path: Path) -> None
         ("verify", "verify"),
         ("export", "export", EXAMPLE, str(tmp_path / "mul")),
         ("export", "export", EXAMPLE, str(tmp_path / "mul.tar.gz")),
+        ("export", "export", EXAMPLE, tree, "--layout", "hub", "--name", "maker/mul"),
+        ("search", "search", "--host", tree),
+        ("versions", "versions", f"{tree}/maker/mul"),
+        ("info", "info", str(card)),
         ("publish", "publish", EXAMPLE, f"{tmp_path}/www/pub/mul/1", "--yes"),
         ("publish", "publish", EXAMPLE, f"{tmp_path}/www/pub/mul/2", "--dry-run"),
         ("publish-check", "publish", EXAMPLE, "--check"),
@@ -103,6 +110,11 @@ def test_a_lock_file_is_valid(hubcli: Run, tmp_path: Path) -> None:
     lock = tmp_path / "models.lock"
     hubcli("fetch", EXAMPLE, "--lock", str(lock))
     validate("lock-file", json.loads(lock.read_text(encoding="utf-8")))
+
+
+def test_the_index_of_a_tree_is_valid(hubcli: Run, tmp_path: Path) -> None:
+    hubcli("export", EXAMPLE, str(tmp_path / "tree"), "--layout", "hub", "--name", "maker/mul")
+    validate("hub-index", json.loads((tmp_path / "tree" / "index.json").read_text(encoding="utf-8")))
 
 
 @each_of("file", GOLDEN)

@@ -41,6 +41,9 @@ _RUNS: Mapping[str, Sequence[str]] = {
     "run --dry-run": ("run", _EXAMPLE, "--input", "[1]", "--dry-run"),
     "verify": ("verify",),
     "export": ("export", _EXAMPLE, "exported"),
+    "search": ("search", "--host", "tree"),
+    "versions": ("versions", "tree/maker/mul"),
+    "info": ("info", "card"),
     "finetune-export": ("finetune-export", _EXAMPLE, "tuned", "--weights", "exported", "--dry-run"),
     "publish": ("publish", _EXAMPLE, "./www/demo/mul/1", "--dry-run"),
     "publish --check": ("publish", _EXAMPLE, "--check"),
@@ -51,7 +54,7 @@ _RUNS: Mapping[str, Sequence[str]] = {
     "doctor": ("doctor",),
 }
 # The lists of which a document has one row a thing.
-_ROWS = ("models", "items", "checks")
+_ROWS = ("models", "items", "checks", "versions")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,11 +101,10 @@ _TOLD_BY = {
     "inspect --check": "Advice of `inspect --check`: `reusable.problems[].code`",
     "publish --check": "Advice of `publish --check`, beside that of `inspect --check`: `issues[].code`",
     "inspect --for": "Obstacles of `inspect --for`: `compatibility[].obstacles[].code`",
-    "publish --check": "Advice of `publish --check`, beside that of `inspect --check`: `issues[].code`",
     "verify": "Faults of `verify`: `models[].faults[].code`; of an archive also the codes of errors",
     "tier verify": "Faults of `tier verify`: `issues[].code`",
     "doctor": "Checks of `doctor`: `checks[].name`, which are there also where all is well",
-    "publish": "Files that `publish` refuses: `issues[].code`, beside those of `verify` and `inspect --scan`",
+    "publish": "Files that `publish` refuses, `issues[].code`, and its `warnings[].code`",
     "errors": "Errors of every command: `error.code`",
 }
 
@@ -129,6 +131,9 @@ def file_of(name: str) -> str:
 def keys() -> str:
     """The keys of each document, from a run of its command."""
     with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "card").mkdir()
+        Path(folder, "card", "README.md").write_text("# A model", encoding="utf-8")
+        _document(("export", _EXAMPLE, "tree", "--layout", "hub", "--name", "maker/mul"), Path(folder))
         documents = {name: _document(words, Path(folder)) for name, words in _RUNS.items()}
     rows = []
     for name, document in documents.items():

@@ -32,6 +32,7 @@ _SHAPE: _Schema = {
     "items": {"type": ["integer", "null"]},
     "description": "null for an unknown rank, null in it for an unknown size",
 }
+_FRAMEWORK: _Schema = {"type": ["string", "null"], "description": "tensorFlow2 or tensorFlow1"}
 _SEVERITY = ("info", "low", "medium", "high", "critical")
 
 
@@ -76,7 +77,7 @@ _ERROR = _object(
 )
 
 
-def _document(title: str, *optional: str, **keys: _Schema) -> _Schema:
+def _document(title: str, /, *optional: str, **keys: _Schema) -> _Schema:
     """A document of a command, some keys `optional`; a failure adds `error`, of several handles `errors`."""
     ours = _object(
         ("error", "errors", *optional), schema={"const": 1}, more=keys, error={"$ref": "#/$defs/error"},
@@ -348,7 +349,10 @@ _RUN["required"] = ["schema", "target"]  # What else is there depends on the opt
 
 _PUBLISH_ISSUE = _object(
     severity=_words("hint", "warning", "error", *_SEVERITY),
-    code=_TEXT, message=_TEXT, where=_TEXT_OR_NULL, remedy=_TEXT,
+    code=_TEXT,
+    message=_TEXT,
+    where=_TEXT_OR_NULL,
+    remedy=_TEXT,
 )
 
 DOCUMENTS: Mapping[str, _Schema] = {
@@ -366,6 +370,41 @@ DOCUMENTS: Mapping[str, _Schema] = {
         matched=_COUNT,
         bytes=_COUNT,
         leftovers=_COUNT,
+    ),
+    "search": _document(
+        "hubcli search --json",
+        query=_TEXT,
+        source=_TEXT,
+        models=_list(
+            _object(
+                handle=_TEXT, title=_TEXT, subtitle=_TEXT, owner=_TEXT, framework=_FRAMEWORK,
+                version=_TEXT_OR_NULL, bytes=_COUNT_OR_NULL, license=_TEXT_OR_NULL, votes=_COUNT_OR_NULL,
+                downloads=_COUNT_OR_NULL, updated_at=_TIME,
+            )
+        ),
+        complete=_BOOL,
+        cached_at=_TIME,
+    ),
+    "versions": _document(
+        "hubcli versions --json",
+        handle=_TEXT,
+        versions=_list(
+            _object(
+                handle=_TEXT, version=_TEXT, bytes=_COUNT_OR_NULL, published_at=_TIME, cached=_BOOL,
+                path=_TEXT_OR_NULL, listed=_BOOL,
+            )
+        ),
+        count=_COUNT_OR_NULL,
+        cached_at=_TIME,
+    ),
+    "info": _document(
+        "hubcli info --json",
+        handle=_TEXT, title=_TEXT, subtitle=_TEXT, description=_TEXT, license=_TEXT_OR_NULL,
+        framework=_FRAMEWORK, version=_TEXT_OR_NULL, bytes=_COUNT_OR_NULL, overview=_TEXT, usage=_TEXT,
+        fine_tunable={"type": ["boolean", "null"]}, training_data=_list(_TEXT), base_model=_TEXT_OR_NULL,
+        votes=_COUNT_OR_NULL, downloads=_COUNT_OR_NULL, updated_at=_TIME,
+        readme=_object(or_null=True, file=_TEXT, text=_TEXT), path=_TEXT_OR_NULL, sources=_list(_TEXT),
+        cached_at=_TIME,
     ),
     "inspect": _INSPECT,
     "inspect-diff": _document(
@@ -482,6 +521,20 @@ DOCUMENTS: Mapping[str, _Schema] = {
             errors=_list({"$ref": "#/$defs/error"}),
         ),
         "$defs": {"error": _ERROR},
+    },
+    "hub-index": {
+        "title": "index.json of a tree of models",
+        **_object(
+            schema={"const": 1},
+            models=_list(
+                _object(
+                    ("archive_bytes", "model_bytes", "sha256", "published_at", "kind", "title", "license"),
+                    name=_TEXT, version={"type": "string", "pattern": "^[0-9]{1,18}$"},
+                    archive_bytes=_COUNT_OR_NULL, model_bytes=_COUNT_OR_NULL, sha256=_SHA256,
+                    published_at=_TIME, kind=_TEXT_OR_NULL, title=_TEXT_OR_NULL, license=_TEXT_OR_NULL,
+                )
+            ),
+        ),
     },
     "lock-file": {
         "title": "A lock file of hubcli fetch --lock",

@@ -19,6 +19,7 @@ DESCRIPTION = (
 
 FILES = (
     ("~/.cache/hubcli", "The cache, where nothing names another; on macOS ~/Library/Caches/hubcli."),
+    ("~/.cache/hubcli-answers", "Answers of hosts to search, versions and info, kept for some minutes."),
     (
         "~/.config/hubcli/config.toml",
         'The config file, in TOML: cache-dir, mirrors, gc and others, as in gc = "max-size=20GB".',

@@ -7,7 +7,6 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +27,7 @@ __all__ = [
 _BLOCK_BYTES = 512  # stat(2): st_blocks counts these, not the file system's own blocks.
 
 
-@dataclass(frozen=True, slots=True)
-class SharedFile:
+class SharedFile(NamedTuple):
     """A file with several names. `names` is how many it has on the whole disk."""
 
     device: int
@@ -38,8 +36,7 @@ class SharedFile:
     names: int
 
 
-@dataclass(frozen=True, slots=True)
-class Footprint:
+class Footprint(NamedTuple):
     """What a tree of files says that it holds, and what the disk holds for it; both in bytes.
 
     `own_bytes` is the room of files with a single name. A file with several
@@ -121,8 +118,7 @@ class DiskUsage:
                 self.freed_bytes += file.disk_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TreeUsage:
+class TreeUsage(NamedTuple):
     """A footprint, and the newest modification of anything in the tree, in seconds since 1970."""
 
     footprint: Footprint

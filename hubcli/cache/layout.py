@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli.durability import TEMPORARY_SUFFIX
 from hubcli.errors import CacheError, DiskFullError, means_full
@@ -69,8 +70,7 @@ _KEY = re.compile(f"[0-9a-f]{{{_KEY_LENGTH}}}")
 _KEYS = re.compile(r"[0-9a-f]*")
 
 
-@dataclass(frozen=True, slots=True)
-class CacheName:
+class CacheName(NamedTuple):
     """A name in the root, understood. `key` is None for what isn't the cache's."""
 
     text: str
@@ -102,8 +102,7 @@ def _are_keys(names: list[str]) -> bool:
     return {*map(len, names)} <= {_KEY_LENGTH} and _KEYS.fullmatch("".join(names)) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class EntryPaths:
+class EntryPaths(NamedTuple):
     """Where everything of one entry stands."""
 
     root: Path

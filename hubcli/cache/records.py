@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hubcli.archive import FileRecord
 from hubcli.durability import unique_number
@@ -185,8 +185,7 @@ _FORM = re.compile(
 _MAX_DESCRIPTOR_BYTES = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """Which handle an entry was downloaded for, when (seconds since 1970), and by whom."""
 
     handle: str
@@ -230,8 +229,7 @@ _OWNER_FORM = re.compile(r"(?P<host>.*)\.(?P<pid>[0-9]{1,20})\.(?P<uid>[0-9a-f]{
 _CLOCK_SLACK_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class LockOwner:
+class LockOwner(NamedTuple):
     """Who holds a lock: host name, process id, and the id of its staging directory."""
 
     host: str

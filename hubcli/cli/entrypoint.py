@@ -207,6 +207,10 @@ def _prepare_streams() -> None:
 
 # What other tools call it: hf, uv, pip, git, docker, kagglehub and saved_model_cli.
 _SYNONYMS = {
+    "search": ("browse", "explore", "find", "query"),
+    "versions": ("history", "releases", "revisions", "tags"),
+    "info": ("card", "license", "model-card", "readme"),
+    "publish": ("model_upload", "share", "upload"),
     "fetch": ("add", "clone", "download", "dl", "get", "install", "model_download", "pull"),
     "fetch --from": ("import", "load"),
     "fetch --lock": ("freeze", "lock"),
@@ -215,7 +219,7 @@ _SYNONYMS = {
     "ls": ("dir-list", "images", "index", "list", "list-cache", "models", "scan-cache"),
     "ls --path": ("dir", "locate", "path", "where", "which"),
     "ls --size": ("df", "du", "size"),
-    "inspect": ("cat", "describe", "info", "print", "show", "signatures", "view"),
+    "inspect": ("cat", "describe", "print", "show", "signatures", "view"),
     "inspect --check": ("lint",),
     "inspect --scan": ("audit", "scan"),
     "inspect --diff": ("cmp", "compare", "diff"),
@@ -223,7 +227,7 @@ _SYNONYMS = {
     "run": ("call", "eval", "execute", "infer", "predict", "serve"),
     "verify": ("check", "fsck", "hash", "test", "validate"),
     "verify --repair": ("fix", "repair"),
-    "export": ("archive", "convert", "pack", "package", "publish", "push", "save", "upload"),
+    "export": ("archive", "convert", "pack", "package", "save"),
     "finetune-export": ("fine-tune", "tune", "train"),
     "gc": ("autoremove", "clean", "cleanup", "prune", "purge", "vacuum"),
     "rm": ("del", "delete", "delete-cache", "drop", "erase", "remove", "rmi", "uninstall"),

@@ -44,6 +44,7 @@ with LazyImports():
     from hubcli.fetching.options import FetchRequest, RequestList, models_of
     from hubcli.fetching.peek import DryRun, dry_run
     from hubcli.providers.handle import Handle
+    from hubcli.tiers.opening import open_tiers
 
 __all__ = ["fetch_command"]
 
@@ -240,6 +241,7 @@ class FetchRun:
         self._outcomes: dict[int, FetchResult | HubcliError] = {}
         self._reported = 0
         self._running: dict[int, Handle] = {}  # Each that was begun, by its place.
+        self._published: dict[int, FetchResult] = {}  # By the threads, which end in any order.
 
     @property
     def results(self) -> list[FetchResult]:
@@ -297,7 +299,8 @@ class FetchRun:
     def _plan(self, model: FetchRequest, progress: MultiProgress) -> DryRun | HubcliError:
         def look(handle: Handle, options: FetchOptions) -> DryRun:
             with progress.listener(model.name) as listener:
-                return dry_run(handle, self.settings, options, listener)
+                tiers = open_tiers(self.settings, listener) if self.settings.tiers else ()
+                return dry_run(handle, self.settings, options, listener, tiers)
 
         return model.attempt(self.options, look)
 
@@ -318,6 +321,8 @@ class FetchRun:
                     progress.reported(failed=isinstance(outcome, HubcliError))
                     self._report_what_is_next(progress)
         except KeyboardInterrupt:
+            # The threads have ended: what they finished in the meantime is published, too.
+            self._outcomes = {**self._published, **self._outcomes}
             for place in sorted(self._outcomes):
                 if place >= self._reported:
                     self._report(place, progress)
@@ -335,6 +340,7 @@ class FetchRun:
                     locked = LockedModel.of(handle, result, self.settings, listener)
                     self._locked[locked.handle] = locked
                 link_spellings(model.spellings, self.settings, result.path.name)
+                self._published[place] = result
                 return result
 
         return model.attempt(self.options, do)

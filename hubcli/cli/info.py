@@ -45,7 +45,6 @@ def info_command(
     Examples:
     hubcli info google/universal-sentence-encoder/tensorFlow2/lite
     hubcli info ./model
-    hubcli info ./model.tar.gz --json
     """
     disable_garbage_collection()
     settings = shared.settings(
@@ -81,7 +80,7 @@ def _lines(details: ModelDetails, output: Output) -> Iterator[str]:
 def _facts(details: ModelDetails) -> Iterator[tuple[str, str]]:
     now_s = time.time()
     yield "Handle", details.handle
-    yield "License", details.license or "not told"
+    yield "License", details.license or "unknown"
     yield "Framework", details.framework or ""
     yield "Version", details.version or ""
     yield "Size", "" if details.size_bytes is None else format_size(details.size_bytes)

@@ -18,7 +18,7 @@ from hubcli.cli.options import (
     value_option,
 )
 from hubcli.cli.output import Output
-from hubcli.errors import ExitStatus, UsageError
+from hubcli.errors import ExitStatus, Interrupted, UsageError
 from hubcli.units import format_size, parse_duration_s
 
 with LazyImports():
@@ -141,7 +141,7 @@ def publish_command(
 
     Examples:
     hubcli publish ./model --check
-    hubcli publish ./model owner/model/tensorFlow2/variation --license 'Apache 2.0' --dry-run
+    hubcli publish ./model owner/mul/tensorFlow2/cnn --license MIT --dry-run
     hubcli publish ./model ./www/publisher/model/1
     """
     settings = shared.settings(
@@ -173,8 +173,11 @@ def publish_command(
         restart=restart,
     )
     options = PublishOptions(request, framework, unsafe, dry_run)
-    with listener_for(output, patience_s=0.5) as listener:
-        result = publish(source, target, settings, options, _Question(output, yes).confirm, listener)
+    try:
+        with listener_for(output, patience_s=0.5) as listener:
+            result = publish(source, target, settings, options, _Question(output, yes).confirm, listener)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted("Interrupted", hint="Run the same command to resume.") from interrupt
     _show(result, output)
     raise typer.Exit(int(ExitStatus.FOUND) if result.status is PublishStatus.REFUSED else 0)
 

@@ -78,7 +78,7 @@ def search_command(
     Examples:
     hubcli search text embedding
     hubcli search --owner google --sort downloads --max-size 50MB
-    hubcli search mobilenet -q --limit 3 | hubcli fetch -r -
+    hubcli search mobilenet -q --limit 3
     hubcli search bert --host https://models.example.com
     """
     disable_garbage_collection()

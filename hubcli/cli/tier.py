@@ -217,9 +217,9 @@ class TierRun:
     def _confirm(self, plan: TierGcPlan, name: str, *, dry_run: bool, yes: bool) -> bool:
         if not self.output.as_json and not self.output.quiet:
             show_gc_plan(plan, name, self.output)
-        if dry_run or yes or not plan.count:
+        if dry_run or yes or not plan.model_count:
             return True
-        what = f"{plural(plan.count, 'model')} ({format_size(plan.model_bytes)})"
+        what = f"{plural(plan.model_count, 'model')} ({format_size(plan.model_bytes)})"
         if not self.output.can_ask:
             raise UsageError(
                 f"Cannot ask before removing {what}: no terminal",

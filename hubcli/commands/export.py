@@ -17,7 +17,7 @@ from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.exporting import ExportFormat, ExportOptions, Layout
-from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
+from hubcli.exporting.destination import Placement, require_free, staged_output
 from hubcli.exporting.source import WAY_OUT, ModelChecks, export_keras_model, unpack_source
 from hubcli.fetching.model_ref import ModelRef, entry_behind, naming_target
 from hubcli.progress import ProgressListener
@@ -102,6 +102,7 @@ class _Export:
         self.entry = target.entry
         if self.entry is None and target.directory is not None:
             self.entry = entry_behind(target.directory, settings)
+        self.checks = ModelChecks(target.name, self.entry, listener)
         self.placement = Placement.of(
             destination,
             options.layout,
@@ -146,11 +147,6 @@ class _Export:
         return self.target.handle
 
     @property
-    def checks(self) -> ModelChecks:
-        """The checks of the source."""
-        return ModelChecks(self.target.name, self.entry, self.listener)
-
-    @property
     def _is_archive(self) -> bool:
         return self.placement.format is not ExportFormat.DIRECTORY
 
@@ -177,6 +173,7 @@ class _Export:
         path = fetched_directory(self.target, self.settings, self.listener)
         if self.target.handle is not None and self.target.handle.path is None:
             self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
+            self.checks = ModelChecks(self.target.name, self.entry, self.listener)
         return path
 
     def _export_directory(self, model: Path) -> ExportResult:
@@ -255,6 +252,7 @@ class _Export:
             checks.content(tree)
         else:  # What was copied was checked where it came from.
             checks.structure(tree)
+        self.checks.kind = checks.kind
         return tree
 
     def _tell_of_edits(self, report: EditReport) -> None:
@@ -344,16 +342,12 @@ class _Export:
     def _published(self, result: ExportResult, tree: Tree) -> ExportResult:
         """The result; in a tree of a TF Hub host, the version is in the index, and may be the newest one."""
         if self.placement.tree is not None:
-            from hubcli.exporting.hub_index import IndexEntry, add_to_index
+            from hubcli.exporting.hub_index import list_export
 
             version = self.placement.place.relative_to(self.placement.tree)
             details = result.size_bytes, tree.size_bytes, result.sha256, time.time(), self.checks.kind
-            entry = IndexEntry(version.parent.as_posix(), version.name, *details)
-            problems = (
-                publish_newest(self.place.parent),
-                add_to_index(self.placement.tree, entry, self.settings.durability),
-            )
-            for problem in filter(None, problems):
+            durability = self.settings.durability
+            for problem in list_export(self.placement.tree, version, details, durability):
                 self.listener.note(problem)
         return result
 

@@ -23,11 +23,13 @@ from hubcli.issues import Issue, Severity
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.providers.kaggle import KaggleModel, handle_of
+from hubcli.publishing.checklist import checklist
 from hubcli.publishing.hub_tree import HubPlace, open_tree
 from hubcli.publishing.journal import open_journal
 from hubcli.publishing.kaggle_creation import PublishedState
 from hubcli.publishing.kaggle_upload import KaggleRequest, KaggleUpload
 from hubcli.publishing.upload_files import file_issues, files_of, read_files
+from hubcli.savedmodel.layout import ModelFormat
 
 __all__ = [
     "Confirm",
@@ -142,8 +144,6 @@ def check(
     source: str, settings: Settings | None = None, listener: ProgressListener | None = None
 ) -> tuple[Issue, ...]:
     """The checklist for publishers: what is wrong with the files first, then advice with remedies."""
-    from hubcli.publishing.checklist import checklist  # A publication needs none of it.
-
     settings, listener = settings or Settings.read(), listener or ProgressListener()
     reference = ModelRef.resolve(source, settings)
     with naming_target(reference, settings), _directory(reference, settings, listener) as directory:
@@ -163,6 +163,8 @@ def model_card_of(
     settings, listener = settings or Settings.read(), listener or ProgressListener()
     reference = ModelRef.resolve(source, settings)
     with naming_target(reference, settings), _directory(reference, settings, listener) as directory:
+        if name is None and reference.handle is not None and not reference.handle.is_directory:
+            name = "/".join(reference.handle.provider.model_name(reference.handle)) or None
         return model_card(directory, name=name, license=license_name)
 
 
@@ -225,6 +227,7 @@ class _Publish:
         self.confirm = confirm
         self.listener = listener
         self.began_s = time.monotonic()
+        self.is_tf1 = False
 
     def run(self, directory: Path, place: HubPlace | KaggleModel) -> PublishResult:
         """Checks, then publishes what passed."""
@@ -243,7 +246,7 @@ class _Publish:
         with open_tree(place, tree, self.settings, self.listener) as upload:
             upload.license_name = self.options.request.license_name
             upload.title = self.options.request.title or None
-            done = self._result(
+            outcome = self._result(
                 PublishStatus.ALREADY_PUBLISHED,
                 place.address,
                 plan,
@@ -254,13 +257,13 @@ class _Publish:
             if found is not None:
                 if not self.options.dry_run:
                     upload.add_to_index(found)
-                return replace(done, was_compared=True, sha256=found.sha256)
+                return replace(outcome, was_compared=True, sha256=found.sha256)
             if self.options.dry_run or not self.confirm(plan):
                 return self._unpublished(plan)
             self.listener.started(place.address, str(tree.top), tree.size_bytes)
             packed = upload.publish()
         seconds = time.monotonic() - self.began_s
-        return replace(done, status=PublishStatus.PUBLISHED, sha256=packed.sha256, seconds=seconds)
+        return replace(outcome, status=PublishStatus.PUBLISHED, sha256=packed.sha256, seconds=seconds)
 
     def _to_kaggle(self, tree: Tree, model: KaggleModel, warnings: tuple[Issue, ...]) -> PublishResult:
         """To Kaggle, by the record of what earlier runs did."""
@@ -317,7 +320,8 @@ class _Publish:
                 for finding in info.findings:
                     harms = finding.severity >= Severity.HIGH and not self.options.unsafe
                     (issues if harms else warnings).append(finding)
-                warnings += info.reusable.problems
+                warnings += (*info.reusable.problems, *checklist(directory, self.settings))
+                self.is_tf1 = info.format in (ModelFormat.TF1, ModelFormat.TF1_HUB)
         return tree, tuple(issues), tuple(warnings)
 
     def _plan(
@@ -340,8 +344,19 @@ class _Publish:
         kinds = (("model", not state.has_model), ("variation", not state.has_variation), ("version", True))
         creates = tuple(name for name, is_new in kinds if is_new)
         page, version = model.page, str(state.version + 1)
-        plan = self._plan(tree, page, creates, version, warnings)
+        plan = self._plan(tree, page, creates, version, (*self._framework_issues(model), *warnings))
         return replace(plan, license_name=plan.license_name or state.license_name)
+
+    def _framework_issues(self, model: KaggleModel) -> Iterator[Issue]:
+        """A warning where the model's format isn't what the handle's framework says."""
+        own = "tensorFlow1" if self.is_tf1 else "tensorFlow2"
+        if own != model.framework:
+            yield Issue(
+                Severity.WARNING,
+                "other-framework",
+                f"The handle says {model.framework}, and the model is one of {own}",
+                hint=f"Publish it under {own}.",
+            )
 
     def _read_back(self, model: KaggleModel) -> tuple[FileRecord, ...]:
         """The files of a version as anybody gets them: fetched by its handle, from Kaggle itself."""

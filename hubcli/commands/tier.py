@@ -80,7 +80,7 @@ def tier_verify(tier: SharedTier, listener: ProgressListener | None = None) -> I
 class TierGcPlan(NamedTuple):
     """What a collection would do: models to remove, with their sum; orphaned archives to delete or mark."""
 
-    count: int
+    model_count: int
     model_bytes: int
     orphans: int
     orphan_bytes: int

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.config.environment import Mirror, absolute, kaggle_endpoint, parse_retention_rules
-from hubcli.config.tiers import parse_tiers
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.regular_file import NotRegularError, open_at_once
 from hubcli.units import parse_duration_s, parse_rate
@@ -172,6 +171,12 @@ def _mirrors(name: str, value: Any) -> tuple[Mirror, ...]:
     return tuple(Mirror(prefix.rstrip("/"), url.rstrip("/")) for prefix, url in value.items())
 
 
+def _tiers(name: str, value: Any) -> Any:
+    from hubcli.config.tiers import parse_tiers  # Most files have none.
+
+    return parse_tiers(name, value)
+
+
 def _endpoint(name: str, value: Any) -> str:
     return kaggle_endpoint(_text(name, value, "https://www.kaggle.com"), name)
 
@@ -193,7 +198,7 @@ KEYS: Mapping[str, ConfigKey] = {
         ConfigKey("kaggle-endpoint", _endpoint, ("HUBCLI_KAGGLE_ENDPOINT",)),
         ConfigKey("bucket-anonymous", _flag, ("HUBCLI_BUCKET_ANONYMOUS",)),
         ConfigKey("bucket-requester-pays", _flag, ("HUBCLI_BUCKET_REQUESTER_PAYS",)),
-        ConfigKey("tiers", parse_tiers, ("HUBCLI_TIERS",)),
+        ConfigKey("tiers", _tiers, ("HUBCLI_TIERS",)),
         ConfigKey("gc", _rules, ("HUBCLI_GC",)),
         ConfigKey("color", partial(_word, COLORS), ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")),
         ConfigKey("progress", _flag, ("HUBCLI_NO_PROGRESS",)),

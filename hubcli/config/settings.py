@@ -10,14 +10,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from hubcli.config.config_file import COLORS, ConfigFile, require_timeout
 from hubcli.config.environment import KAGGLE_ENDPOINT, Mirror, NetworkConfig, absolute, in_home, users_own
-from hubcli.config.tiers import TierConfig
 from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.units import parse_rate
+
+if TYPE_CHECKING:
+    from hubcli.config.tiers import TierConfig
 
 __all__ = [
     "DEFAULT_CONNECTIONS",
@@ -359,13 +361,15 @@ def _mirrors(env: Mapping[str, str], options: Sequence[str], config: ConfigFile)
 def _tiers(env: Mapping[str, str], options: Sequence[str], config: ConfigFile) -> tuple[TierConfig, ...]:
     """Those of the options, else of the variable, where `off` is none, else of the config file."""
     listed = env.get("HUBCLI_TIERS", "").replace(",", " ").split()
+    if not options and not listed:
+        found: tuple[TierConfig, ...] = config.get("tiers", ())
+        return found
+    from hubcli.config.tiers import TierConfig  # Most runs have none, and would wait for it.
+
     if options:
         return tuple(TierConfig.parse(text) for text in options)
-    if listed:
-        is_off = len(listed) == 1 and listed[0].lower() in _OFF
-        return () if is_off else tuple(TierConfig.parse(text, "HUBCLI_TIERS") for text in listed)
-    found: tuple[TierConfig, ...] = config.get("tiers", ())
-    return found
+    is_off = len(listed) == 1 and listed[0].lower() in _OFF
+    return () if is_off else tuple(TierConfig.parse(text, "HUBCLI_TIERS") for text in listed)
 
 
 def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None, config: ConfigFile) -> tuple[Path, str]:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from hubcli.config.config_file import KEYS
 from hubcli.config.environment import KaggleAccount, Mirror
 from hubcli.config.settings import UpkeepRules
+from hubcli.config.tiers import TierConfig
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status, clean
 from hubcli.diagnosing.network import hosts_in_force
 from hubcli.errors import AuthenticationError, UsageError
@@ -98,13 +99,14 @@ def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return " ".join(
-            f"{clean(item.prefix)}={clean(item.replacement)}"
-            if isinstance(item, Mirror)
-            else clean(item.address)
-            for item in value
-        )
+        return " ".join(map(_item_text, value))
     return f"{value:g} s" if isinstance(value, float) else clean(str(value))
+
+
+def _item_text(item: Mirror | TierConfig) -> str:
+    if isinstance(item, Mirror):
+        return f"{clean(item.prefix)}={clean(item.replacement)}"
+    return clean(item.address)
 
 
 def _rules(case: DiagnosisContext) -> Iterator[Check]:
@@ -142,7 +144,7 @@ VARIABLES = (
     Variable(("HUBCLI_MIRRORS",), "`PREFIX=URL`, separated by spaces: mirrors"),
     Variable(
         ("HUBCLI_TIERS",),
-        "addresses of shared tiers, separated by spaces, such as `s3://models/hub?mode=read-write`; `off`: none",
+        "addresses of shared tiers, separated by spaces: `s3://models/hub?mode=read-write`; `off`: none",
     ),
     Variable(
         ("HUBCLI_MIN_RATE",),

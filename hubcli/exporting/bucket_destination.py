@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING
 
 from hubcli.concurrency import run_in_threads
 from hubcli.config.settings import Settings
-from hubcli.errors import HubcliError, IntegrityError, OutputError, UnsupportedError, UsageError
+from hubcli.errors import HubcliError, OutputError, UsageError
 from hubcli.exporting import Layout
 from hubcli.exporting.destination import INDEX_NAME
-from hubcli.exporting.hub_index import INDEX_FILE, MAX_INDEX_BYTES, index_bytes, merged, parse_index
+from hubcli.exporting.hub_index import INDEX_FILE, MAX_INDEX_BYTES, add_to_stored_index, parse_index
 from hubcli.formats import MAIN_FILES
 from hubcli.net.bucket import PART_BYTES, Bucket
 from hubcli.net.object_store import ObjectInfo
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.bucket import BucketAddress
+from hubcli.regular_file import read_regular
 
 if TYPE_CHECKING:
     from hubcli.commands.export import ExportOptions, ExportResult
@@ -80,7 +81,7 @@ def export_to_bucket(
         if newest is not None:
             upload.put_index(place, newest)
         if options.layout is Layout.HUB:
-            upload.add_to_index(top / INDEX_FILE, address.below(INDEX_FILE).key)
+            upload.list_versions(top, address.key)
         seconds = time.monotonic() - started_at
         return replace(result, destination=str(address._replace(key=key)), seconds=seconds)
 
@@ -183,32 +184,16 @@ class _Upload:
         """Has a handle without a version mean this archive. Raises what the bucket does."""
         self._bucket.upload(key, place)
 
-    def add_to_index(self, index: Path, key: str) -> None:
-        """Adds the versions in the index of the tree to the one of the bucket, beside other exports."""
-        if not index.is_file():
-            return
-        new = parse_index(index.read_bytes(), str(index))
-        for _ in range(_INDEX_ATTEMPTS):
-            found = self._bucket.read(key, MAX_INDEX_BYTES)
-            if found is None:
-                if self._bucket.create(key, index_bytes(new)):
-                    return
-                continue
-            try:
-                entries = merged(parse_index(found[0], self._name(key)), new)
-            except IntegrityError:
-                self._listener.note(f"{self._name(key)} was not created by hubcli and was kept")
-                return
-            if self._replaced(key, index_bytes(entries), found[1]):
-                return
-        self._listener.note(f"{self._name(key)} was not updated: other exports write to it. Run it again.")
+    def list_versions(self, top: Path, folder: str) -> None:
+        """Has the index of the tree name what that of the tree in the directory `top` names.
 
-    def _replaced(self, key: str, data: bytes, info: ObjectInfo) -> bool:
+        Where that fails, a note says so: the archive itself is there.
+        """
         try:
-            return self._bucket.replace(key, data, info)
-        except UnsupportedError:  # Without conditions, the last of two exports wins.
-            self._bucket.put(key, data)
-            return True
+            content = read_regular(top / INDEX_FILE, MAX_INDEX_BYTES + 1)
+            add_to_stored_index(self._bucket, folder, parse_index(content, INDEX_FILE))
+        except (OSError, HubcliError) as error:
+            self._listener.note(f"{error}: hubcli search --host does not find the version")
 
     def _objects_beside(self, folder: str) -> Iterator[ObjectInfo]:
         for number, info in enumerate(self._bucket.list_objects(f"{folder}/")):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubcli.errors import HubcliError, InputError, TensorFlowError, UsageError, ValuesError
-from hubcli.exporting.requests import WarmupRequest, read_requests, sampled_requests
+from hubcli.exporting.requests import WarmupRequest, read_requests, request_count, sampled_requests
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.model import read_signatures_of
@@ -111,33 +111,39 @@ def compare_with_source(
 
 
 def warmup_of(
-    text: str, source: Path, signatures: Mapping[str, Endpoint], names: Mapping[str, str], *, is_tried: bool
+    text: str,
+    source: Path,
+    signatures: Mapping[str, Endpoint],
+    names: Mapping[str, str],
+    *,
+    untried: str = "",
 ) -> tuple[list[WarmupRequest], list[str]]:
     """The requests of `--warmup`, a file or a number, for these signatures of the export; and notes.
 
-    `names` are those of the source by those of the export. Where `is_tried`, and TensorFlow is there, the
-    source answers each once: a server doesn't load a model that fails at one. Raises InputError, UsageError,
-    NotFoundError.
+    `names` are those of the source by those of the export. Where TensorFlow is there, the source answers each
+    once, as a server doesn't load a model that fails at one; unless `untried` says why not.
+    Raises InputError, UsageError, NotFoundError.
     """
-    given = None if text.isascii() and text.isdecimal() else read_requests(text, signatures)
+    count = request_count(text)
+    given = None if count is not None else read_requests(text, signatures)
     words = vocabulary(source)
-    reason = "" if is_tried else "--no-compare or --dry-run was given"
+    reason = untried
     if not signatures:
         raise UsageError("--warmup requires a signature, and the export has none", hint="Remove --warmup.")
-    if is_tried and not has_tensorflow():
+    if not untried and not has_tensorflow():
         reason = "TensorFlow is not installed"
     reason = reason or reaching_out(source)
     if reason:
         notes = [f"The warmup requests were not tried: {reason}"]
         if given is not None:
             return given, notes
-        requests, more = sampled_requests(int(text), signatures, lambda own: sampled_inputs(own, words))
+        requests, more = sampled_requests(count or 0, signatures, lambda own: sampled_inputs(own, words))
         return requests, notes + more
     with ModelProcess("c" if find_library() is not None else "python", _TIMEOUT_S) as process:
         loaded = process.load(source, "the source")
         if given is None:
             return sampled_requests(
-                int(text),
+                count or 0,
                 signatures,
                 lambda own: working_inputs(loaded, loaded.signatures[names[own.name]], words)[0],
             )

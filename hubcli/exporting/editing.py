@@ -333,7 +333,7 @@ class _Planner:
                 self._source,
                 signatures_of(plan.model),
                 {new: old for old, new in plan.signatures.items()},
-                is_tried=options.compare and not options.dry_run,
+                untried="this is a dry run" if options.dry_run else "" if options.compare else "--no-compare",
             )
             plan.warmup, plan.warmup_requests = encoded_requests(requests), len(requests)
             plan.notes += notes

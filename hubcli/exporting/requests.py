@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hubcli.errors import InputError, UsageError, did_you_mean
+from hubcli.errors import InputError, NotFoundError, UsageError, did_you_mean
 from hubcli.formats.checksums import masked_crc32c
 from hubcli.formats.protos import parse
 from hubcli.formats.wire import encode_field
@@ -30,6 +30,7 @@ __all__ = [
     "encoded_defaults",
     "encoded_requests",
     "read_requests",
+    "request_count",
     "sampled_requests",
     "signatures_of",
 ]
@@ -82,7 +83,10 @@ def encoded_defaults(
             raise InputError(f"{target} is {port.kind}: only a dense input can have a default")
         if (endpoint.name, port.name) in found:
             raise UsageError(f"--add-defaults {target} is given twice", hint="Remove one of them.")
-        tensor = tensor_of(port, _value(port, value, target))
+        try:
+            tensor = tensor_of(port, _value(port, value, target))
+        except InputError as error:  # Of a run: its hints name other options.
+            raise InputError(error.message, hint=f"Use JSON that fits the input {port}.") from error
         found[endpoint.name, port.name] = _tensor_proto(tensor)
     return found
 
@@ -122,7 +126,12 @@ def read_requests(path: str, signatures: Mapping[str, Endpoint]) -> list[WarmupR
 
     A line without `instances` and `inputs` is one row. Raises InputError, NotFoundError.
     """
-    file = open_input(path, frozenset(), False)
+    try:
+        file = open_input(path, frozenset(), False)
+    except NotFoundError as error:
+        raise NotFoundError(
+            error.message, hint=error.hint or f"Specify a file, or a number to {MAX_REQUESTS}: --warmup N"
+        ) from error
     try:
         requests: list[WarmupRequest] = []
         for where, request in _requests_in(file, signatures):
@@ -200,18 +209,27 @@ def _require_dense(request: WarmupRequest, signatures: Mapping[str, Endpoint], w
             )
 
 
+def request_count(text: str) -> int | None:
+    """The number in `--warmup N`, None for a file. Raises UsageError for one that Serving would not read."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal()):  # A directory of Serving is a number, too.
+        return None
+    # The length first: Python refuses to read thousands of digits.
+    if len(text) > len(str(MAX_REQUESTS)) or not 1 <= int(text) <= MAX_REQUESTS:
+        raise UsageError(f"Invalid number of requests {text[:20]}", hint=f"Use 1 to {MAX_REQUESTS}.")
+    return int(text)
+
+
 def sampled_requests(
     count: int,
     signatures: Mapping[str, Endpoint],
     sample: Callable[[Endpoint], Inputs],
 ) -> tuple[list[WarmupRequest], list[str]]:
-    """So many made-up requests, the signatures in turn, and notes on signatures that have none.
+    """That many generated requests, the signatures in turn, and notes on signatures that have none.
 
-    Where inputs have rows, batches of one and of two take turns. Raises UsageError, InputError where no
-    signature can be called with made-up values.
+    Where inputs have rows, batches of one and of two take turns. Raises InputError where no signature can be
+    called with generated values.
     """
-    if not 1 <= count <= MAX_REQUESTS:
-        raise UsageError(f"Invalid number of requests {count}", hint=f"Use 1 to {MAX_REQUESTS}.")
     usable: list[tuple[Endpoint, Inputs]] = []
     notes = []
     for endpoint in signatures.values():

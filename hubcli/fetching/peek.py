@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +25,7 @@ from hubcli.fetching.cached import archive_changed, local_directory, problem_of
 from hubcli.fetching.model_ref import archive_address, latest_of, naming
 from hubcli.fetching.options import FetchOptions
 from hubcli.fetching.sources import OnBytes, members_of, open_source, require_source
+from hubcli.fetching.tiers import Tier, TierTurn
 from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.retries import RetryPolicy
@@ -213,9 +214,13 @@ class DryRun:
 
 
 def dry_run(
-    handle: Handle, settings: Settings, options: FetchOptions, listener: ProgressListener | None = None
+    handle: Handle,
+    settings: Settings,
+    options: FetchOptions,
+    listener: ProgressListener | None = None,
+    tiers: Sequence[Tier] = (),
 ) -> DryRun:
-    """Looks, and asks the host for the size of what would come. Raises what `fetch` would."""
+    """Looks, and asks the tiers, then the host for the size of what would come. Raises what `fetch` would."""
     listener = listener or ProgressListener()
     if handle.is_directory:
         with naming(handle, settings):  # As a fetch of it does.
@@ -227,6 +232,8 @@ def dry_run(
         manifest = entry.manifest
         size_bytes = directory_size_bytes(entry.path) if manifest is None else manifest.size_bytes
         return DryRun(str(handle), PlannedAction.CACHED, size_bytes)
+    for _, model in TierTurn(tiers, handle, options, settings, listener).found():
+        return DryRun(str(handle), PlannedAction.WOULD_FETCH, model.archive_bytes)
     require_source(handle, settings, options.local)
     return DryRun(str(handle), PlannedAction.WOULD_FETCH, _size_bytes(handle, settings, options, listener))
 

@@ -60,9 +60,11 @@ class TierModel:
 
 
 class TierLease(Protocol):
-    """The right to be the one that asks the origin; `is_held` says whether this process has it."""
+    """The right to be the one that asks the origin."""
 
-    is_held: bool
+    @property
+    def is_held(self) -> bool:
+        """Whether this process has it."""
 
     def release(self, *, has_failed: bool) -> None:
         """Gives it up; others ask the origin themselves where the download failed."""

@@ -49,7 +49,7 @@ def best_measure() -> Measure:
     """The one of NumPy, which is a hundred times faster, where that is installed."""
     if find_spec("numpy") is None:
         return largest_change
-    from hubcli.tf.arrays import NumpyMeasure
+    from hubcli.tf.differences import NumpyMeasure
 
     return NumpyMeasure()
 

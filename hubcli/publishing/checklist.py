@@ -89,7 +89,7 @@ class _Checklist:
         there = {"dropout": has_dropout, "batch normalization": has_batch_norm}
         what = " and ".join(name for name, is_there in there.items() if is_there)
         if what and "training" not in names:
-            yield _issue(
+            yield _advice(
                 _WARNING,
                 "training-fixed",
                 f"The model has {what}, and __call__ takes no `training`",
@@ -97,7 +97,7 @@ class _Checklist:
                 "__call__",
             )
         if has_dropout and not any("drop" in name or "rate" in name for name in names):
-            yield _issue(
+            yield _advice(
                 _HINT,
                 "dropout-fixed",
                 "__call__ takes no parameter for the dropout rate",
@@ -105,7 +105,7 @@ class _Checklist:
                 "__call__",
             )
         if has_batch_norm and not any("momentum" in name or "batch_norm" in name for name in names):
-            yield _issue(
+            yield _advice(
                 _HINT,
                 "batch-norm-fixed",
                 "__call__ takes no parameter for the momentum of batch normalization",
@@ -130,7 +130,7 @@ class _Checklist:
         """Sigmoid, which `inspect --check` does not tell: its outputs are features of some models."""
         ops = [op for outline in self.outlines for op in final_ops(outline.graph, call.variants[0].name)]
         if "Sigmoid" in ops:
-            yield _issue(
+            yield _advice(
                 _HINT,
                 "ends-in-sigmoid",
                 "__call__ returns values after Sigmoid, which may be probabilities",
@@ -141,7 +141,7 @@ class _Checklist:
     def _losses(self) -> Iterator[Issue]:
         if self.info.format in _TF1 or self.info.lists.losses or not self.info.parameters.trainable:
             return
-        yield _issue(
+        yield _advice(
             _HINT,
             "no-regularization-losses",
             "The object has no `regularization_losses`",
@@ -151,7 +151,7 @@ class _Checklist:
     def _trainable(self) -> Iterator[Issue]:
         listed, trainable = self.info.lists.variables, self.info.lists.trainable_variables
         if listed and trainable is not None and not trainable:
-            yield _issue(
+            yield _advice(
                 _HINT,
                 "nothing-trainable",
                 "`trainable_variables` is empty: fine-tuning trains nothing",
@@ -163,7 +163,7 @@ class _Checklist:
             if variable.trainable and variable.is_listed and variable.path.endswith(_STATISTICS)
         ]
         if statistics:
-            yield _issue(
+            yield _advice(
                 _WARNING,
                 "statistics-trainable",
                 f"`trainable_variables` contains {_some(statistics)}, which no gradient should change",
@@ -179,7 +179,7 @@ class _Checklist:
             is_module = self.info.format is ModelFormat.TF1_HUB
             expected = _TF1_DEFAULT if is_module else _SERVING
             if expected not in names:
-                yield _issue(
+                yield _advice(
                     _WARNING,
                     "no-default-signature",
                     f"The model has no signature `{expected}`"
@@ -196,14 +196,14 @@ class _Checklist:
         for outline in self.outlines:
             counts.update(outline.graph.op_counts)
         if not _TABLES_OF_FILES.isdisjoint(counts) and not self.info.assets:
-            yield _issue(
+            yield _advice(
                 _WARNING,
                 "vocabulary-outside",
                 "A lookup table reads a file that is not among the assets",
                 "Keep the file as tf.saved_model.Asset in an attribute of the object before saving.",
             )
         elif not _TABLES_OF_GRAPH.isdisjoint(counts) and not self.info.assets and self._takes_text():
-            yield _issue(
+            yield _advice(
                 _HINT,
                 "vocabulary-in-graph",
                 "The vocabulary is in the graph, and no asset holds it",
@@ -222,7 +222,7 @@ class _Checklist:
                 pins.update(node.device for node in body.nodes() if _is_accelerator(node.device))
         if pins:
             verb = "asks" if pins.total() == 1 else "ask"
-            yield _issue(
+            yield _advice(
                 _WARNING,
                 "device-pins",
                 f"{plural(pins.total(), 'op')} {verb} for a device: {_some(sorted(pins))}",
@@ -232,14 +232,14 @@ class _Checklist:
     def _size(self) -> Iterator[Issue]:
         sizes = self.info.sizes
         if (sizes.total or 0) > _LARGE_MODEL_BYTES:
-            yield _issue(
+            yield _advice(
                 _HINT,
                 "large-model",
                 f"The model takes {format_size(sizes.total or 0)}",
                 "Remove what inference does not need, or store half weights: hubcli export --help",
             )
         if sizes.graph > _LARGE_GRAPH_BYTES:
-            yield _issue(
+            yield _advice(
                 _WARNING,
                 "large-graph",
                 f"The graph takes {format_size(sizes.graph)}, as if weights were constants in it",
@@ -248,7 +248,7 @@ class _Checklist:
 
     def _readme(self) -> Iterator[Issue]:
         if readme_in_directory(self.model) is None:
-            yield _issue(
+            yield _advice(
                 _HINT,
                 "no-readme",
                 "The model has no README.md and no model card",
@@ -261,7 +261,7 @@ def _signature_issues(signature: Signature, *, is_tf1: bool) -> Iterator[Issue]:
     tensors = [tensor for tensor in signature.inputs if tensor.shape]
     fixed = [tensor for tensor in tensors if tensor.shape and tensor.shape[0] is not None]
     if tensors and len(fixed) == len(tensors):
-        yield _issue(
+        yield _advice(
             _WARNING,
             "signature-batch-fixed",
             f"Signature `{signature.name}` accepts only one batch size: {_some([_shown(t) for t in fixed])}",
@@ -273,7 +273,7 @@ def _signature_issues(signature: Signature, *, is_tf1: bool) -> Iterator[Issue]:
     tensor = signature.inputs[0]
     shape = tensor.shape
     if tensor.dtype == "string" and shape is not None and len(shape) != 1:
-        yield _issue(
+        yield _advice(
             _HINT,
             "signature-text-input",
             f"Signature `{signature.name}` takes {_shown(tensor)}; TF Hub's text signatures take string[?]",
@@ -283,7 +283,7 @@ def _signature_issues(signature: Signature, *, is_tf1: bool) -> Iterator[Issue]:
     if shape is None or len(shape) != 4 or shape[3] not in (1, 3, 4):
         return
     if tensor.dtype != "float32" or shape[3] != 3:
-        yield _issue(
+        yield _advice(
             _HINT,
             "signature-image-input",
             f"Signature `{signature.name}` takes {_shown(tensor)}; TF Hub's image signatures take "
@@ -292,7 +292,7 @@ def _signature_issues(signature: Signature, *, is_tf1: bool) -> Iterator[Issue]:
             signature.name,
         )
     elif is_tf1 and tensor.name != "images":
-        yield _issue(
+        yield _advice(
             _HINT,
             "signature-image-name",
             f"Signature `{signature.name}` names its input `{tensor.name}`; TF Hub's image signatures have "
@@ -309,7 +309,7 @@ def _image_outputs(signature: Signature) -> Iterator[Issue]:
         return
     output = signature.outputs[0]
     if output.shape is not None and len(output.shape) not in (2, 4):
-        yield _issue(
+        yield _advice(
             _HINT,
             "signature-image-output",
             f"Signature `{signature.name}` returns {_shown(output)}; TF Hub's feature vectors and "
@@ -343,5 +343,5 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _issue(severity: Severity, code: str, message: str, hint: str, part: str | None = None) -> Issue:
+def _advice(severity: Severity, code: str, message: str, hint: str, part: str | None = None) -> Issue:
     return Issue(severity, code, message, Location(part), hint)

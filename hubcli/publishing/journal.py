@@ -185,11 +185,25 @@ def open_journal(endpoint: str, target: str, durability: Durability) -> Iterator
     name = hashlib.sha256(f"{endpoint}\n{target}".encode()).hexdigest()[:32]
     path = root / f"{name}.json"
     with _locked(root / f"{name}.lock", target):
-        for leftover in root.glob(f"{path.name}.*.tmp"):  # Of a run that was killed while it wrote.
-            leftover.unlink(missing_ok=True)
+        _sweep(root, path.name)
         state = _read(path, endpoint, target) or _State(target, endpoint, _new_marker())
         _drop_expired(state)
         yield Journal(path, state, durability)
+
+
+def _sweep(root: Path, name: str) -> None:
+    """Removes what a killed run left beside its record, and records of uploads that nobody resumed in time.
+
+    A record that tells of a creation stays.
+    """
+    for leftover in root.glob(f"{name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+    for record in root.glob("*.json"):
+        with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+            is_old = record.stat().st_mtime < time.time() - _SESSION_S
+            is_other = record.name != name
+            if is_old and is_other and json.loads(record.read_bytes())["step"] == Step.UPLOADING.value:
+                record.unlink()
 
 
 def _new_marker() -> str:

@@ -148,27 +148,30 @@ class KaggleUpload:
         return differences(_hashed(self.tree.top), self.read_back(model))
 
     def publish(self, state: PublishedState) -> int | None:
-        """Sends the files, creates what is missing; the number of the new version, None without `waits`."""
-        files = files_of(self.tree)
+        """Creates what is missing and sends the files; the new version's number, None without `waits`."""
+        if not state.has_model:  # First: who may not create it learns so before hours of sending.
+            state = self._make_model()
         self.listener.started(self.creation.page, str(self.tree.top), self.tree.size_bytes)
         with open_kaggle(self.settings, self.listener.retrying) as kaggle:
             self._upload(kaggle)
         self.listener.finished()
         if read_files(self.tree.top) != self.tree:
             raise TruncatedError(f"{self.tree.top} changed during the upload", hint="Run the command again.")
-        assert len(self.journal.records) == len(files)
-        body = directory_body(self.journal.tokens())
-        if not state.has_model:
-            title = self.request.title or self.model.model
-            self.creation.make_model(title, self.request.description, is_public=self.request.is_public)
-            with open_kaggle(self.settings, self.listener.retrying) as kaggle:
-                state = PublishedState.read(kaggle, self.model)
-            self._require_visibility(state)  # Somebody else may have created it meanwhile.
-        self._create(state, body)
+        assert len(self.journal.records) == len(files_of(self.tree))
+        self._create(state, directory_body(self.journal.tokens()))
         if self.journal.step is Step.CREATING:
             self.listener.note("Kaggle's answer to the creation was lost: looking for the new version")
         self.listener.step("Waiting until Kaggle has processed the version")
         return self._finished()
+
+    def _make_model(self) -> PublishedState:
+        """Creates the model; what is there then."""
+        title = self.request.title or self.model.model
+        self.creation.make_model(title, self.request.description, is_public=self.request.is_public)
+        with open_kaggle(self.settings, self.listener.retrying) as kaggle:
+            state = PublishedState.read(kaggle, self.model)
+        self._require_visibility(state)  # Somebody else may have created it meanwhile.
+        return replace(state, has_model=True)
 
     def _upload(self, kaggle: KaggleApi) -> None:
         upload_blobs(files_of(self.tree), kaggle, self.journal, self.settings, self.listener)

@@ -194,11 +194,17 @@ def _runner_error(text: str, kind: str) -> RunnerError:
     )
 
 
+# Where the node was made: of a graph of TensorFlow 1, by who loaded it.
+_FRAME = re.compile(r'File "[^"]*", line \d+, in ')
+
+
 def one_sentence(text: str) -> str:
     """TensorFlow's message in one line, without the nodes that nobody knows and the stack behind it."""
     lines = [line.strip() for line in text.splitlines()]
     known_lines = [
-        line for line in lines if line and not line.startswith(("[[{{node", "Detected at node", "<stack"))
+        line
+        for line in lines
+        if line and not line.startswith(("[[{{node", "Detected at node", "<stack")) and not _FRAME.match(line)
     ]
     text = " ".join(known_lines).removeprefix("Graph execution error: ").partition(" Hint: If you want")[0]
     return re.sub(r"\{\{function_node [^}]*\}\} *| *\[\[\{\{node [^\]]*\]\]|( *\[\[[^\]]*\]\])+$", "", text)[

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import groupby
 from typing import NamedTuple, TypeVar
@@ -24,7 +24,8 @@ __all__ = ["TierEntry", "entries_of", "verify_tier"]
 
 _THREADS = 8
 _AHEAD = 32
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class TierEntry(NamedTuple):
@@ -45,7 +46,7 @@ class TierEntry(NamedTuple):
         return self.manifest.handle if self.manifest is not None else self.key.model
 
 
-def entries_of(tier: SharedTier) -> Iterator[TierEntry]:
+def entries_of(tier: SharedTier) -> Generator[TierEntry, None, None]:
     """The archives in the order of their keys. Raises UnsupportedError where the store can't be listed."""
 
     def read(info: ObjectInfo) -> TierEntry | None:
@@ -85,7 +86,7 @@ def _is_immutable(text: str) -> bool:
 def _read_ahead(items: Iterable[T], read: Callable[[T], R]) -> Iterator[R]:
     """What `read` makes of each item, in their order, some of them at a time."""
     with ThreadPoolExecutor(_THREADS, "hubcli-tier") as pool:
-        running = deque()
+        running: deque[Future[R]] = deque()
         for item in items:
             running.append(pool.submit(read, item))
             if len(running) >= _AHEAD:

@@ -117,7 +117,7 @@ class Inventory:
     def orphaned(self) -> Iterator[tuple[str, int, float, float | None]]:
         """The archives that no manifest names: SHA-256, bytes, time, and since when that is marked."""
         query = "SELECT sha256, bytes, modified_s, (SELECT since_s FROM orphans o WHERE o.sha256 = b.sha256)"
-        return self.rows(f"{query} FROM blobs b WHERE b.{_ORPHANED}")  # type: ignore[return-value]
+        return self.rows(f"{query} FROM blobs b WHERE b.{_ORPHANED}")
 
     def sum_of_planned(self) -> tuple[int, int]:
         """How many manifests have a reason to go, and what their archives take that none else names."""

@@ -12,9 +12,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from hubcli.cli.main import main
+from hubcli.concurrency import _WorkerPool
 from tests import models
 from tests.cli.terminal import run_on_terminal, start
 from tests.server import HubServer, Reply
@@ -162,6 +165,21 @@ def test_an_interrupt_ends_all_and_keeps_what_was_done(
     assert [model["handle"] for model in document["models"]] == [finished_url]
     assert [path.name for path in cache.iterdir() if re.search(r"\.(lock|tmp|trash)", path.name)] == []
     assert len(list(cache.glob("*.descriptor.txt"))) == 1
+
+
+def test_what_ended_in_the_moment_of_an_interrupt_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path
+) -> None:
+    def interrupted(pool: _WorkerPool[object]) -> NoReturn:
+        while pool._finished.qsize() < 2:
+            time.sleep(0.002)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_WorkerPool, "next_done", interrupted)
+    handles = ["example://mul/1", "/nowhere"]
+    assert main(["fetch", "--json", "--jobs", "2", "--cache-dir", str(cache), *handles]) == 130
+    document = json.loads(capsys.readouterr().out)
+    assert [model["handle"] for model in document["models"]] == ["example://mul/1"]
 
 
 def test_what_was_done_out_of_turn_is_told_at_an_interrupt(server: HubServer, cache: Path) -> None:

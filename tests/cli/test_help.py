@@ -33,6 +33,7 @@ RUNNABLE = [
     for _, line in EXAMPLES
     if "https://" not in line
     and not re.search(r"train|keras|\./model |w\.h5|ckpt|locked|-r |--network", line)
+    and not re.search(r"hubcli (search|versions|info|publish)", line)
 ]
 
 
@@ -200,7 +201,10 @@ NEAR = {
     "pull x": "fetch",
     "get x": "fetch",
     "show --all x": "inspect",
-    "info x": "inspect",
+    "find x": "search",
+    "readme x": "info",
+    "tags x": "versions",
+    "model_upload x": "publish",
     "delete x": "rm",
     "remove x": "rm",
     "clean": "gc",

@@ -16,7 +16,8 @@ from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, HandleError, NotFoundError, OfflineError
 from hubcli.fetching.model_ref import cached_model_refs
 from hubcli.progress import ProgressListener
-from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck, OnBytes
+from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
+from hubcli.savedmodel.checks.shard_chunks import OnBytes
 from tests import models
 from tests.entries import SHARD, live_process, lock, snapshot, tensorflow_hub_entry
 from tests.server import HubServer

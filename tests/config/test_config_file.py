@@ -59,6 +59,7 @@ SET: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
         lambda settings: settings.access.kaggle.endpoint,
         "https://k.corp",
     ),
+    "tiers": ('["/mnt/tier"]', lambda settings: [tier.address for tier in settings.tiers], ["/mnt/tier"]),
     "bucket-anonymous": ("true", lambda settings: settings.access.buckets.anonymous, True),
     "bucket-requester-pays": ("true", lambda settings: settings.access.buckets.requester_pays, True),
     "color": ('"never"', lambda settings: settings.color, "never"),
@@ -415,7 +416,11 @@ COMMANDS = [
 def test_every_command_reads_it(
     config: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert {line[0] for line in COMMANDS} == set(hubcli.cli.app.COMMANDS) - {"finetune-export"}
+    assert {line[0] for line in COMMANDS} == set(hubcli.cli.app.COMMANDS) - {
+        "finetune-export",
+        "push",
+        "tier",
+    }
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
     config.write_text(f'cache-dir = "{cache}"\noffline = true\n')

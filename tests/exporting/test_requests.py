@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from hubcli.errors import InputError, UsageError
+from hubcli.errors import InputError, NotFoundError, UsageError
 from hubcli.exporting.requests import (
     encoded_defaults,
     encoded_requests,
     read_requests,
+    request_count,
     sampled_requests,
     signatures_of,
 )
@@ -121,10 +122,28 @@ def test_more_requests_than_serving_reads_are_refused(
     (tmp_path / "many.jsonl").write_text('{"x": [1.0]}\n' * 1001)
     with pytest.raises(InputError, match="more than 1,000 requests"):
         read_requests(str(tmp_path / "many.jsonl"), signatures)
-    with pytest.raises(UsageError, match="Invalid number of requests 1001"):
-        sampled_requests(1001, signatures, sampled_inputs)
-    with pytest.raises(UsageError, match="Invalid number of requests 0"):
-        sampled_requests(0, signatures, sampled_inputs)
+    for text in ("1001", "0", "-1", "9" * 5000):
+        with pytest.raises(UsageError, match=f"Invalid number of requests {text[:20]}") as caught:
+            request_count(text)
+        assert caught.value.hint == "Use 1 to 1000."
+
+
+def test_warmup_takes_a_number_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [request_count(text) for text in ("1", "1000", "requests.jsonl", "-", "\u0663")] == [
+        1,
+        1000,
+        None,
+        None,
+        None,
+    ]
+    (tmp_path / "7").mkdir()
+    assert request_count("7") == 7, (
+        "a version of Serving, beside which the command runs, is not a file of requests"
+    )
+    with pytest.raises(NotFoundError, match="Cannot read absent") as caught:
+        read_requests("absent", {})
+    assert "--warmup N" in caught.value.hint
 
 
 def test_sampled_requests_have_batches_of_two_and_one(signatures: dict[str, Endpoint]) -> None:

@@ -83,6 +83,11 @@ def assert_races_are_decided(server: BucketServer, *, answers_are_lost: bool = F
         assert found is not None
         (winner,) = [one for one, printed in enumerate(winners) if str(number) in printed]
         assert found[0].decode() == f"writer-{winner} {number}"
+    gone = store.head("key-0")
+    assert gone is not None
+    store.delete("key-0")
+    assert not store.replace("key-0", b"back again", gone)
+    assert store.head("key-0") is None
     store.put("counter", b"0 by nobody")
     run_at_once(_COUNT, server, address)
     found = store.read("counter", 100)

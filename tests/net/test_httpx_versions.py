@@ -60,7 +60,8 @@ def test_bodies_are_read_and_bounded_as_by_the_httpx_of_today(which: str, tmp_pa
         assert versions.startswith(promised("httpx"))
     elif all(version(name) in versions.split() for name in packages):
         return  # It is that of this run, whose quick tests prove it.
-    options = ["-q", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider"]
+    # They wait for clocks and take little of a processor: several at a time.
+    options = ["-q", "-n", "4", "-m", "not slow", "-p", "no:cacheprovider"]
     itself = f"--ignore=tests/net/{Path(__file__).name}"
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/net", *options, itself],

@@ -146,6 +146,13 @@ def test_a_run_that_was_cut_before_the_index_is_completed(model: Path, www: Path
     assert len((www / "index.json").read_bytes()) == len(index)
 
 
+def test_neither_the_cache_nor_the_model_itself_is_written_to(model: Path, settings: Settings) -> None:
+    for folder in (settings.cache_root, model):
+        with pytest.raises(OutputError, match="is inside the"):
+            put(model, folder / NAME / "1", settings)
+    assert models.tree_files(model) == models.example_files()
+
+
 # Buckets ------------------------------------------------------------------------------------------
 
 

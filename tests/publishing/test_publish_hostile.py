@@ -61,10 +61,10 @@ def test_addresses_of_sessions_and_tokens_are_printed_nowhere(publisher: Publish
     publisher.kaggle.faults["status"] = ["lose-answer"] * 40
     with pytest.raises(NetworkError) as caught:
         publisher.publish()
-    said = "\n".join([str(caught.value), caught.value.hint, *publisher.listener.notes])
+    output = "\n".join([str(caught.value), caught.value.hint, *publisher.listener.notes])
     sessions = list(publisher.kaggle.sessions)
-    assert not [session for session in sessions if session in said]
-    assert TOKEN not in said
+    assert not [session for session in sessions if session in output]
+    assert TOKEN not in output
     assert redacted(f"x {sessions[0]} y") == "x *** y"
 
 
@@ -72,7 +72,7 @@ def test_addresses_of_sessions_and_tokens_are_printed_nowhere(publisher: Publish
 
 
 def record_of(publisher: Publisher) -> Path:
-    publisher.kaggle.faults["model"] = ["400"]
+    publisher.kaggle.faults["variation"] = ["400"]
     with pytest.raises(NetworkError):
         publisher.publish()
     folder = Path(os.environ["XDG_STATE_HOME"], "hubcli", "uploads")
@@ -123,3 +123,18 @@ def test_two_runs_at_once_do_not_publish_the_same(publisher: Publisher) -> None:
         publisher.publish()
     publisher.publish()
     publisher.require_published_once()
+
+
+def test_records_that_nobody_resumed_are_removed_and_those_of_creations_stay(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = record_of(publisher)
+    kinds = {"a" * 32: "uploading", "b" * 32: "creating"}
+    for name, step in kinds.items():
+        document = {**json.loads(record.read_bytes()), "step": step}
+        record.with_name(f"{name}.json").write_text(json.dumps(document))
+        os.utime(record.with_name(f"{name}.json"), (1, 1))
+    record.with_name(f"{record.name}.0123.tmp").write_bytes(b"half")
+    publisher.publish()
+    left = [path.name for path in record.parent.iterdir() if path.suffix != ".lock"]
+    assert left == [f"{'b' * 32}.json"]

@@ -9,7 +9,7 @@ import pytest
 from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import has_non_finite
 from hubcli.savedmodel.compare.diff import largest_change
-from hubcli.tf.arrays import NumpyMeasure
+from hubcli.tf.differences import NumpyMeasure
 from tests.cases import each_of
 
 np: Any = pytest.importorskip("numpy")

@@ -98,7 +98,7 @@ def tier(tmp_path: Path) -> Tier:
 
 def test_without_limits_no_model_goes(tier: Tier) -> None:
     result = tier.gc()
-    assert result.plan.count == 0
+    assert result.plan.model_count == 0
     assert tier.there() == tier.blobs() == [0, 1, 2, 3, 4]
 
 

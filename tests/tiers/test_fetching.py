@@ -17,10 +17,12 @@ from hubcli.archive import FileRecord
 from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.environment import NetworkConfig
-from hubcli.errors import ChecksumError, ExitStatus, NetworkError, OfflineError, TierError
+from hubcli.errors import ChecksumError, NetworkError, OfflineError, TierError
+from hubcli.fetching.peek import dry_run
 from hubcli.providers.handle import Handle, key_of
 from hubcli.tiers.layout import current_key, manifest_key
 from hubcli.tiers.manifest import TierManifest
+from hubcli.tiers.opening import open_tiers
 from tests import models
 from tests.cases import each_of
 from tests.server import HubServer, Reply
@@ -103,7 +105,7 @@ def _changed_manifest(fleet: Fleet, **changes: object) -> None:
 
 def test_a_manifest_that_lies_is_found_out_and_put_anew(fleet: Fleet) -> None:
     fleet.fetch()
-    lies = [
+    lies: list[dict[str, object]] = [
         {"tree": {"sha256": "0" * 64, "bytes": 1, "files": 1}},
         {"archive": {"sha256": fleet.sha256, "bytes": 1, "format": "tar.gz"}},
         {"archive": {"sha256": "0" * 64, "bytes": 1, "format": "tar.gz"}},
@@ -155,7 +157,7 @@ def test_a_tier_that_fails_is_passed_over_or_an_error_where_it_is_required(fleet
     assert not (fleet.folder / "models").exists()
     with pytest.raises(TierError) as raised:
         fleet.fetch(require_tier=True)
-    assert raised.value.exit_status == ExitStatus.TIER == 12
+    assert int(raised.value.exit_status) == 12
     assert raised.value.hint == "Update hubcli."
 
 
@@ -237,6 +239,15 @@ def test_an_origin_that_fails_is_the_error(fleet: Fleet) -> None:
     fleet.server.serve("/maker/model/1", fleet.packed)
     fleet.fetch()
     assert fleet.blob.exists()
+
+
+def test_a_dry_run_asks_the_tier_before_the_origin(fleet: Fleet) -> None:
+    fleet.fetch()
+    settings = fleet.settings()
+    planned = dry_run(Handle.parse(HANDLE), settings, FetchOptions(), None, open_tiers(settings))
+    assert planned.size_bytes == len(fleet.packed)
+    assert len(fleet.server.requests) == 1
+    assert not settings.cache_root.exists()
 
 
 def test_a_version_that_the_host_cannot_tell_is_that_of_the_tier(fleet: Fleet) -> None:

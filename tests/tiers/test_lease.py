@@ -107,7 +107,7 @@ def test_one_of_many_takes_a_dead_holder_over(store: _Store) -> None:
     leases = [_lease(store, 5) for _ in range(6)]
     found: list[Acquired] = []
     threads = [
-        threading.Thread(target=lambda lease=lease: found.append(lease.acquire(0.4, _nothing)))  # type: ignore[misc]
+        threading.Thread(target=lambda lease=lease: found.append(lease.acquire(0.4, _nothing)))
         for lease in leases
     ]
     for thread in threads:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli._moved import warn_of_old_name
 from hubcli.cache.catalog import CachedModelInfo
@@ -113,8 +114,7 @@ class PlannedItem:
         return self.fragment
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetShortfall:
+class BudgetShortfall(NamedTuple):
     """A budget that the plan doesn't meet: bytes wanted and bytes reached, and what had to stay, by why."""
 
     budget: Reason

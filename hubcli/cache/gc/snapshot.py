@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli._moved import renamed
 from hubcli.cache.cached_model import CachedModel
@@ -31,8 +32,7 @@ class Holder(Enum):
     UNKNOWN = "unknown"  # Of another host, or the lock names none.
 
 
-@dataclass(frozen=True, slots=True)
-class LockFacts:
+class LockFacts(NamedTuple):
     """A lock: who holds it, and when it or what its holder unpacks last changed."""
 
     owner: LockOwner | None
@@ -40,8 +40,7 @@ class LockFacts:
     changed_at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
+class Fragment(NamedTuple):
     """A name of the cache that is not a model; `key` is that of the model it belongs to.
 
     `is_complete` says of a temp directory that it holds a whole model, whose

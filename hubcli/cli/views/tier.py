@@ -121,14 +121,14 @@ def plan_row(model: CollectedModel, title: str) -> dict[str, Any]:
 
 def show_gc_plan(plan: TierGcPlan, tier: str, output: Output) -> None:
     """Writes what goes, a line a model, and its sum."""
-    if not plan.count and not plan.orphans:
+    if not plan.model_count and not plan.orphans:
         output.note(f"Nothing to remove: {tier}")
         return
     now_s = time.time()
     for model, title in plan.models():
         size, used = format_size(model.archive_bytes), format_age(now_s - model.used_s)
         output.payload(f"{size:>9}  {used:>8}  {printable(title)}  ({_REASONS[model.reason]})")
-    models = f"{plural(plan.count, 'model')} ({format_size(plan.model_bytes)})"
+    models = f"{plural(plan.model_count, 'model')} ({format_size(plan.model_bytes)})"
     orphans = f"{plural(plan.orphans, 'archive')} without a model ({format_size(plan.orphan_bytes)})"
     output.payload(f"To remove: {models}; {orphans}")
 
