@@ -365,3 +365,17 @@ def test_requester_pays_and_anonymous_reach_the_service(server: HubServer) -> No
     paying, anonymous = (found.headers for found in server.requests)
     assert paying["x-amz-request-payer"] == "requester"
     assert "authorization" not in anonymous
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_certificates_that_cannot_be_used_are_named(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    variables = {**KEYS, "AWS_CA_BUNDLE": str(file), "AWS_ENDPOINT_URL": "https://127.0.0.1:9"}
+    store = open_store("s3://models", replace(Settings.read(variables, cache_dir=tmp_path), retries=0))
+
+    with pytest.raises(HubcliError) as caught:
+        store.read("x", 9)
+    assert not isinstance(caught.value, NotFoundError)
+    assert caught.value.message
