@@ -22,6 +22,7 @@ from hubcli.config.buckets import BucketOptions, bucket_options
 from hubcli.config.settings import Settings
 from hubcli.errors import (
     AuthenticationError,
+    BodyChangedError,
     HandleError,
     HubcliError,
     IntegrityError,
@@ -323,6 +324,10 @@ class BucketClient:
                 f"Timed out waiting for data from {name}",
                 hint="Try again, or wait longer with --timeout SECONDS.",
             ).transient()
+        if "non-partial" in text:
+            return BodyChangedError(
+                f"{name} is sent as a whole where a part was requested", hint="Try again.", has_ranges=False
+            )
         reason = "cannot be reached" if "connect" in text.lower() else "broke the connection off"
         return NetworkError(
             f"{self.options.endpoint}, which has {name}, {reason}",

@@ -40,6 +40,7 @@ from tests.bucket_proxy import BucketProxy, Fault
 from tests.bucket_servers import BucketServer
 from tests.cli.terminal import start
 from tests.conftest import Run
+from tests.server import HubServer, Reply
 
 obstore = pytest.importorskip("obstore", reason="buckets need obstore")
 
@@ -428,3 +429,19 @@ def test_ctrl_c_ends_a_fetch_that_waits_for_a_bucket_at_once(
         assert process.returncode == 130, stderr
         assert time.monotonic() - began_s < 5
         assert not list(cache.glob("*.descriptor.txt"))
+
+
+def test_the_options_of_buckets_reach_the_service(server: HubServer, hubcli: Run) -> None:
+    dates = {"Last-Modified": "Sun, 29 Nov 2026 00:00:00 GMT"}
+    server.serve("/models/m.tar.gz", Reply(models.archive(), etag='"1"', headers=dates))
+    keys = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s3cr3t-of-options"}
+    for command in ("inspect", "fetch"):
+        for flag, header in (("--anonymous", None), ("--requester-pays", "x-amz-request-payer")):
+            server.requests.clear()
+            force = ["--force"] if command == "fetch" else []
+            variables = {**keys, "AWS_ENDPOINT_URL": server.url}
+            result = hubcli(command, "s3://models/m.tar.gz", flag, *force, **variables)
+            assert result.returncode == 0, result.stderr
+            headers = server.requests[-1].headers
+            assert ("authorization" in headers) == (header is not None)
+            assert header is None or headers[header] == "requester"

@@ -379,3 +379,15 @@ def test_certificates_that_cannot_be_used_are_named(content: bytes | None, tmp_p
         store.read("x", 9)
     assert not isinstance(caught.value, NotFoundError)
     assert caught.value.message
+
+
+def test_a_service_without_ranges_is_read_as_a_whole(server: HubServer, tmp_path: Path) -> None:
+    server.serve("/models/x", Reply(b"model", headers={"ETag": '"1"'}))
+    variables = {**KEYS, "AWS_ENDPOINT_URL": server.url}
+    store = open_store("s3://models", replace(Settings.read(variables, cache_dir=tmp_path), retries=0))
+
+    with store.open("x") as source:
+        assert b"".join(source.read()) == b"model"
+        with pytest.raises(BodyChangedError, match="sent as a whole") as caught, source.range(1, 3) as blocks:
+            b"".join(blocks)
+    assert not caught.value.has_ranges
