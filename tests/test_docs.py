@@ -31,6 +31,7 @@ NEEDS = {
     "an account on Kaggle",
     *("a checkout", "the internet", "TensorFlow", "a container engine", "a cluster", "a web server"),
     *("an archive that was copied", "a checkpoint of a training", "Google Cloud", "a bucket"),
+    "the AWS CLI",
     *("an image classifier", "tf2onnx and onnxruntime"),
     *("a home directory of yours", "a certificate of your company"),
 }

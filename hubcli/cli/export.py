@@ -35,7 +35,9 @@ SourceArgument: TypeAlias = Annotated[
 DestinationArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
-        metavar="DEST", help="A directory, or a .tar.gz, .tar, .tflite or .onnx file.", show_default=False
+        metavar="DEST",
+        help="A directory, or a .tar.gz, .tar, .tflite or .onnx file, also in a bucket.",
+        show_default=False,
     ),
 ]
 Format: TypeAlias = Annotated[

@@ -154,8 +154,8 @@ def fetch_command(
 ) -> None:
     """Fetch models into the cache and print their paths.
 
-    A HANDLE is a tfhub.dev, Kaggle or any other https:// address of a SavedModel,
-    a local archive, or example://mul/1, which is built in.
+    A HANDLE is a tfhub.dev, Kaggle or any other https:// address of a SavedModel, one in a bucket
+    (s3://, gs://, az://), a local archive, or example://mul/1, which is built in.
 
     Examples:
     hubcli fetch example://mul/1

@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from hubcli.config.buckets import BucketOptions, bucket_options
 from hubcli.config.settings import Settings
 from hubcli.errors import (
     AuthenticationError,
+    BodyChangedError,
     HandleError,
     HubcliError,
     IntegrityError,
@@ -32,6 +34,7 @@ from hubcli.net.bounds import RateMeter
 from hubcli.net.client import open_client
 from hubcli.net.retries import RetryPolicy
 from hubcli.providers.bucket import BucketAddress
+from hubcli.regular_file import read_regular
 
 __all__ = ["BucketClient", "in_thread", "load_obstore"]
 
@@ -53,6 +56,7 @@ _TOKEN = re.compile(
     r"token request|169\.254\.|metadata|InstanceCreds|identity|oauth|AzureCLI|azure cli|STS", re.I
 )
 _CLOCK_S = 60.0
+_MAX_CERTIFICATES_BYTES = 16 << 20
 _UPLOAD_RETRY = timedelta(minutes=3)
 _NAMES = {"s3": "AWS", "gs": "Google Cloud", "az": "Azure"}
 
@@ -145,7 +149,7 @@ class BucketClient:
             client["default_headers"] = dict(options.headers)
         ca_file = self._settings.access.ca_file or options.ca_file
         if ca_file is not None:
-            client["root_certificate"] = ca_file.read_bytes()
+            client["root_certificate"] = _certificates(ca_file)
         retries = {
             "max_retries": self._settings.retries if with_retries else 0,
             "retry_timeout": _UPLOAD_RETRY,
@@ -321,11 +325,26 @@ class BucketClient:
                 f"Timed out waiting for data from {name}",
                 hint="Try again, or wait longer with --timeout SECONDS.",
             ).transient()
+        if "non-partial" in text:
+            return BodyChangedError(
+                f"{name} is sent as a whole where a part was requested", hint="Try again.", has_ranges=False
+            )
         reason = "cannot be reached" if "connect" in text.lower() else "broke the connection off"
         return NetworkError(
             f"{self.options.endpoint}, which has {name}, {reason}",
             hint="Check the network and the endpoint: hubcli doctor --network",
         ).transient()
+
+
+def _certificates(path: Path) -> bytes:
+    """What the file of certificates holds. Raises UsageError."""
+    try:
+        return read_regular(path, _MAX_CERTIFICATES_BYTES)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot read the CA certificates in {path}: {error.strerror}",
+            hint="Check --cacert and AWS_CA_BUNDLE.",
+        ) from error
 
 
 def _code(error: Exception) -> str:

@@ -82,7 +82,8 @@ class _Stream:
     def _answer(self, store: Any) -> Iterator[bytes]:
         """The stream of the answer, which must be of the object that was looked at."""
         part, info = self.part, self.part.info
-        options: dict[str, Any] = {"range": (part.start, part.end)}
+        is_whole = (part.start, part.end) == (0, info.size_bytes)
+        options: dict[str, Any] = {} if is_whole else {"range": (part.start, part.end)}
         if info.etag is not None:
             options["if_match"] = quoted_etag(info.etag)
         result = self._client.obstore.get(store, info.key, options=options)

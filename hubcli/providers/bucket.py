@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hubcli.config.buckets import bucket_options
 from hubcli.errors import HubcliError
 from hubcli.providers import BUCKETS
 from hubcli.providers.handle import Handle
@@ -161,6 +160,9 @@ class BucketHost(WebHost):
         found = BucketAddress.of_url(handle.text)
         if found is None or not found.key or find_spec("obstore") is None:
             return None
+        # Imported here: every download asks all providers, and few are denied.
+        from hubcli.config.buckets import bucket_options
+
         try:
             options = bucket_options(access.buckets, found.scheme, found.account)
         except HubcliError:  # Why the address alone wasn't enough says more.

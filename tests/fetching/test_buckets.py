@@ -40,6 +40,7 @@ from tests.bucket_proxy import BucketProxy, Fault
 from tests.bucket_servers import BucketServer
 from tests.cli.terminal import start
 from tests.conftest import Run
+from tests.server import HubServer, Reply
 
 obstore = pytest.importorskip("obstore", reason="buckets need obstore")
 
@@ -156,6 +157,28 @@ def test_markers_of_folders_are_no_files(s3_server: BucketServer, tmp_path: Path
 
     files = {**models.example_files(), "assets/a": b"a", "assets/empty": b""}
     assert models.tree_files(result.path) == files
+
+
+def test_hub_load_finds_a_model_of_a_bucket_in_the_cache(gcs_server: BucketServer, tmp_path: Path) -> None:
+    from hubcli.drop_in.load import resolve
+
+    handle = model_at(gcs_server).replace("gs://", "s3://")
+    settings = settings_of(gcs_server, tmp_path / "cache")
+    entry = fetch(
+        handle, settings, FetchOptions(local=str(models.write_tree(tmp_path / "m", models.example_files())))
+    )
+
+    assert resolve(handle, settings=settings) == str(entry.path)
+
+
+def test_a_mirror_stands_in_for_a_bucket(gcs_server: BucketServer, tmp_path: Path) -> None:
+    handle = archive_at(gcs_server, models.archive())
+    mirror = f"https://models.example={handle.removesuffix('/models/model.tar.gz')}"
+    found = Settings.read(dict(gcs_server.variables), cache_dir=tmp_path / "cache", mirrors=[mirror])
+
+    result = fetch("https://models.example/models/model.tar.gz", found)
+
+    assert models.tree_files(result.path) == models.example_files()
 
 
 # --- What is refused
@@ -384,3 +407,41 @@ def test_a_web_address_that_is_denied_is_asked_with_the_users_account(
     anonymous = Settings.read(dict(s3_server.variables), cache_dir=tmp_path / "other", anonymous=True)
     with pytest.raises((AuthenticationError, NotFoundError)), open_source(Handle.parse(url), anonymous, None):
         pass
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_fetch_that_waits_for_a_bucket_at_once(
+    s3_server: BucketServer, s3_proxy: BucketProxy, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = model_at(s3_server)
+    for name, value in s3_server.through(s3_proxy.url).variables.items():
+        monkeypatch.setenv(name, value)
+    for pattern in ("HEAD", "list-type", "GET .*saved_model"):
+        s3_proxy.faults[:] = [Fault("slow", pattern, seconds=20.0)]
+        s3_proxy.requests.clear()
+        process = start(cache, "fetch", handle)
+        while not any(re.search(pattern, found) for found in s3_proxy.requests):
+            assert process.poll() is None
+            time.sleep(0.01)
+        began_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+        assert process.returncode == 130, stderr
+        assert time.monotonic() - began_s < 5
+        assert not list(cache.glob("*.descriptor.txt"))
+
+
+def test_the_options_of_buckets_reach_the_service(server: HubServer, hubcli: Run) -> None:
+    dates = {"Last-Modified": "Sun, 29 Nov 2026 00:00:00 GMT"}
+    server.serve("/models/m.tar.gz", Reply(models.archive(), etag='"1"', headers=dates))
+    keys = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s3cr3t-of-options"}
+    for command in ("inspect", "fetch"):
+        for flag, header in (("--anonymous", None), ("--requester-pays", "x-amz-request-payer")):
+            server.requests.clear()
+            force = ["--force"] if command == "fetch" else []
+            variables = {**keys, "AWS_ENDPOINT_URL": server.url}
+            result = hubcli(command, "s3://models/m.tar.gz", flag, *force, **variables)
+            assert result.returncode == 0, result.stderr
+            headers = server.requests[-1].headers
+            assert ("authorization" in headers) == (header is not None)
+            assert header is None or headers[header] == "requester"

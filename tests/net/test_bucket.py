@@ -365,3 +365,29 @@ def test_requester_pays_and_anonymous_reach_the_service(server: HubServer) -> No
     paying, anonymous = (found.headers for found in server.requests)
     assert paying["x-amz-request-payer"] == "requester"
     assert "authorization" not in anonymous
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_certificates_that_cannot_be_used_are_named(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    variables = {**KEYS, "AWS_CA_BUNDLE": str(file), "AWS_ENDPOINT_URL": "https://127.0.0.1:9"}
+    store = open_store("s3://models", replace(Settings.read(variables, cache_dir=tmp_path), retries=0))
+
+    with pytest.raises(HubcliError) as caught:
+        store.read("x", 9)
+    assert not isinstance(caught.value, NotFoundError)
+    assert caught.value.message
+
+
+def test_a_service_without_ranges_is_read_as_a_whole(server: HubServer, tmp_path: Path) -> None:
+    server.serve("/models/x", Reply(b"model", headers={"ETag": '"1"'}))
+    variables = {**KEYS, "AWS_ENDPOINT_URL": server.url}
+    store = open_store("s3://models", replace(Settings.read(variables, cache_dir=tmp_path), retries=0))
+
+    with store.open("x") as source:
+        assert b"".join(source.read()) == b"model"
+        with pytest.raises(BodyChangedError, match="sent as a whole") as caught, source.range(1, 3) as blocks:
+            b"".join(blocks)
+    assert not caught.value.has_ranges
