@@ -14,7 +14,14 @@ from typing import Any
 
 from hubcli.archive import FileRecord
 from hubcli.config.settings import Settings
-from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError, UsageError
+from hubcli.errors import (
+    AuthenticationError,
+    HubcliError,
+    IntegrityError,
+    NetworkError,
+    NotFoundError,
+    UsageError,
+)
 from hubcli.net import retries
 from hubcli.net.json_api import quoted_path
 from hubcli.providers.kaggle import KaggleModel
@@ -222,7 +229,15 @@ class Creation:
         model, records = self.model.at_version(str(number)), self.journal.records
         if not same_listing(kaggle, model, records):
             return False
-        return self.journal.step is not Step.CREATING or not differences(records, self.read_back(model))
+        return self.journal.step is not Step.CREATING or not self.difference(number, records)
+
+    def difference(self, number: int, records: tuple[FileRecord, ...]) -> str:
+        """How the version, downloaded, differs from these files; empty where it doesn't."""
+        try:
+            found = self.read_back(self.model.at_version(str(number)))
+        except IntegrityError as error:  # Files that no fetch accepts aren't those that passed all checks.
+            return error.message
+        return differences(records, found)
 
 
 def _is_refusal(error: HubcliError) -> bool:

@@ -63,7 +63,6 @@ class KaggleUpload:
         self.journal = journal
         self.settings = settings
         self.listener = listener
-        self.read_back = read_back
         self.creation = Creation(model.at_version(None), journal, settings, read_back, request.wait_s)
 
     def settle(self) -> int | None:
@@ -145,7 +144,7 @@ class KaggleUpload:
             if not same_listing(kaggle, model, listed):
                 return "other names or sizes"
         self.listener.step(f"Comparing with version {number}")
-        return differences(_hashed(self.tree.top), self.read_back(model))
+        return self.creation.difference(number, _hashed(self.tree.top))
 
     def publish(self, state: PublishedState) -> int | None:
         """Creates what is missing and sends the files; the new version's number, None without `waits`."""
@@ -196,7 +195,7 @@ class KaggleUpload:
             return None
         if self.request.waits:
             self.listener.step(f"Comparing version {number} with the source")
-            difference = differences(self.journal.records, self.read_back(self.model.at_version(str(number))))
+            difference = self.creation.difference(number, self.journal.records)
             if difference:
                 raise IntegrityError(
                     f"Version {number} of {self.creation.page} differs from what was sent ({difference})",

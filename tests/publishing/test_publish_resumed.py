@@ -209,8 +209,9 @@ def test_a_version_that_comes_back_with_other_bytes_is_an_error(publisher: Publi
     version = publisher.kaggle.published(NAME)[0]
     version.is_ready = True
     version.files["saved_model.pb"] = version.files["saved_model.pb"] + b" "
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="differs from what was sent") as caught:
         publisher.publish()
+    assert "--restart" in caught.value.hint
 
 
 def test_consent_that_is_missing_is_told(publisher: Publisher) -> None:
@@ -221,3 +222,13 @@ def test_consent_that_is_missing_is_told(publisher: Publisher) -> None:
     publisher.kaggle.scripted.clear()
     assert publisher.publish().version == "1"
     publisher.require_published_once()
+
+
+def test_a_corrupt_version_of_the_same_sizes_does_not_keep_the_next_from_being_published(
+    publisher: Publisher,
+) -> None:
+    publisher.publish()
+    files = publisher.kaggle.published(NAME)[0].files
+    files["saved_model.pb"] = bytes(len(files["saved_model.pb"]))
+    assert publisher.publish().version == "2"
+    assert publisher.versions[1] == publisher.files
