@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.exporting import ExportFormat, ExportOptions, Layout
-from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
+from hubcli.exporting.destination import Placement, require_free, staged_output
 from hubcli.exporting.source import WAY_OUT, ModelChecks, export_keras_model, unpack_source
 from hubcli.fetching.model_ref import ModelRef, entry_behind, naming_target
 from hubcli.progress import ProgressListener
@@ -37,10 +37,9 @@ __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
 class ExportResult:
     """A model that was written. `destination` is its directory or archive, links followed, or its address.
 
-    `size_bytes` is the size of the archive, or of the files of the directory;
-    `sha256` is the archive's, None for a directory. `edited` tells of an edited model what it
-    lost and what was compared. Of a dry run sizes are those of the model's files. `plan` is there
-    where the model was converted, or was to be; `conversion` is not in a dry run.
+    `size_bytes` is the size of the archive, or of the files of the directory; `sha256` is the archive's, None
+    for a directory. `edited` tells of an edited model what it lost and what was compared. Of a dry run sizes
+    are those of the model's files. `plan` is of a conversion; `conversion` is not in a dry run.
     """
 
     source: str
@@ -66,26 +65,22 @@ def export(
 ) -> ExportResult:
     """Writes the model as a directory or a reproducible archive, atomically.
 
-    The source is a handle, which is fetched if it isn't cached, a directory, an archive or a Keras file.
-    The destination is a path, or an address in a bucket: `s3://`, `gs://`, `az://`. Needs no TensorFlow
-    but for Keras, and to convert the model, which a destination in `.tflite` or `.onnx` asks for. Raises
-    HubcliError of the class that fits: what `fetch` raises, BrokenModelError,
-    UsageError, OutputError for a destination that must not or can't be written.
+    The source is a handle, which is fetched if it isn't cached, a directory, an archive or a Keras file. The
+    destination is a path, or an address in a bucket. Needs TensorFlow for Keras, and to convert the model, as
+    a destination in `.tflite` or `.onnx` asks for. Raises what `fetch` does, UsageError, OutputError.
     """
     settings, options = settings or Settings.read(), options or ExportOptions()
+    listener = listener or ProgressListener()
     if not str(destination).strip():
         raise UsageError("DEST is empty", hint="Specify a directory or an archive.")
     if scheme_of(str(destination)) in BUCKETS:
-        # Imported here: no other export needs a bucket.
-        from hubcli.exporting.bucket_destination import export_to_bucket
+        from hubcli.exporting.bucket_destination import export_to_bucket  # No other export needs it.
 
-        listener = listener or ProgressListener()
         write = partial(export, source, settings=settings, options=options, listener=listener)
         return export_to_bucket(str(destination), settings, options, listener, write)
     target = ModelRef.resolve(source, settings)
-    given = target, Path(destination), settings, options, listener or ProgressListener()
     with naming_target(target, settings):
-        return _Export(*given).run()
+        return _Export(target, Path(destination), settings, options, listener).run()
 
 
 class _Export:
@@ -107,6 +102,7 @@ class _Export:
         self.entry = target.entry
         if self.entry is None and target.directory is not None:
             self.entry = entry_behind(target.directory, settings)
+        self.checks = ModelChecks(target.name, self.entry, listener)
         self.placement = Placement.of(
             destination,
             options.layout,
@@ -150,11 +146,6 @@ class _Export:
             return Handle.parse(self.entry.handle)
         return self.target.handle
 
-    @cached_property
-    def checks(self) -> ModelChecks:
-        """The checks of the source, once it is known whether it is cached."""
-        return ModelChecks(self.target.name, self.entry, self.listener)
-
     @property
     def _is_archive(self) -> bool:
         return self.placement.format is not ExportFormat.DIRECTORY
@@ -182,6 +173,7 @@ class _Export:
         path = fetched_directory(self.target, self.settings, self.listener)
         if self.target.handle is not None and self.target.handle.path is None:
             self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
+            self.checks = ModelChecks(self.target.name, self.entry, self.listener)
         return path
 
     def _export_directory(self, model: Path) -> ExportResult:
@@ -350,17 +342,12 @@ class _Export:
     def _published(self, result: ExportResult, tree: Tree) -> ExportResult:
         """The result; in a tree of a TF Hub host, the version is in the index, and may be the newest one."""
         if self.placement.tree is not None:
-            from hubcli.exporting.hub_index import IndexEntry, add_to_index
+            from hubcli.exporting.hub_index import list_export
 
             version = self.placement.place.relative_to(self.placement.tree)
-            sizes = result.size_bytes, tree.size_bytes
-            details = *sizes, result.sha256, time.time(), self.checks.kind
-            entry = IndexEntry(version.parent.as_posix(), version.name, *details)
-            problems = (
-                publish_newest(self.place.parent),
-                add_to_index(self.placement.tree, entry, self.settings.durability),
-            )
-            for problem in filter(None, problems):
+            details = result.size_bytes, tree.size_bytes, result.sha256, time.time(), self.checks.kind
+            durability = self.settings.durability
+            for problem in list_export(self.placement.tree, version, details, durability):
                 self.listener.note(problem)
         return result
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubcli.durability import SYNCED, Durability, write_whole
 from hubcli.errors import IntegrityError, NetworkError
+from hubcli.exporting.destination import publish_newest
 from hubcli.regular_file import read_regular
 from hubcli.units import from_iso_utc, to_iso_utc
 
@@ -32,6 +33,7 @@ __all__ = [
     "add_to_index",
     "add_to_stored_index",
     "index_bytes",
+    "list_export",
     "merged",
     "parse_index",
 ]
@@ -169,6 +171,22 @@ def index_bytes(entries: Sequence[IndexEntry]) -> bytes:
     """The file, one line a version, so that a difference of two of them is readable."""
     lines = ",\n".join(json.dumps(entry.document(), ensure_ascii=False) for entry in entries)
     return f'{{"schema": {_SCHEMA}, "models": [\n{lines}\n]}}\n'.encode()
+
+
+def list_export(
+    root: Path,
+    version: Path,
+    details: tuple[int, int, str | None, float, str | None],
+    durability: Durability = SYNCED,
+) -> Iterator[str]:
+    """Lists the archive at `version`, a path below the root, in the index, and lets `index.html` lead to it.
+
+    `details` are the sizes of archive and model, hash, time and kind of an `IndexEntry`. Gives a sentence for
+    each of both that couldn't be done.
+    """
+    entry = IndexEntry(version.parent.as_posix(), version.name, *details)
+    problems = publish_newest(root / version.parent), add_to_index(root, entry, durability)
+    yield from filter(None, problems)
 
 
 def add_to_index(root: Path, entry: IndexEntry, durability: Durability = SYNCED) -> str | None:
