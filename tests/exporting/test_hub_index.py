@@ -105,8 +105,8 @@ def test_keys_of_another_release_and_titles_stay(tmp_path: Path) -> None:
     document = {**entry.document(), "title": "A model", "license": "MIT", "downloads": [1]}
     (tmp_path / "index.json").write_text(json.dumps({"schema": 1, "models": [document]}))
     add_to_index(tmp_path, entry)
-    kept = json.loads((tmp_path / "index.json").read_text())["models"]
-    assert kept == [document]
+    models = json.loads((tmp_path / "index.json").read_text())["models"]
+    assert models == [document]
 
 
 def test_an_entry_that_could_lead_elsewhere_is_left_out() -> None:
