@@ -157,9 +157,9 @@ class FakeKaggleUploads(FakeKaggle):
         def create() -> Answer:
             if (owner, slug) in self.models:
                 return json_answer({"code": 409, "message": "The model exists"}, 409)
-            made = Model(owner, slug, title, description=body.get("description", ""))
-            made.is_private = body["isPrivate"]
-            self.models[owner, slug] = made
+            added = Model(owner, slug, title, description=body.get("description", ""))
+            added.is_private = body["isPrivate"]
+            self.models[owner, slug] = added
             return json_answer({"id": 1, "ref": f"{owner}/{slug}", "url": f"/models/{owner}/{slug}"})
 
         return self._under_faults("model", create)
@@ -177,9 +177,9 @@ class FakeKaggleUploads(FakeKaggle):
             if self.published(f"{owner}/{model}/{framework}/{slug}"):
                 return json_answer({"code": 409, "message": "The variation exists"}, 409)
             files = self._files(body)
-            made = Instance(framework, slug, body["licenseName"], usage=body.get("usage", ""))
-            held.instances.append(made)
-            return self._add_version(made, files, "")
+            added = Instance(framework, slug, body["licenseName"], usage=body.get("usage", ""))
+            held.instances.append(added)
+            return self._add_version(added, files, "")
 
         return self._under_faults("variation", create, owner, model, framework, slug)
 
