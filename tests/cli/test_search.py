@@ -93,7 +93,11 @@ def test_as_json(name: str, kaggle: FakeKaggle, cache: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "columns"),
-    [("search", 40), ("search", 80), ("search", 120), ("versions", 80)],
+    [
+        ("search", 80),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("search", 40), ("search", 120))),
+        pytest.param("versions", 80, marks=pytest.mark.slow),
+    ],
 )
 def test_on_a_terminal(name: str, columns: int, kaggle: FakeKaggle, cache: Path) -> None:
     command = [sys.executable, *command_line(name, cache)]
