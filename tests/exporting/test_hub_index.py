@@ -126,6 +126,21 @@ def test_an_index_that_is_too_large_or_no_index_is_refused(monkeypatch: pytest.M
             parse_index(content, "index")
 
 
+def test_small_values_that_would_fill_the_memory_are_not_parsed() -> None:
+    for value in (b"[]", b"{}", b"0", b'""'):
+        content = b'{"schema": 1, "models": [' + (value + b",") * 2_100_000 + b"0]}"
+        with pytest.raises(IntegrityError, match="more than 100000 entries"):
+            parse_index(content, "index")
+
+
+def test_an_index_does_not_grow_beyond_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_index, "_MAX_ENTRIES", 2)
+    problems = [add_to_index(tmp_path, archive_at(tmp_path, f"maker/model/{number}")) for number in (1, 2, 3)]
+    assert problems[:2] == [None, None]
+    assert "at most 2 entries" in str(problems[2])
+    assert [entry.version for entry in entries_of(tmp_path)] == ["1", "2"]
+
+
 def test_what_is_written_is_read_again() -> None:
     entry = IndexEntry("a/b", "1", 5, 6, "0" * 64, 1.5, "TF2", "Ein Modell – für alle", "MIT", {"x": [1]})
     assert parse_index(index_bytes(merged([], [entry])), "i") == (entry,)
