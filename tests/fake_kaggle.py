@@ -25,7 +25,7 @@ from hubcli.config.environment import KaggleAccount, NetworkConfig
 from hubcli.config.settings import Settings
 from tests.server import _QuietServer
 
-__all__ = ["Answer", "Asked", "FakeKaggle", "Instance", "Model", "Version", "json_answer", "route"]
+__all__ = ["Answer", "ApiRequest", "FakeKaggle", "Instance", "Model", "Version", "json_answer", "route"]
 
 _MAX_BODY = 16 << 20
 Files = Mapping[str, bytes]
@@ -54,7 +54,7 @@ class Instance:
     fine_tunable: bool = False
     training_data: list[str] = field(default_factory=list)
     versions: list[Version] = field(default_factory=list)
-    told: dict[str, Any] = field(default_factory=dict)  # Goes over what is answered.
+    overrides: dict[str, Any] = field(default_factory=dict)  # Goes over what is answered.
 
     @property
     def latest(self) -> Version | None:
@@ -75,7 +75,7 @@ class Instance:
             "trainingData": self.training_data,
             "licenseName": self.license_name,
             "totalUncompressedBytes": sum(map(len, files)),
-            **self.told,
+            **self.overrides,
         }
 
 
@@ -94,7 +94,7 @@ class Model:
     needs_consent: bool = False
     consented: set[str] = field(default_factory=set)
     instances: list[Instance] = field(default_factory=list)
-    told: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         return {
@@ -110,12 +110,12 @@ class Model:
             "voteCount": self.votes,
             "publishTime": self.update_time,
             "updateTime": self.update_time,
-            **self.told,
+            **self.overrides,
         }
 
 
 @dataclass(frozen=True)
-class Asked:
+class ApiRequest:
     """A request. `user` is None without valid credentials; `body` is still unread, of `length` bytes."""
 
     method: str
@@ -166,7 +166,7 @@ def refused(status: int, message: str) -> Refused:
 
 
 def route(method: str, pattern: str) -> Callable[[_Method], _Method]:
-    """Has the method answer these requests: it gets `Asked`, and each named group of the pattern."""
+    """Has the method answer these requests: it gets `ApiRequest`, and each named group of the pattern."""
 
     def mark(function: _Method) -> _Method:
         function.route = (method, re.compile(pattern))  # type: ignore[attr-defined]
@@ -196,7 +196,7 @@ class FakeKaggle:
         self.models: dict[tuple[str, str], Model] = {}
         self.tokens: dict[str, str] = {}
         self.keys: dict[str, str] = {}
-        self.requests: list[Asked] = []
+        self.requests: list[ApiRequest] = []
         self.scripted: list[tuple[str, list[Answer]]] = []
         self.lose: list[str] = []
         self.lock = threading.RLock()
@@ -234,16 +234,16 @@ class FakeKaggle:
         """The settings with this server for Kaggle, and these credentials."""
         return replace(settings, access=NetworkConfig(kaggle=KaggleAccount(endpoint=self.url, **account)))
 
-    def asked(self, pattern: str = "") -> list[str]:
+    def request_names(self, pattern: str = "") -> list[str]:
         """`METHOD path` of the requests that came, in their order."""
-        names = [f"{asked.method} {asked.path}" for asked in self.requests]
+        names = [f"{request.method} {request.path}" for request in self.requests]
         return [name for name in names if re.search(pattern, name)]
 
     # Reading
 
     @route("GET", rf"{_MODELS}/list")
-    def list_models(self, asked: Asked) -> Answer:
-        query = self._known(asked, "search", "sortBy", "owner", "pageSize", "pageToken", "onlyVertexModels")
+    def list_models(self, request: ApiRequest) -> Answer:
+        query = self._known(request, "search", "sortBy", "owner", "pageSize", "pageToken", "onlyVertexModels")
         words = query.get("search", "").lower().split()
         sort = query.get("sortBy", "")
         if sort and not re.fullmatch(r"LIST_MODELS_ORDER_BY_[A-Z_]+|hotness|[a-z]+(Count|Time)", sort):
@@ -251,7 +251,7 @@ class FakeKaggle:
         found = [
             model
             for model in self.models.values()
-            if not (model.is_private and asked.user != model.owner)
+            if not (model.is_private and request.user != model.owner)
             and query.get("owner", model.owner) == model.owner
             and all(word in f"{model.slug} {model.title} {model.subtitle}".lower() for word in words)
         ]
@@ -265,24 +265,24 @@ class FakeKaggle:
         return json_answer({**document, "nextPageToken": token})
 
     @route("GET", rf"{_MODEL}/get")
-    def get_model(self, asked: Asked, owner: str, model: str) -> Answer:
-        return json_answer(self.model(asked, owner, model).document())
+    def get_model(self, request: ApiRequest, owner: str, model: str) -> Answer:
+        return json_answer(self.model(request, owner, model).document())
 
     @route("GET", rf"{_MODEL}/list")
-    def list_instances(self, asked: Asked, owner: str, model: str) -> Answer:
-        held = self.model(asked, owner, model)
-        page, token = self._page(self._known(asked, "pageSize", "pageToken"), held.instances)
+    def list_instances(self, request: ApiRequest, owner: str, model: str) -> Answer:
+        held = self.model(request, owner, model)
+        page, token = self._page(self._known(request, "pageSize", "pageToken"), held.instances)
         return json_answer({"instances": [item.document() for item in page], "nextPageToken": token})
 
     @route("GET", rf"{_INSTANCE}/get")
-    def get_instance(self, asked: Asked, **names: str) -> Answer:
-        return json_answer(self.instance(asked, **names).document())
+    def get_instance(self, request: ApiRequest, **names: str) -> Answer:
+        return json_answer(self.instance(request, **names).document())
 
     @route("GET", rf"{_INSTANCE}/list")
-    def list_versions(self, asked: Asked, **names: str) -> Answer:
-        held = self.instance(asked, **names)
+    def list_versions(self, request: ApiRequest, **names: str) -> Answer:
+        held = self.instance(request, **names)
         ready = [version for version in reversed(held.versions) if version.is_ready]
-        page, token = self._page(self._known(asked, "pageSize", "pageToken"), ready)
+        page, token = self._page(self._known(request, "pageSize", "pageToken"), ready)
         versions = [
             {
                 "versionNumber": version.number,
@@ -297,60 +297,62 @@ class FakeKaggle:
         return json_answer({"versionList": {"versions": versions}, "nextPageToken": token})
 
     @route("GET", rf"{_VERSION}/files")
-    def list_files(self, asked: Asked, **names: str) -> Answer:
-        files = sorted(self.version(asked, **names).files.items())
-        page, token = self._page(self._known(asked, "pageSize", "pageToken"), files)
-        created = self.model(asked, names["owner"], names["model"]).update_time
+    def list_files(self, request: ApiRequest, **names: str) -> Answer:
+        files = sorted(self.version(request, **names).files.items())
+        page, token = self._page(self._known(request, "pageSize", "pageToken"), files)
+        created = self.model(request, names["owner"], names["model"]).update_time
         listed = [{"name": name, "size": len(data), "creationDate": created} for name, data in page]
         return json_answer({"files": listed, "nextPageToken": token})
 
     @route("GET", rf"{_VERSION}/download/(?P<path>.+)")
-    def download_file(self, asked: Asked, path: str, **names: str) -> Answer:
-        self._require_consent(asked, names)
-        data = self.version(asked, **names).files.get(path)
+    def download_file(self, request: ApiRequest, path: str, **names: str) -> Answer:
+        self._require_consent(request, names)
+        data = self.version(request, **names).files.get(path)
         if data is None:
             raise refused(404, "File not found")
         return Answer(data, headers={"Content-Type": "application/octet-stream"})
 
     @route("GET", rf"{_VERSION}/download")
-    def download(self, asked: Asked, **names: str) -> Answer:
-        self._require_consent(asked, names)
-        data = _tar_gz(self.version(asked, **names).files)
+    def download(self, request: ApiRequest, **names: str) -> Answer:
+        self._require_consent(request, names)
+        data = _tar_gz(self.version(request, **names).files)
         return Answer(data, headers={"Content-Type": "application/x-gzip"})
 
     # What routes share
 
-    def model(self, asked: Asked, owner: str, model: str) -> Model:
+    def model(self, request: ApiRequest, owner: str, model: str) -> Model:
         """The model, where the account may see it; 403 else, as for one that isn't there."""
         held = self.models.get((owner, model))
-        if held is None or (held.is_private and asked.user != owner):
+        if held is None or (held.is_private and request.user != owner):
             raise refused(403, "Permission 'models.get' was denied")
         return held
 
-    def instance(self, asked: Asked, owner: str, model: str, framework: str, instance: str) -> Instance:
+    def instance(
+        self, request: ApiRequest, owner: str, model: str, framework: str, instance: str
+    ) -> Instance:
         """The variation; frameworks in any case."""
-        for held in self.model(asked, owner, model).instances:
+        for held in self.model(request, owner, model).instances:
             if (held.framework.lower(), held.slug) == (framework.lower(), instance):
                 return held
         raise refused(404, "Model instance not found")
 
-    def version(self, asked: Asked, version: str, **names: str) -> Version:
+    def version(self, request: ApiRequest, version: str, **names: str) -> Version:
         """A version that has been processed."""
-        for held in self.instance(asked, **names).versions:
+        for held in self.instance(request, **names).versions:
             if held.number == int(version) and held.is_ready:
                 return held
         raise refused(404, "Version not found")
 
-    def _require_consent(self, asked: Asked, names: Mapping[str, str]) -> None:
-        model = self.model(asked, names["owner"], names["model"])
-        if model.needs_consent and asked.user not in model.consented:
+    def _require_consent(self, request: ApiRequest, names: Mapping[str, str]) -> None:
+        model = self.model(request, names["owner"], names["model"])
+        if model.needs_consent and request.user not in model.consented:
             raise refused(403, f"You must consent to the license of {model.owner}/{model.slug}")
 
     @staticmethod
-    def _known(asked: Asked, *names: str) -> dict[str, str]:
-        if unknown := set(asked.query) - set(names):
+    def _known(request: ApiRequest, *names: str) -> dict[str, str]:
+        if unknown := set(request.query) - set(names):
             raise refused(400, f"Unknown parameters: {', '.join(sorted(unknown))}")
-        return asked.query
+        return request.query
 
     @staticmethod
     def _page(query: Mapping[str, str], items: list[Any]) -> tuple[list[Any], str]:
@@ -377,16 +379,16 @@ class FakeKaggle:
             self._http.server_close()
             thread.join()
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, request: ApiRequest) -> Answer:
         """What is answered: a scripted answer, else the first route's that fits."""
-        name = f"{asked.method} {asked.path}"
+        name = f"{request.method} {request.path}"
         with self.lock:
-            self.requests.append(asked)
+            self.requests.append(request)
             for pattern, answers in self.scripted:
                 if answers and re.search(pattern, name):
                     return answers.pop(0)
         try:
-            found = self._routed(asked)
+            found = self._routed(request)
         except Refused as error:
             found = error.answer
         with self.lock:
@@ -396,14 +398,14 @@ class FakeKaggle:
                 found = replace(found, is_lost=True)
         return found
 
-    def _routed(self, asked: Asked) -> Answer:
-        if asked.headers.get("authorization") and asked.user is None and self.tokens | self.keys:
+    def _routed(self, request: ApiRequest) -> Answer:
+        if request.headers.get("authorization") and request.user is None and self.tokens | self.keys:
             raise refused(401, "Unauthenticated")
         for method, pattern, function in self._routes:
-            found = pattern.fullmatch(asked.path)
-            if found is not None and method == asked.method:
+            found = pattern.fullmatch(request.path)
+            if found is not None and method == request.method:
                 names = {name: unquote(text) for name, text in found.groupdict().items()}
-                answer: Answer = function(self, asked, **names)
+                answer: Answer = function(self, request, **names)
                 return answer
         raise refused(404, "Not found")
 
@@ -431,9 +433,9 @@ class FakeKaggle:
                 query = dict(parse_qsl(parts.query, keep_blank_values=True))
                 user = kaggle.user_of(headers.get("authorization", ""))
                 body = _Body(self.rfile, length)
-                asked = Asked(self.command, parts.path, query, headers, user, body, length)  # type: ignore[arg-type]
+                request = ApiRequest(self.command, parts.path, query, headers, user, body, length)  # type: ignore[arg-type]
                 try:
-                    answer = kaggle.answer(asked)
+                    answer = kaggle.answer(request)
                     body.drain()
                 except OSError:
                     self.close_connection = True
@@ -463,10 +465,10 @@ class _Body:
         self._file, self._left = file, length
 
     def read(self, size: int = -1) -> bytes:
-        wanted = self._left if size < 0 else min(size, self._left)
-        data: bytes = self._file.read(wanted) if wanted else b""
+        count = self._left if size < 0 else min(size, self._left)
+        data: bytes = self._file.read(count) if count else b""
         self._left -= len(data)
-        if len(data) < wanted:
+        if len(data) < count:
             self._left = 0  # Nothing more comes.
         return data
 

@@ -15,7 +15,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.fake_kaggle import Answer, Asked, FakeKaggle, Instance, Model, Version, json_answer, refused, route
+from tests.fake_kaggle import (
+    Answer,
+    ApiRequest,
+    FakeKaggle,
+    Instance,
+    Model,
+    Version,
+    json_answer,
+    refused,
+    route,
+)
 
 __all__ = ["OWNER", "TOKEN", "Blob", "FakeKaggleUploads"]
 
@@ -79,7 +89,7 @@ class FakeKaggleUploads(FakeKaggle):
     # Blobs
 
     @route("POST", "/api/v1/blobs/upload")
-    def start_blob(self, request: Asked) -> Answer:
+    def start_blob(self, request: ApiRequest) -> Answer:
         body = self._body(request)
         size = body.get("contentLength")
         if body.get("type") != "MODEL" or "/" in body.get("name", "/") or not isinstance(size, int):
@@ -95,7 +105,7 @@ class FakeKaggleUploads(FakeKaggle):
         return self._under_faults("blob", start)
 
     @route("PUT", _STORAGE)
-    def put(self, request: Asked) -> Answer:
+    def put(self, request: ApiRequest) -> Answer:
         if "authorization" in request.headers:
             self.violations.append("sent credentials to the storage")
         blob = self.sessions.get(request.query.get("upload_id", ""))
@@ -146,7 +156,7 @@ class FakeKaggleUploads(FakeKaggle):
     # Creations
 
     @route("POST", "/api/v1/models/create/new")
-    def create_model(self, request: Asked) -> Answer:
+    def create_model(self, request: ApiRequest) -> Answer:
         body = self._body(request)
         owner, slug, title = body.get("ownerSlug", ""), body.get("slug", ""), body.get("title", "")
         if owner != request.user:
@@ -165,7 +175,7 @@ class FakeKaggleUploads(FakeKaggle):
         return self._under_faults("model", create)
 
     @route("POST", FakeKaggle.MODEL_ROUTE + "/create/instance")
-    def create_instance(self, request: Asked, owner: str, model: str) -> Answer:
+    def create_instance(self, request: ApiRequest, owner: str, model: str) -> Answer:
         body = self._body(request)
         held = self.model(request, owner, model)
         framework = _FRAMEWORKS.get(body.get("framework", ""))
@@ -184,7 +194,7 @@ class FakeKaggleUploads(FakeKaggle):
         return self._under_faults("variation", create, owner, model, framework, slug)
 
     @route("POST", FakeKaggle.INSTANCE_ROUTE + "/create/version")
-    def create_version(self, request: Asked, **names: str) -> Answer:
+    def create_version(self, request: ApiRequest, **names: str) -> Answer:
         body = self._body(request)
         held = self.instance(request, **names)
 
@@ -213,7 +223,9 @@ class FakeKaggleUploads(FakeKaggle):
 
     # Reading
 
-    def instance(self, request: Asked, owner: str, model: str, framework: str, instance: str) -> Instance:
+    def instance(
+        self, request: ApiRequest, owner: str, model: str, framework: str, instance: str
+    ) -> Instance:
         """Each look brings versions that are processed nearer to their end."""
         held = super().instance(request, owner, model, framework, instance)
         with self.lock:
@@ -222,11 +234,11 @@ class FakeKaggleUploads(FakeKaggle):
                     self._reads_left[id(version)] -= 1
                     version.is_ready = self._reads_left[id(version)] < 0
             if self.tells_notes and held.latest is not None:
-                held.told["versionNotes"] = held.latest.notes
+                held.overrides["versionNotes"] = held.latest.notes
         return held
 
     @route("POST", r"/api/v1/models\.ModelApiService/(?P<call>\w+)")
-    def call(self, request: Asked, call: str) -> Answer:
+    def call(self, request: ApiRequest, call: str) -> Answer:
         """What kagglesdk, and so kagglehub, asks for."""
         body = self._body(request)
         names = {
@@ -249,7 +261,7 @@ class FakeKaggleUploads(FakeKaggle):
             return self.download_file(request, path, **names) if path else self.download(request, **names)
         raise refused(404, "No such call")
 
-    def answer(self, request: Asked) -> Answer:
+    def answer(self, request: ApiRequest) -> Answer:
         """Also what comes by way of a proxy, with scheme and host."""
         if request.path.startswith(_PROXIED):
             request = replace(request, path=urlsplit(request.path).path)
@@ -257,7 +269,7 @@ class FakeKaggleUploads(FakeKaggle):
 
     # Faults
 
-    def _body(self, request: Asked) -> dict[str, Any]:
+    def _body(self, request: ApiRequest) -> dict[str, Any]:
         if request.user is None:
             raise refused(401, "Unauthenticated")
         return request.json()

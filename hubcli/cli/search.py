@@ -86,7 +86,7 @@ def search_command(
         timeout_s=None if timeout is None else parse_duration_s(timeout), ca_file=cacert
     )
     output = shared.output(settings)
-    asked = SearchQuery(
+    search_query = SearchQuery(
         " ".join(query or ()),
         owner,
         None if framework is None else framework_named(framework),
@@ -96,14 +96,14 @@ def search_command(
         _host(host),
     )
     with listener_for(output, patience_s=0.5) as listener:
-        result = search(asked, settings, listener, refresh=refresh)
+        result = search(search_query, settings, listener, refresh=refresh)
     if shared.as_json:
-        output.document(_document(asked, result))
+        output.document(_document(search_query, result))
     elif shared.quiet:
         if result.hits:
             output.payload("\n".join(printable(hit.handle) for hit in result.hits))
     else:
-        _show(result, asked.limit, output, settings)
+        _show(result, search_query.limit, output, settings)
 
 
 def _host(text: str | None) -> str | None:
@@ -120,9 +120,9 @@ def _show(result: SearchResult, limit: int, output: Output, settings: Settings) 
         now_s = time.time()
         rows = [_row(hit, now_s) for hit in result.hits]
         # A host's index tells less than Kaggle.
-        told = [place for place in range(len(_COLUMNS)) if any(row[place] != "-" for row in rows)]
-        columns = [Column(_COLUMNS[place][0], **_COLUMNS[place][1]) for place in told]
-        cells = [[row[place] for place in told] for row in rows]
+        filled = [place for place in range(len(_COLUMNS)) if any(row[place] != "-" for row in rows)]
+        columns = [Column(_COLUMNS[place][0], **_COLUMNS[place][1]) for place in filled]
+        cells = [[row[place] for place in filled] for row in rows]
         output.payload(render_table(columns, cells, Style.of(output)))
     if result.is_complete:
         return
@@ -172,10 +172,10 @@ def _count(number: int | None) -> str:
     return "-" if number is None else str(number)
 
 
-def _document(asked: SearchQuery, result: SearchResult) -> dict[str, Any]:
+def _document(search_query: SearchQuery, result: SearchResult) -> dict[str, Any]:
     """`hubcli search --json`."""
     return {
-        "query": asked.words,
+        "query": search_query.words,
         "source": result.source,
         "models": [
             {

@@ -78,9 +78,9 @@ def _show(found: VersionList, output: Output, settings: Settings) -> None:
     now_s = time.time()
     rows = [_row(version, now_s) for version in found.versions]
     output.payload(render_table(columns, rows, Style.of(output)))
-    shown = sum(version.is_listed for version in found.versions)
-    if found.count is not None and found.count > shown:
-        output.note(f"Not shown: {plural(found.count - shown, 'older version')}. Use --limit N")
+    listed = sum(version.is_listed for version in found.versions)
+    if found.count is not None and found.count > listed:
+        output.note(f"Not shown: {plural(found.count - listed, 'older version')}. Use --limit N")
 
 
 def _row(version: ModelVersion, now_s: float) -> tuple[str, ...]:

@@ -148,5 +148,5 @@ def _chosen(
 
 def _fits(words: str) -> Callable[[ModelHit], bool]:
     """Whether a model has each word in its name or title, in any case."""
-    wanted = words.lower().split()
-    return lambda hit: all(word in f"{hit.name} {hit.title}".lower() for word in wanted)
+    terms = words.lower().split()
+    return lambda hit: all(word in f"{hit.name} {hit.title}".lower() for word in terms)

@@ -42,7 +42,9 @@ INDEX_FILE = "index.json"
 _LOCK_FILE = ".index.json.lock"
 MAX_INDEX_BYTES = 32 << 20
 _SCHEMA = 1
-_MAX_ENTRIES = 200_000
+_MAX_ENTRIES = 100_000
+# JSON takes up to 27 times its bytes in memory: what holds more values than an index has is not parsed.
+_MAX_CONTAINERS, _MAX_VALUES = 3, 20  # Of an entry.
 _MAX_SEGMENTS, _MAX_NAME, _MAX_TEXT = 8, 512, 4096
 _SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9._+-]*"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})+")
@@ -137,6 +139,9 @@ def parse_index(content: bytes, source: str) -> tuple[IndexEntry, ...]:
     hint = "Check the address, or write the index again: hubcli export --layout hub"
     if len(content) > MAX_INDEX_BYTES:
         raise IntegrityError(f"{source} is larger than {MAX_INDEX_BYTES >> 20} MiB", hint=hint)
+    containers, values = content.count(b"[") + content.count(b"{"), content.count(b",")
+    if containers > 100 + _MAX_CONTAINERS * _MAX_ENTRIES or values > 100 + _MAX_VALUES * _MAX_ENTRIES:
+        raise IntegrityError(f"{source} has more than {_MAX_ENTRIES} entries", hint=hint)
     try:
         document = json.loads(content.decode())
         models, schema = document["models"], document["schema"]
@@ -168,7 +173,12 @@ def merged(old: Iterable[IndexEntry], new: Iterable[IndexEntry]) -> tuple[IndexE
 
 
 def index_bytes(entries: Sequence[IndexEntry]) -> bytes:
-    """The file, one line a version, so that a difference of two of them is readable."""
+    """The file, one line a version, so that a difference of two of them is readable.
+
+    Raises IntegrityError for more entries than are read again.
+    """
+    if len(entries) > _MAX_ENTRIES:
+        raise IntegrityError(f"An index has at most {_MAX_ENTRIES} entries", hint="Use another tree.")
     lines = ",\n".join(json.dumps(entry.document(), ensure_ascii=False) for entry in entries)
     return f'{{"schema": {_SCHEMA}, "models": [\n{lines}\n]}}\n'.encode()
 

@@ -141,20 +141,20 @@ class JsonApi:
     def _document(self, response: httpx.Response, limit_bytes: int) -> dict[str, Any]:
         printed = _printed(response)
         if response.status_code != 200:
-            said = _message_in(self._body(response, _MAX_ERROR_BYTES, is_cut=True))
-            self._raise_status(response, said)
+            reason = _message_in(self._body(response, _MAX_ERROR_BYTES, is_cut=True))
+            self._raise_status(response, reason)
         document = parse_json(self._body(response, limit_bytes), printed)
         if not isinstance(document, dict):
             raise self._invalid(printed, "is not a JSON object")
         self._require_success(document, printed)
         return document
 
-    def _raise_status(self, response: httpx.Response, said: str) -> None:
+    def _raise_status(self, response: httpx.Response, reason: str) -> None:
         try:
             self.client.check_status(response)
         except HubcliError as error:
-            if said:
-                error.message = redacted(f"{error.message}: {said}")
+            if reason:
+                error.message = redacted(f"{error.message}: {reason}")
             raise
 
     def _require_success(self, document: dict[str, Any], printed: str) -> None:
@@ -164,8 +164,8 @@ class JsonApi:
             status = None
         if status is None and not document.get("error"):
             return
-        said = _quoted(document.get("error")) or _quoted(document.get("message")) or "without a reason"
-        message = f"{printed} reports error {status}: {said}" if status else f"{printed} reports: {said}"
+        reason = _quoted(document.get("error")) or _quoted(document.get("message")) or "without a reason"
+        message = f"{printed} reports error {status}: {reason}" if status else f"{printed} reports: {reason}"
         kind = {401: AuthenticationError, 403: AuthenticationError, 404: NotFoundError}.get(
             status or 0, NetworkError
         )

@@ -58,12 +58,12 @@ class AnswerCache:
         """The user's own. With `is_refreshed` every answer is asked for anew, unless offline."""
         return cls(answers_folder(), offline=settings.offline, is_refreshed=is_refreshed)
 
-    def get(self, asked: tuple[str, ...], name: str, ask: Callable[[], bytes]) -> bytes:
-        """The answer to what is `asked`: one of the last ten minutes, else what `ask` brings.
+    def get(self, question: tuple[str, ...], name: str, ask: Callable[[], bytes]) -> bytes:
+        """The answer to what is `question`: one of the last ten minutes, else what `ask` brings.
 
         Offline, one of any age; raises OfflineError, which calls it `name`, where there is none.
         """
-        file = self._file(asked)
+        file = self._file(question)
         held = None if file is None or (self._is_refreshed and not self._offline) else self._read(file)
         if held is not None and (self._offline or 0 <= self._clock() - held[0] < FRESH_S):
             self.oldest_s = held[0] if self.oldest_s is None else min(self.oldest_s, held[0])
@@ -78,10 +78,10 @@ class AnswerCache:
                 self._write(file, answer)
         return answer
 
-    def _file(self, asked: tuple[str, ...]) -> Path | None:
+    def _file(self, question: tuple[str, ...]) -> Path | None:
         if self._folder is None:
             return None
-        digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()
         return self._folder / f"{digest}.answer"
 
     def _read(self, file: Path) -> tuple[float, bytes] | None:
@@ -143,12 +143,12 @@ class RememberingApi(JsonApi):
     def get(self, path: str, query: Any = None, limit_bytes: int = MAX_ANSWER_BYTES) -> dict[str, Any]:
         """The object that the API answers, or answered some minutes ago."""
         words = (f"{key}={text}" for key, text in (query or {}).items())
-        asked = ("json", self.root, self._account, path, *words)
+        question = ("json", self.root, self._account, path, *words)
 
         def ask() -> bytes:
             return json.dumps(super(RememberingApi, self).get(path, query, limit_bytes)).encode()
 
-        document = json.loads(self._answers.get(asked, f"{self.root}{path}", ask))
+        document = json.loads(self._answers.get(question, f"{self.root}{path}", ask))
         return document if isinstance(document, dict) else {}
 
 

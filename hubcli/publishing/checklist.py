@@ -264,7 +264,7 @@ def _signature_issues(signature: Signature, *, is_tf1: bool) -> Iterator[Issue]:
         yield _advice(
             _WARNING,
             "signature-batch-fixed",
-            f"Signature `{signature.name}` accepts only one batch size: {_some([_shown(t) for t in fixed])}",
+            f"Signature `{signature.name}` accepts only one batch size: {_some(list(map(_text, fixed)))}",
             "Use None as the first dimension of its TensorSpec.",
             signature.name,
         )
@@ -276,7 +276,7 @@ def _signature_issues(signature: Signature, *, is_tf1: bool) -> Iterator[Issue]:
         yield _advice(
             _HINT,
             "signature-text-input",
-            f"Signature `{signature.name}` takes {_shown(tensor)}; TF Hub's text signatures take string[?]",
+            f"Signature `{signature.name}` takes {_text(tensor)}; TF Hub's text signatures take string[?]",
             "Take one dimension, the batch.",
             signature.name,
         )
@@ -286,7 +286,7 @@ def _signature_issues(signature: Signature, *, is_tf1: bool) -> Iterator[Issue]:
         yield _advice(
             _HINT,
             "signature-image-input",
-            f"Signature `{signature.name}` takes {_shown(tensor)}; TF Hub's image signatures take "
+            f"Signature `{signature.name}` takes {_text(tensor)}; TF Hub's image signatures take "
             "float32[?, height, width, 3]",
             "Take floats from 0 to 1 with three channels, if these are images.",
             signature.name,
@@ -312,7 +312,7 @@ def _image_outputs(signature: Signature) -> Iterator[Issue]:
         yield _advice(
             _HINT,
             "signature-image-output",
-            f"Signature `{signature.name}` returns {_shown(output)}; TF Hub's feature vectors and "
+            f"Signature `{signature.name}` returns {_text(output)}; TF Hub's feature vectors and "
             "classifiers return float32[?, n]",
             "Return one vector for each image, if these are features or logits.",
             signature.name,
@@ -330,7 +330,7 @@ def _parameter_names(call: Function) -> set[str]:
     return {name.lower() for name in names}
 
 
-def _shown(tensor: SignatureTensor) -> str:
+def _text(tensor: SignatureTensor) -> str:
     shape = tensor.shape
     text = (
         "[...]" if shape is None else f"[{', '.join('?' if size is None else str(size) for size in shape)}]"

@@ -227,11 +227,11 @@ def clean_text(value: object, limit: int = _MAX_LINE, *, lines: bool = False) ->
     if not isinstance(value, str):
         return ""
     # Surrogates can't be printed; bidirectional controls and other format characters (Cf) reorder the line.
-    kept = "".join(
+    clean = "".join(
         char if char.isprintable() else "\n" if char in "\n\r" else " " if char.isspace() else ""
         for char in value[:limit].replace("\r\n", "\n")
     )
-    return kept.strip("\n") if lines else " ".join(kept.split())
+    return clean.strip("\n") if lines else " ".join(clean.split())
 
 
 def _listing(value: dict[str, Any]) -> KaggleListing | None:

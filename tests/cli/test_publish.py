@@ -60,7 +60,7 @@ def test_without_a_terminal_nothing_is_published_unless_yes_is_given(
     assert result.returncode == 2
     assert "Cannot ask before publishing" in result.stderr
     assert "--dry-run" in result.stderr
-    assert kaggle.asked("POST|PUT") == []
+    assert kaggle.request_names("POST|PUT") == []
 
 
 def test_the_document_of_a_dry_run_tells_what_would_be_created(
@@ -71,7 +71,7 @@ def test_the_document_of_a_dry_run_tells_what_would_be_created(
     assert (document["status"], document["handle"], document["version"]) == ("planned", None, "1")
     assert document["creates"] == ["model", "variation", "version"]
     assert {file["path"] for file in document["files"]} == models.example_files().keys()
-    assert kaggle.asked("POST|PUT") == []
+    assert kaggle.request_names("POST|PUT") == []
 
 
 def test_a_model_that_is_refused_ends_with_9_and_says_why(model: Path, hubcli: Run) -> None:

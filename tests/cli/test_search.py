@@ -55,7 +55,7 @@ def kaggle() -> Iterator[FakeKaggle]:
     versions = [{"saved_model.pb": b"x" * size} for size in (1000, 480_000, 490_000)]
     fake.add(
         NAME, *versions, model={**facts, "description": TEXT},
-        usage="`hub.load(handle)`", training_data=["Google News"], told={"downloadCount": 34_000},
+        usage="`hub.load(handle)`", training_data=["Google News"], overrides={"downloadCount": 34_000},
     )  # fmt: skip
     fake.add("google/nnlm/tensorFlow1/en-dim50", {"saved_model.pb": b"x" * 200})
     fake.add("me/a-model-with-a-long-name/tensorFlow2/and-a-long-variation-too", *versions[:1])
@@ -93,7 +93,11 @@ def test_as_json(name: str, kaggle: FakeKaggle, cache: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "columns"),
-    [("search", 40), ("search", 80), ("search", 120), ("versions", 80)],
+    [
+        ("search", 80),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("search", 40), ("search", 120))),
+        pytest.param("versions", 80, marks=pytest.mark.slow),
+    ],
 )
 def test_on_a_terminal(name: str, columns: int, kaggle: FakeKaggle, cache: Path) -> None:
     command = [sys.executable, *command_line(name, cache)]
@@ -123,9 +127,9 @@ def test_offline_the_last_answers_are_shown_and_said_to_be_old(kaggle: FakeKaggl
     result = run_python(["-m", "hubcli", "search", "x", "--offline"], env=variables(kaggle))
     assert result.returncode == 5
     assert "No cached answer" in result.stderr
-    asked = len(kaggle.requests)
+    count = len(kaggle.requests)
     run_python(command_line("search", cache, "--refresh"), env=variables(kaggle))
-    assert len(kaggle.requests) > asked
+    assert len(kaggle.requests) > count
 
 
 def test_handles_go_on_to_fetch(kaggle: FakeKaggle, cache: Path) -> None:
@@ -148,7 +152,7 @@ def test_no_text_of_a_host_commands_the_terminal(cache: Path) -> None:
     facts = {"title": HOSTILE, "subtitle": HOSTILE, "description": f"{HOSTILE}\n\n# {HOSTILE}\n\n> {HOSTILE}"}
     fake.add(
         NAME, {HOSTILE: b"x"}, model=facts, usage=f"```\n{HOSTILE}\n```", overview=f"[{HOSTILE}]({HOSTILE})",
-        license_name=HOSTILE, training_data=[HOSTILE], told={"externalBaseModelUrl": HOSTILE},
+        license_name=HOSTILE, training_data=[HOSTILE], overrides={"externalBaseModelUrl": HOSTILE},
     )  # fmt: skip
     with fake.running():
         runs = [["search"], ["search", "-q"], ["versions", NAME], ["info", NAME], ["info", NAME, "--json"]]

@@ -47,7 +47,7 @@ def test_kaggle_tells_description_license_and_usage(kaggle: FakeKaggle, settings
     kaggle.add(
         NAME, {"a": b"123"}, {"a": b"12"}, model=facts,
         usage="hub.load", overview="Small", fine_tunable=True, training_data=["Wikipedia"],
-        told={"externalBaseModelUrl": "https://b.example", "downloadCount": 9},
+        overrides={"externalBaseModelUrl": "https://b.example", "downloadCount": 9},
     )  # fmt: skip
     at_fake = kaggle.settings(settings)
     found = info(NAME, at_fake)

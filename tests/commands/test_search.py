@@ -72,7 +72,7 @@ def test_orders_are_kaggles_or_made_of_all_that_was_found(filled: Settings, kagg
     kaggle.requests.clear()
     for order in ORDERS:
         search(SearchQuery("w " + order, sort=order), filled)
-    assert {asked.query["sortBy"] for asked in kaggle.requests} == {
+    assert {request.query["sortBy"] for request in kaggle.requests} == {
         f"LIST_MODELS_ORDER_BY_{key}"
         for key in ("HOTNESS", "DOWNLOAD_COUNT", "VOTE_COUNT", "CREATE_TIME", "UPDATE_TIME")
     }

@@ -30,7 +30,7 @@ def cached(handle: str, settings: Settings, tmp_path: Path) -> Path:
     return fetch(handle, settings, FetchOptions(local=str(archive))).path
 
 
-def shown(found: VersionList) -> list[tuple[str, int | None, bool, bool]]:
+def rows_of(found: VersionList) -> list[tuple[str, int | None, bool, bool]]:
     return [(row.version, row.size_bytes, row.path is not None, row.is_listed) for row in found.versions]
 
 
@@ -41,14 +41,14 @@ def test_versions_of_kaggle_come_with_size_and_date_and_those_of_the_cache_are_m
     path = cached(f"{PAGE}/1", settings, tmp_path)
     at_fake = kaggle.settings(settings)
     found = versions(f"{NAME}/2", at_fake)
-    assert shown(found) == [("2", 12, False, True), ("1", 10, True, True)]
+    assert rows_of(found) == [("2", 12, False, True), ("1", 10, True, True)]
     assert found.versions[1].path == path
     assert found.versions[0].handle == f"{PAGE}/2"
     assert found.versions[0].published_s == pytest.approx(1714979289)
     assert (found.handle, found.count, found.cached_at_s) == (PAGE, 2, None)
-    asked = len(kaggle.requests)
+    count = len(kaggle.requests)
     assert versions(NAME, at_fake).versions == found.versions
-    assert len(kaggle.requests) == asked
+    assert len(kaggle.requests) == count
 
 
 def test_the_newest_alone_are_looked_at(kaggle: FakeKaggle, settings: Settings) -> None:
@@ -56,7 +56,7 @@ def test_the_newest_alone_are_looked_at(kaggle: FakeKaggle, settings: Settings) 
     found = versions(NAME, kaggle.settings(settings), limit=3)
     assert [row.version for row in found.versions] == ["30", "29", "28"]
     assert found.count == 30
-    assert len(kaggle.asked("/files$")) == 3
+    assert len(kaggle.request_names("/files$")) == 3
 
 
 def test_a_version_whose_files_are_not_to_be_seen_is_listed_without_its_size(
@@ -64,7 +64,7 @@ def test_a_version_whose_files_are_not_to_be_seen_is_listed_without_its_size(
 ) -> None:
     kaggle.add(NAME, FILES, FILES)
     kaggle.script("/2/files", json_answer({"message": "consent"}, 403))
-    assert shown(versions(NAME, kaggle.settings(settings))) == [
+    assert rows_of(versions(NAME, kaggle.settings(settings))) == [
         ("2", None, False, True), ("1", 10, False, True),
     ]  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_a_cached_version_that_the_host_has_no_more_is_listed_too(
     cached(f"{PAGE}/7", settings, tmp_path)
     cached(f"{PAGE}-other/8", settings, tmp_path)
     found = versions(NAME, kaggle.settings(settings))
-    assert [(version, is_cached, is_listed) for version, _, is_cached, is_listed in shown(found)] == [
+    assert [(version, is_cached, is_listed) for version, _, is_cached, is_listed in rows_of(found)] == [
         ("7", True, False),
         ("1", False, True),
     ]
@@ -92,7 +92,7 @@ def test_offline_the_last_answer_counts_and_without_one_the_cache(
         versions(NAME, offline)
     cached(f"{PAGE}/1", settings, tmp_path)
     alone = versions(NAME, offline)
-    assert (shown(alone)[0][0], shown(alone)[0][2:], alone.count) == ("1", (True, False), None)
+    assert (rows_of(alone)[0][0], rows_of(alone)[0][2:], alone.count) == ("1", (True, False), None)
     online = versions(NAME, at_fake)
     again = versions(NAME, offline)
     assert (again.versions, again.count) == (online.versions, 1)

@@ -105,8 +105,8 @@ def test_keys_of_another_release_and_titles_stay(tmp_path: Path) -> None:
     document = {**entry.document(), "title": "A model", "license": "MIT", "downloads": [1]}
     (tmp_path / "index.json").write_text(json.dumps({"schema": 1, "models": [document]}))
     add_to_index(tmp_path, entry)
-    kept = json.loads((tmp_path / "index.json").read_text())["models"]
-    assert kept == [document]
+    models = json.loads((tmp_path / "index.json").read_text())["models"]
+    assert models == [document]
 
 
 def test_an_entry_that_could_lead_elsewhere_is_left_out() -> None:
@@ -124,6 +124,21 @@ def test_an_index_that_is_too_large_or_no_index_is_refused(monkeypatch: pytest.M
     for content in (b"x" * 101, b"[" * 99, b'{"schema": 1, "models": [1, 2, 3]}', b"\xff", b"null"):
         with pytest.raises(IntegrityError, match="^index"):
             parse_index(content, "index")
+
+
+def test_small_values_that_would_fill_the_memory_are_not_parsed() -> None:
+    for value in (b"[]", b"{}", b"0", b'""'):
+        content = b'{"schema": 1, "models": [' + (value + b",") * 2_100_000 + b"0]}"
+        with pytest.raises(IntegrityError, match="more than 100000 entries"):
+            parse_index(content, "index")
+
+
+def test_an_index_does_not_grow_beyond_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_index, "_MAX_ENTRIES", 2)
+    problems = [add_to_index(tmp_path, archive_at(tmp_path, f"maker/model/{number}")) for number in (1, 2, 3)]
+    assert problems[:2] == [None, None]
+    assert "at most 2 entries" in str(problems[2])
+    assert [entry.version for entry in entries_of(tmp_path)] == ["1", "2"]
 
 
 def test_what_is_written_is_read_again() -> None:

@@ -181,7 +181,7 @@ def test_a_post_follows_no_redirect(kaggle: FakeKaggle) -> None:
     kaggle.script("/x", Answer(status=307, headers={"Location": "/y"}))
     with api_at(kaggle.url) as api, pytest.raises(NetworkError):
         api.post("/x", {}, is_repeatable=True)
-    assert kaggle.asked() == ["POST /x"]
+    assert kaggle.request_names() == ["POST /x"]
 
 
 def test_a_redirect_to_another_host_carries_no_credentials(kaggle: FakeKaggle, server: HubServer) -> None:
@@ -203,7 +203,7 @@ def test_pages_follow_their_tokens(kaggle: FakeKaggle) -> None:
     with api_at(kaggle.url) as api:
         pages = list(api.pages("/x", {"pageSize": "1"}))
     assert [(page.document["n"], page.number) for page in pages] == [(1, 1), (2, 2), (3, 3)]
-    assert [asked.query for asked in kaggle.requests] == [
+    assert [request.query for request in kaggle.requests] == [
         {"pageSize": "1"},
         {"pageSize": "1", "pageToken": "b"},
         {"pageSize": "1", "pageToken": "c"},

@@ -63,7 +63,7 @@ class Model(NamedTuple):
         kernel = objects.variable(self.variable)
         variants = []
         for is_training in (True, False) if "training" in self.parameters else (False,):
-            more = (is_training,) if "training" in self.parameters else ()
+            more: tuple[Any, ...] = (is_training,) if "training" in self.parameters else ()
             more += (Spec(FLOAT, ()),) * (len(self.parameters) - 1 - len(more))
             kwargs = dict(zip(self.parameters[1:], more, strict=True))
             name = f"call_{is_training}"
@@ -216,7 +216,7 @@ def test_real_models_are_read_whole(name: str) -> None:
 
 def test_what_is_no_model_is_an_error_of_ours(tmp_path: Path) -> None:
     for make in (checklist, model_card):
-        checked: Callable[[Path], object] = make  # type: ignore[assignment]
+        checked: Callable[[Path], object] = make
         with pytest.raises(BrokenModelError):
             checked(tmp_path)
         (tmp_path / "saved_model.pb").write_bytes(b"\xff" * 100)

@@ -52,15 +52,15 @@ def test_lists_come_page_by_page_and_only_as_far_as_they_are_wanted(
         kaggle.add(f"me/model{number}/tensorFlow2/base", {"a": b"1"})
     with open_kaggle(kaggle.settings(settings)) as api:
         assert api.versions(MODEL) == list(range(250, 0, -1))
-        assert len(kaggle.asked("/en-dim128/list")) == 3
+        assert len(kaggle.request_names("/en-dim128/list")) == 3
         found = api.models(owner="me", page_size=20)
         assert [next(found).slug for _ in range(20)][-1] == "model19"
-        assert len(kaggle.asked("/models/list")) == 1
+        assert len(kaggle.request_names("/models/list")) == 1
         assert len(list(found)) == 25
 
 
 @each_of(
-    "told",
+    "facts",
     [
         {"slug": "../x", "ref": "a/b/c"},
         {"slug": "a b", "ref": None},
@@ -71,11 +71,11 @@ def test_lists_come_page_by_page_and_only_as_far_as_they_are_wanted(
     ],
 )
 def test_a_name_that_can_not_be_part_of_a_handle_drops_the_model(
-    told: dict[str, Any], settings: Settings
+    facts: dict[str, Any], settings: Settings
 ) -> None:
     with FakeKaggle().running() as kaggle:
         good = {"ref": "me/good", "slug": "good"}
-        assert [model.slug for model in listed(kaggle, settings, told, None, [], good)] == ["good"]
+        assert [model.slug for model in listed(kaggle, settings, facts, None, [], good)] == ["good"]
 
 
 def test_numbers_texts_and_times_out_of_range_are_not_told(kaggle: FakeKaggle, settings: Settings) -> None:

@@ -93,7 +93,7 @@ def test_nothing_is_sent_by_a_dry_run_nor_after_a_no(publisher: Publisher) -> No
     assert [(plan.creates, plan.version, plan.is_public) for plan in plans] == [
         (("model", "variation", "version"), "1", False)
     ]
-    assert publisher.kaggle.asked("POST|PUT") == []
+    assert publisher.kaggle.request_names("POST|PUT") == []
 
 
 def test_without_waiting_the_version_is_submitted_and_followed_by_the_next_run(publisher: Publisher) -> None:
@@ -152,7 +152,7 @@ def test_without_credentials_nothing_is_sent(publisher: Publisher) -> None:
     publisher.settings = publisher.kaggle.settings(publisher.settings, token="KGAT_wrong-token")
     with pytest.raises(AuthenticationError):
         publisher.publish()
-    assert publisher.kaggle.asked("POST|PUT") == []
+    assert publisher.kaggle.request_names("POST|PUT") == []
 
 
 def test_offline_nothing_is_asked(publisher: Publisher) -> None:

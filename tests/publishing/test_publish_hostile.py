@@ -34,7 +34,7 @@ def test_an_address_of_a_session_that_is_not_safe_gets_no_bytes(root: str, publi
     with pytest.raises(NetworkError, match="invalid address of an upload session") as caught:
         publisher.publish()
     assert "upload_id" not in str(caught.value)
-    assert publisher.kaggle.asked("PUT") == []
+    assert publisher.kaggle.request_names("PUT") == []
 
 
 def test_a_storage_that_claims_bytes_which_were_not_sent_is_refused(publisher: Publisher) -> None:
