@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from hubcli.commands.fetch import fetch
     from hubcli.commands.finetune_export import finetune_export
     from hubcli.commands.gc import gc
+    from hubcli.commands.info import info
     from hubcli.commands.inspect import inspect
     from hubcli.commands.ls import ls
     from hubcli.commands.pin import pin, unpin
     from hubcli.commands.publish import publish
     from hubcli.commands.rm import rm
     from hubcli.commands.run import run
+    from hubcli.commands.search import search
     from hubcli.commands.verify import verify
+    from hubcli.commands.versions import versions
     from hubcli.config.settings import Settings
     from hubcli.drop_in.keras_layer import KerasLayer
     from hubcli.drop_in.load import load, resolve
@@ -47,6 +50,7 @@ __all__ = [
     "fetch",
     "finetune_export",
     "gc",
+    "info",
     "inspect",
     "load",
     "ls",
@@ -55,8 +59,10 @@ __all__ = [
     "resolve",
     "rm",
     "run",
+    "search",
     "unpin",
     "verify",
+    "versions",
 ]
 
 _HOMES = {
@@ -65,6 +71,7 @@ _HOMES = {
     "fetch": "hubcli.commands.fetch",
     "finetune_export": "hubcli.commands.finetune_export",
     "gc": "hubcli.commands.gc",
+    "info": "hubcli.commands.info",
     "inspect": "hubcli.commands.inspect",
     "load": "hubcli.drop_in.load",
     "ls": "hubcli.commands.ls",
@@ -73,8 +80,10 @@ _HOMES = {
     "resolve": "hubcli.drop_in.load",
     "rm": "hubcli.commands.rm",
     "run": "hubcli.commands.run",
+    "search": "hubcli.commands.search",
     "unpin": "hubcli.commands.pin",
     "verify": "hubcli.commands.verify",
+    "versions": "hubcli.commands.versions",
     "HubcliError": "hubcli.errors",
     "KerasLayer": "hubcli.drop_in.keras_layer",
     "Handle": "hubcli.providers.handle",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import atexit
+import hashlib
 import json
 import os
 import signal
@@ -281,8 +282,10 @@ class _Server:
 
     def __init__(self, modules: tuple[str, ...]) -> None:
         run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.monotonic_ns()}"
+        # A run within a test has other packages, and so a server of its own.
+        packages = hashlib.sha1(f"{sys.executable} {_STARTED_WITH.get('PYTHONPATH')}".encode()).hexdigest()
         # An abstract name: it is free again once the server has ended, and leaves no file.
-        self.name = "\0" + "-".join(("hubcli-forks", run, *modules))
+        self.name = "\0" + "-".join(("hubcli-forks", run, packages[:8], *modules))
         deadline = time.monotonic() + START_S
         while not self._connect(modules):
             assert time.monotonic() < deadline, "the fork server did not start"

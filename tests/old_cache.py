@@ -7,7 +7,9 @@ made: no rule of `gc` counts it as fresh, whenever the tests run.
 
 from __future__ import annotations
 
+import functools
 import io
+import lzma
 import os
 import random
 import socket
@@ -112,6 +114,12 @@ def large_reply(**changes: int) -> Reply:
     return Reply(large_archive(), etag='"large"', **changes)  # type: ignore[arg-type]
 
 
+@functools.cache
+def _fixture_tar() -> bytes:
+    """The fixture without its compression, which is half the work of unpacking it."""
+    return lzma.decompress(FIXTURE.read_bytes())
+
+
 @dataclass(frozen=True, slots=True)
 class OldCache:
     """A copy of the fixture below `folder`."""
@@ -139,7 +147,7 @@ class OldCache:
 
         Absolute links lead to here. Locks name this host and a process of it that has ended, or another host.
         """
-        with tarfile.open(FIXTURE, "r:xz") as archive:
+        with tarfile.open(fileobj=io.BytesIO(_fixture_tar())) as archive:
             archive.extraction_filter = lambda member, _: member  # It is ours, and has absolute links.
             archive.extractall(folder)
         for link in (folder / "kagglehub").rglob("*"):

@@ -48,15 +48,19 @@ def test_the_public_names_are_these() -> None:
         "fetch",
         "finetune_export",
         "gc",
+        "info",
         "inspect",
         "load",
         "ls",
         "pin",
+        "publish",
         "resolve",
         "rm",
         "run",
+        "search",
         "unpin",
         "verify",
+        "versions",
     ]
     assert dir(hubcli) == sorted(hubcli.__all__)
 

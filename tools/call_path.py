@@ -15,8 +15,9 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import hubcli
@@ -97,7 +98,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _own_file(frame: FrameType) -> str | None:
     """The frame's file below the package; None for a library's, an import's or a class body's."""
-    code = frame.f_code
+    return _file_of(frame.f_code)
+
+
+@cache
+def _file_of(code: CodeType) -> str | None:
     # Comprehensions stand in modules, too; class bodies have no fast locals.
     if code.co_name.startswith("<") or not code.co_flags & inspect.CO_NEWLOCALS:
         return None

@@ -227,7 +227,7 @@ _SYNONYMS = {
     "run": ("call", "eval", "execute", "infer", "predict", "serve"),
     "verify": ("check", "fsck", "hash", "test", "validate"),
     "verify --repair": ("fix", "repair"),
-    "export": ("archive", "convert", "pack", "package", "push", "save"),
+    "export": ("archive", "convert", "pack", "package", "save"),
     "finetune-export": ("fine-tune", "tune", "train"),
     "gc": ("autoremove", "clean", "cleanup", "prune", "purge", "vacuum"),
     "rm": ("del", "delete", "delete-cache", "drop", "erase", "remove", "rmi", "uninstall"),

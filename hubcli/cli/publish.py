@@ -18,7 +18,7 @@ from hubcli.cli.options import (
     value_option,
 )
 from hubcli.cli.output import Output
-from hubcli.errors import ExitStatus, UsageError
+from hubcli.errors import ExitStatus, Interrupted, UsageError
 from hubcli.units import format_size, parse_duration_s
 
 with LazyImports():
@@ -173,8 +173,11 @@ def publish_command(
         restart=restart,
     )
     options = PublishOptions(request, framework, unsafe, dry_run)
-    with listener_for(output, patience_s=0.5) as listener:
-        result = publish(source, target, settings, options, _Question(output, yes).confirm, listener)
+    try:
+        with listener_for(output, patience_s=0.5) as listener:
+            result = publish(source, target, settings, options, _Question(output, yes).confirm, listener)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted("Interrupted", hint="Run the same command to resume.") from interrupt
     _show(result, output)
     raise typer.Exit(int(ExitStatus.FOUND) if result.status is PublishStatus.REFUSED else 0)
 

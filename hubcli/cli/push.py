@@ -22,6 +22,7 @@ with LazyImports():
     from hubcli.commands.tier import named_tier
     from hubcli.fetching.lock_file import LockFile
     from hubcli.fetching.model_ref import ModelRef, cached_model_refs
+    from hubcli.providers.handle import Handle
 
 __all__ = ["TierToWrite", "push_command"]
 
@@ -83,6 +84,11 @@ def writable_address(address: str) -> str:
     return address if "mode=" in address else f"{address}{'&' if '?' in address else '?'}mode=read-write"
 
 
+def _has_host(name: str) -> bool:
+    """Whether the name of a cached model is the handle of a host, which other machines can ask."""
+    return "://" in name and Handle.parse(name).is_remote
+
+
 class PushRun:
     """Pushes one model after the other and reports each."""
 
@@ -114,7 +120,7 @@ class PushRun:
             return [(model.handle, partial(push_locked, model, tier, self.settings)) for model in locked]
         refs: Sequence[ModelRef | str] = targets
         if not targets:
-            refs = [ref for ref in cached_model_refs(self.settings).targets if "://" in ref.name]
+            refs = [ref for ref in cached_model_refs(self.settings).targets if _has_host(ref.name)]
         return [
             (
                 ref if isinstance(ref, str) else ref.name,

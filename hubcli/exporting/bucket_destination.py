@@ -20,12 +20,14 @@ from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, OutputError, UsageError
 from hubcli.exporting import Layout
 from hubcli.exporting.destination import INDEX_NAME
+from hubcli.exporting.hub_index import INDEX_FILE, MAX_INDEX_BYTES, add_to_stored_index, parse_index
 from hubcli.formats import MAIN_FILES
 from hubcli.net.bucket import PART_BYTES, Bucket
 from hubcli.net.object_store import ObjectInfo
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.bucket import BucketAddress
+from hubcli.regular_file import read_regular
 
 if TYPE_CHECKING:
     from hubcli.commands.export import ExportOptions, ExportResult
@@ -36,6 +38,7 @@ _AT_A_TIME = 4
 # A main file up to this size is created in one request, which fails where another export came first.
 _CREATED_BYTES = 64 << 20
 _MAX_LISTED = 100_000
+_INDEX_ATTEMPTS = 20
 _TAKEN = "Use another path, or replace it with --force."
 
 
@@ -77,6 +80,8 @@ def export_to_bucket(
         upload.publish(place, key)
         if newest is not None:
             upload.put_index(place, newest)
+        if options.layout is Layout.HUB:
+            upload.list_versions(top, address.key)
         seconds = time.monotonic() - started_at
         return replace(result, destination=str(address._replace(key=key)), seconds=seconds)
 
@@ -178,6 +183,17 @@ class _Upload:
     def put_index(self, place: Path, key: str) -> None:
         """Has a handle without a version mean this archive. Raises what the bucket does."""
         self._bucket.upload(key, place)
+
+    def list_versions(self, top: Path, folder: str) -> None:
+        """Has the index of the tree name what that of the tree in the directory `top` names.
+
+        Where that fails, a note says so: the archive itself is there.
+        """
+        try:
+            content = read_regular(top / INDEX_FILE, MAX_INDEX_BYTES + 1)
+            add_to_stored_index(self._bucket, folder, parse_index(content, INDEX_FILE))
+        except (OSError, HubcliError) as error:
+            self._listener.note(f"{error}: hubcli search --host does not find the version")
 
     def _objects_beside(self, folder: str) -> Iterator[ObjectInfo]:
         for number, info in enumerate(self._bucket.list_objects(f"{folder}/")):

@@ -15,19 +15,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hubcli.durability import SYNCED, Durability, write_whole
-from hubcli.errors import IntegrityError
+from hubcli.errors import IntegrityError, NetworkError
 from hubcli.exporting.destination import publish_newest
 from hubcli.regular_file import read_regular
 from hubcli.units import from_iso_utc, to_iso_utc
+
+if TYPE_CHECKING:
+    from hubcli.net.object_store import ObjectStore
 
 __all__ = [
     "INDEX_FILE",
     "MAX_INDEX_BYTES",
     "IndexEntry",
     "add_to_index",
+    "add_to_stored_index",
     "index_bytes",
     "list_export",
     "merged",
@@ -47,6 +51,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_NUMBER = (1 << 63) - 1
 # Another export holds the lock for the time of reading and writing one file.
 _WAIT_S, _POLL_S = 30.0, 0.02
+_STORE_ATTEMPTS = 20
 _GZIP = b"\x1f\x8b"
 # Directories of a tree that may be looked at where it has no index yet.
 _MAX_FOLDERS = 100_000
@@ -194,6 +199,8 @@ def add_to_index(root: Path, entry: IndexEntry, durability: Durability = SYNCED)
     index = root / INDEX_FILE
     try:
         with _locked(root):
+            for leftover in root.glob(f"{INDEX_FILE}.tmp*"):  # Of a process that was killed.
+                leftover.unlink(missing_ok=True)
             try:
                 content = read_regular(index, MAX_INDEX_BYTES + 1)
             except FileNotFoundError:
@@ -209,6 +216,30 @@ def add_to_index(root: Path, entry: IndexEntry, durability: Durability = SYNCED)
         reason = error.strerror or error
         return f"{index} cannot be written ({reason}): hubcli search --host does not find {entry.path}"
     return None
+
+
+def add_to_stored_index(store: ObjectStore, folder: str, new: Sequence[IndexEntry]) -> None:
+    """Adds versions to the index of the tree below `folder` ("" for the store itself), by compare and swap.
+
+    Raises IntegrityError for an object that is no index, UnsupportedError where the store can't compare,
+    NetworkError.
+    """
+    key = f"{folder}/{INDEX_FILE}" if folder else INDEX_FILE
+    name = f"{store.address}/{key}"
+    for attempt in range(_STORE_ATTEMPTS):
+        found = store.read(key, MAX_INDEX_BYTES)
+        known = () if found is None else parse_index(found[0], name)
+        listed = {(entry.path, entry.sha256) for entry in known}
+        if all((entry.path, entry.sha256) in listed for entry in new):
+            return
+        content = index_bytes(merged(known, new))
+        if store.create(key, content) if found is None else store.replace(key, content, found[1]):
+            return
+        time.sleep(min(1.0, 0.01 * 2**attempt))
+    raise NetworkError(
+        f"Cannot add {new[0].path} to {name}: others keep changing it",
+        hint="The version is published. Run the command again to add it to the index.",
+    )
 
 
 @contextmanager

@@ -121,11 +121,18 @@ class JsonApi:
 
     def _ask(self, method: str, url: str, data: bytes | None, limit_bytes: int) -> dict[str, Any]:
         headers = {"Accept": "application/json"}
-        if data is None:
-            response = self.client.follow(url, headers)
-        else:
-            headers["Content-Type"] = "application/json"
-            response = self.client.follow(url, headers, method=method, content=data, redirects=())
+        try:
+            if data is None:
+                response = self.client.follow(url, headers)
+            else:
+                headers["Content-Type"] = "application/json"
+                response = self.client.follow(url, headers, method=method, content=data, redirects=())
+        except HubcliError as error:
+            # The query has the user's words, which are masked there, and says nothing then.
+            error.message = error.message.replace(
+                redacted(stored_url(url)), stored_url(url.partition("?")[0])
+            )
+            raise
         try:
             return self._document(response, limit_bytes)
         finally:

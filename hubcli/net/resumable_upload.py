@@ -9,6 +9,7 @@ Source: Google Cloud Storage's documentation, "Resumable uploads".
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -26,6 +27,7 @@ _RANGE = re.compile(r"bytes=0-(\d{1,19})")
 _EXPIRED = (404, 410)
 _MAX_URL, _MAX_BODY_BYTES = 8192, 64 << 10
 _MIN_SECRET = 8
+_BLOCK_BYTES = 256 << 10
 
 
 class SessionExpiredError(NetworkError):
@@ -65,7 +67,12 @@ class ResumableUpload:
             headers["Content-Range"] = content_range
         try:
             response = self._client.follow(
-                self._url, headers, method="PUT", content=data, redirects=(), with_credentials=False
+                self._url,
+                headers,
+                method="PUT",
+                content=_blocks(data) if data else b"",
+                redirects=(),
+                with_credentials=False,
             )
         except NetworkError as error:
             raise self._nameless(error) from None  # Its cause quotes the address.
@@ -105,6 +112,12 @@ class ResumableUpload:
         found = NetworkError(f"{self._name} {why}", hint="Check the network, then run the command again.")
         found.was_sent = error.was_sent
         return found.transient() if error.is_transient else found
+
+
+def _blocks(data: bytes) -> Iterator[bytes]:
+    """The piece in blocks: httpcore copies all that is left of what it is given with each send."""
+    for start in range(0, len(data), _BLOCK_BYTES):
+        yield data[start : start + _BLOCK_BYTES]
 
 
 def _drain(response: httpx.Response) -> None:

@@ -107,7 +107,8 @@ class _BlobUpload:
         self.stop = stop
         self.retries = RetryPolicy.of(settings, settings.retries, listener.retrying)
         self.reported_bytes = 0
-        self._begin_hash()
+        self.hasher = hashlib.sha256()
+        self.hashed_bytes: int = 0
 
     def run(self) -> None:
         """Sends what the storage hasn't, to the end."""
@@ -174,8 +175,8 @@ class _BlobUpload:
             if self.stop.is_set():
                 return
             start = state.received_bytes
-            piece = self._piece(file, record, start)
-            state = upload.send(start, piece)
+            # No name holds a piece while the next one is read: of large files that would be twice the memory.
+            state = upload.send(start, self._piece(file, record, start))
             if state.received_bytes <= start and not state.is_complete:
                 raise NetworkError(
                     f"The storage takes no bytes of {self.node.name}", hint="Run the command again."

@@ -24,7 +24,6 @@ from hubcli.config.settings import Settings
 from hubcli.errors import (
     DiskFullError,
     IntegrityError,
-    NetworkError,
     OutputError,
     UsageError,
     means_full,
@@ -35,8 +34,7 @@ from hubcli.exporting.hub_index import (
     MAX_INDEX_BYTES,
     IndexEntry,
     add_to_index,
-    index_bytes,
-    merged,
+    add_to_stored_index,
     parse_index,
 )
 from hubcli.exporting.staging import Staging, remove_leftovers_of
@@ -54,7 +52,6 @@ _VERSION = re.compile(r"[0-9]{1,18}")
 _REMOTE = re.compile(r"(?:s3|gs|az)://[^/]")
 _SCHEMES = ("s3://", "gs://", "az://")
 _MAX_CLAIM_BYTES, _READ_BYTES = 4096, 1 << 20
-_INDEX_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,23 +274,7 @@ class _StoreUpload(TreeUpload):
 
     def add_to_index(self, packed: PackedArchive) -> None:
         """By compare and swap."""
-        entry = self._entry(packed)
-        for attempt in range(_INDEX_ATTEMPTS):
-            found = self.store.read(INDEX_FILE, MAX_INDEX_BYTES)
-            if found is None:
-                if self.store.create(INDEX_FILE, index_bytes(merged((), [entry]))):
-                    return
-            else:
-                known = parse_index(found[0], f"{self.store.address}/{INDEX_FILE}")
-                if _is_listed(entry, known):
-                    return
-                if self.store.replace(INDEX_FILE, index_bytes(merged(known, [entry])), found[1]):
-                    return
-            time.sleep(min(1.0, 0.01 * 2**attempt))
-        raise NetworkError(
-            f"Cannot add {entry.path} to {self.store.address}/{INDEX_FILE}: others keep changing it",
-            hint="The version is published. Run the command again to add it to the index.",
-        )
+        add_to_stored_index(self.store, "", [self._entry(packed)])
 
 
 @contextmanager

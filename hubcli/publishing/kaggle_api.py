@@ -48,7 +48,7 @@ SORTS = {
 }
 _ROOT = "/api/v1/models"
 _MAX_SLUG, _MAX_LINE, _MAX_TEXT = 200, 300, 256 << 10
-_MAX_VARIATIONS = 500
+_MAX_ON_PAGE, _MAX_VARIATIONS = 1000, 500
 _MAX_VERSIONS, _MAX_FILES = 10_000, 100_000
 _MAX_NUMBER = (1 << 63) - 1
 _ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)?")
@@ -134,11 +134,13 @@ class KaggleApi:
         """The models that fit, best first, page by page. No framework can be asked for: filter."""
         query = {"sortBy": SORTS[sort], "pageSize": str(page_size)}
         query |= {key: text for key, text in (("search", search), ("owner", owner)) if text}
-        for page in self.json.pages(f"{_ROOT}/list", query):
-            for value in _objects(page.document, "models", 1000):
-                listing = _listing(value)
-                if listing is not None:
-                    yield listing
+        pages = self.json.pages(f"{_ROOT}/list", query)
+        while True:
+            with _explained():
+                page = next(pages, None)
+            if page is None:
+                return
+            yield from filter(None, map(_listing, _objects(page.document, "models", _MAX_ON_PAGE)))
 
     def model(self, owner: str, slug: str) -> KaggleListing:
         """A model, with its variations."""
@@ -189,12 +191,14 @@ def variation_path(model: KaggleModel) -> str:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Says in the hint of a 401 or 403 what Kaggle means by it."""
+def _explained(name: str | None = None) -> Iterator[None]:
+    """Says in the hint of a 403 what Kaggle means by it, of a model of that name where there is one."""
     try:
         yield
     except AuthenticationError as error:
-        if error.http_status == 403:
+        if error.http_status == 403 and name is None:
+            error.hint = f"Kaggle denies the list: {WHERE}."
+        elif error.http_status == 403:
             page = f"https://www.kaggle.com/models/{name}"
             error.hint = (
                 f"The model does not exist, is private, or requires consent: check the name, "

@@ -22,7 +22,7 @@ from hubcli.providers.kaggle import KaggleModel, handle_of
 from hubcli.publishing.answer_cache import AnswerCache
 from hubcli.publishing.kaggle_api import FRAMEWORKS, KaggleApi, KaggleListing, clean_text
 from hubcli.regular_file import read_regular
-from hubcli.urls import printed_url
+from hubcli.urls import printed_url, remember_url
 
 __all__ = [
     "HostIndex",
@@ -168,6 +168,7 @@ def read_index(
     Raises NotFoundError where it has none, IntegrityError for what is no index, NetworkError.
     """
     root = root.rstrip("/")
+    remember_url(root)
     address = f"{root}/{INDEX_FILE}"
     try:
         if "://" in root:

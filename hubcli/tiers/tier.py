@@ -1,55 +1,42 @@
-"""A shared tier over an object store: found by its small objects, put so that nothing incomplete is named.
+"""A shared tier over an object store: put so that nothing incomplete is named, with the lease on a download.
 
 A put writes the archive, then its manifest, then what the handle means now; a reader goes the other way.
-Readers need no listing, so that a plain web server is a tier too.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from hubcli.archive import FileRecord
-from hubcli.archive.tree import tree_digest
 from hubcli.cache.records import Manifest
 from hubcli.config.tiers import TierConfig
 from hubcli.durability import unique_number
-from hubcli.errors import ChecksumError, IntegrityError, NetworkError, TierConflictError, UnsupportedError
+from hubcli.errors import IntegrityError, NetworkError, UnsupportedError
 from hubcli.fetching.options import ExpectedDigests
-from hubcli.fetching.tiers import TierModel
 from hubcli.net.object_store import ObjectInfo, ObjectStore
-from hubcli.providers.handle import Handle, key_of
+from hubcli.providers.handle import Handle
 from hubcli.tiers.layout import (
     MARKER,
-    MAX_SMALL_BYTES,
     ManifestKey,
     blob_key,
     current_key,
     manifest_key,
     marker_bytes,
-    require_known_version,
 )
 from hubcli.tiers.lease import Lease
-from hubcli.tiers.manifest import MAX_MANIFEST_BYTES, Current, TierManifest, archive_format
+from hubcli.tiers.manifest import Current, TierManifest, archive_format
+from hubcli.tiers.reading import TierReader
 from hubcli.units import to_iso_utc
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+__all__ = ["SharedTier"]
 
-    from hubcli.net.byte_source import ByteSource
-
-__all__ = ["RENEWED_AFTER_S", "SharedTier"]
-
-# A manifest that is older is written anew by who uses it: its time is that of its last use.
-RENEWED_AFTER_S = 86400.0
 # An archive that is older is uploaded again by a put that finds no manifest of it: gc may be about to
 # delete it, which it does only to what is older than its grace period.
 _REUSED_FOR_S = 600.0
-_ATTEMPTS, _MAX_SEEN = 20, 64
+_ATTEMPTS = 20
 _STALE = '"00000000000000000000000000000000"'
 
 
@@ -64,154 +51,13 @@ class _Leased(NamedTuple):
             self.lease.release(has_failed=has_failed)
 
 
-class SharedTier:
+class SharedTier(TierReader):
     """The tier in the store, as the configuration allows its use. May be used from several threads."""
 
     def __init__(self, store: ObjectStore, config: TierConfig) -> None:
-        self.store = store
-        self.config = config
-        self.name = store.address
-        self.is_writable = config.is_writable and store.is_writable
-        self.is_local = config.is_local
-        self.takes_private = config.takes_private
-        self._lock = Lock()
-        self._is_there: bool | None = None
+        super().__init__(store, config)
         self._is_ready = False
         self._has_swaps: bool | None = None
-        self._seen: dict[ManifestKey, tuple[bytes, ObjectInfo, TierManifest]] = {}  # The latest manifests.
-        self._corrupt: dict[str, str | None] = {}  # The ETags of archives that failed a check.
-
-    # --- Reading
-
-    def exists(self) -> bool:
-        """Whether there is a tier. Raises UnsupportedError for one of a newer layout."""
-        with self._lock:
-            if not self._is_there:
-                found = self.store.read(MARKER, MAX_SMALL_BYTES)
-                if found is not None:
-                    require_known_version(found[0], self.name)
-                self._is_there = found is not None
-            return self._is_there
-
-    def find(self, handle: Handle, expected: ExpectedDigests) -> TierModel | None:
-        """What the tier has of the handle, or exactly what is expected; None where it hasn't got it.
-
-        Raises TierConflictError where there are several archives of what never changes.
-        """
-        if not self.exists():
-            return None
-        key = handle.cache_key
-        if expected.archive_sha256 is not None:
-            return self._sound(self.manifest(ManifestKey(key, expected.archive_sha256)))
-        current = self.current(key)
-        if current is None:
-            return None
-        found = [self.manifest(ManifestKey(key, sha256)) for sha256 in current.archives]
-        manifests = [manifest for manifest in found if manifest is not None]
-        if expected.tree_sha256 is not None:
-            manifests = [one for one in manifests if one.tree_sha256 == expected.tree_sha256]
-        elif len({manifest.tree_sha256 for manifest in manifests}) > 1 and handle.is_immutable:
-            raise self._conflict(handle, current.archives)
-        return self._sound(manifests[-1]) if manifests else None
-
-    def _sound(self, manifest: TierManifest | None) -> TierModel | None:
-        if manifest is None or self._is_corrupt(manifest.archive_sha256):
-            return None
-        return self._model(manifest)
-
-    def latest(self, handle: Handle) -> Handle | None:
-        """The version that the handle without one meant when it was last put there."""
-        current = self.current(handle.cache_key) if self.exists() else None
-        if current is None or current.resolved is None:
-            return None
-        return next(iter(handle.provider.versions(handle, (current.resolved,))), None)
-
-    def current(self, model: str) -> Current | None:
-        """What the handle with that cache key means now; None where the tier doesn't tell."""
-        found = self.read_current(model)
-        return None if found is None else found[0]
-
-    def read_current(self, model: str) -> tuple[Current, ObjectInfo] | None:
-        """The same with its object, to be swapped. Raises IntegrityError for what is no current.json."""
-        key = current_key(model)
-        found = self.store.read(key, MAX_SMALL_BYTES)
-        return None if found is None else (Current.parse(found[0], f"{self.name}/{key}"), found[1])
-
-    def manifest(self, key: ManifestKey) -> TierManifest | None:
-        """The manifest under the key; None where there is none. Raises IntegrityError where it lies."""
-        object_key = manifest_key(*key)
-        found = self.store.read(object_key, MAX_MANIFEST_BYTES)
-        if found is None:
-            return None
-        manifest = TierManifest.parse(found[0], f"{self.name}/{object_key}")
-        if manifest.key != key:
-            raise IntegrityError(f"{self.name}/{object_key} is the manifest of another model")
-        with self._lock:
-            self._seen[key] = (*found, manifest)
-            while len(self._seen) > _MAX_SEEN:
-                del self._seen[next(iter(self._seen))]
-        return manifest
-
-    def _model(self, manifest: TierManifest) -> TierModel:
-        sha256 = manifest.archive_sha256
-        return TierModel(
-            tier=self.name,
-            name=f"{self.name}/{blob_key(sha256)}",
-            handle=manifest.handle,
-            archive_sha256=sha256,
-            archive_bytes=manifest.archive_bytes,
-            tree_sha256=manifest.tree_sha256,
-            etag=manifest.etag,
-        )
-
-    @contextmanager
-    def open(self, model: TierModel, spool: Path | None) -> Iterator[ByteSource]:
-        """The bytes of the archive, resumed in the spool. Raises IntegrityError for one of another size."""
-        with self.store.open(blob_key(model.archive_sha256), spool) as source:
-            if source.size_bytes not in (None, model.archive_bytes):
-                raise IntegrityError(
-                    f"{model.name} has {source.size_bytes} bytes instead of {model.archive_bytes}"
-                )
-            yield source
-
-    def check(self, model: TierModel, files: Sequence[FileRecord]) -> None:
-        """Raises ChecksumError where the unpacked files aren't those of the manifest."""
-        digest = tree_digest(files)
-        if digest != model.tree_sha256:
-            raise ChecksumError(
-                f"{model.name} differs from its manifest: expected digest {model.tree_sha256}, got {digest}"
-            )
-
-    def distrust(self, model: TierModel) -> None:
-        """Notes that the archive is corrupt or missing: it isn't found again, and `put` writes it anew."""
-        blob = self.store.head(blob_key(model.archive_sha256))
-        self._corrupt[model.archive_sha256] = None if blob is None else blob.etag
-
-    def _is_corrupt(self, sha256: str) -> bool:
-        """Whether the archive is still the one that failed a check here."""
-        if sha256 not in self._corrupt:
-            return False
-        blob = self.store.head(blob_key(sha256))
-        return blob is None or blob.etag == self._corrupt[sha256]
-
-    def used(self, model: TierModel) -> None:
-        """Records that the model is used, once a day: the manifest is written anew, with the same bytes."""
-        self._renew(ManifestKey(key_of(model.handle), model.archive_sha256))
-
-    def use(self, manifest: TierManifest) -> None:
-        """The same of a manifest that was just read."""
-        self._renew(manifest.key)
-
-    def _renew(self, key: ManifestKey) -> None:
-        content, info, _ = self._seen.get(key, (b"", None, None))
-        if info is not None and self._age_s(info) > RENEWED_AFTER_S:
-            with suppress(UnsupportedError):
-                self.store.replace(manifest_key(*key), content, info)
-
-    def _age_s(self, info: ObjectInfo) -> float:
-        return (self.store.now() - info.modified).total_seconds()
-
-    # --- Writing
 
     def put(self, handle: Handle, manifest: Manifest, archive: Path) -> bool:
         """Puts the archive of the cached model there; False where it was there.
@@ -239,11 +85,22 @@ class SharedTier:
         """The same by the manifest of the tier; with `replace` the handle means this archive alone."""
         self.require_writable()
         is_new = self._put_blob(manifest, archive, replace=replace)
+        replaced = self._archives_to_replace(handle, manifest) if replace else []
         self._set_current(handle, manifest, replace=replace)
+        for sha256 in replaced:
+            self.store.delete(manifest_key(handle.cache_key, sha256))
         # A collection that saw the archive before its manifest may have deleted it: no other sees it so.
         if self.store.head(blob_key(manifest.archive_sha256)) is None:
             self.store.upload(blob_key(manifest.archive_sha256), archive)
         return is_new
+
+    def _archives_to_replace(self, handle: Handle, manifest: TierManifest) -> list[str]:
+        """The other archives that the handle means now, which no reader will be led to any more."""
+        with suppress(IntegrityError):  # What is no current.json names none.
+            current = self.current(handle.cache_key)
+            listed = () if current is None else current.archives
+            return [sha256 for sha256 in listed if sha256 != manifest.archive_sha256]
+        return []
 
     def _put_blob(self, manifest: TierManifest, archive: Path, *, replace: bool) -> bool:
         """The archive, then its manifest; whether one of them wasn't there."""
@@ -269,17 +126,6 @@ class SharedTier:
             # The archive decides what is in it: a manifest that tells something else is wrong.
             self.store.put(key, content)
         return True
-
-    def has(self, model: TierModel) -> bool:
-        """The same of a model that was found."""
-        manifest = self.manifest(ManifestKey(key_of(model.handle), model.archive_sha256))
-        return manifest is not None and self.has_archive(manifest)
-
-    def has_archive(self, manifest: TierManifest) -> bool:
-        """Whether the archive of the manifest is there, with its size; it isn't read."""
-        sha256 = manifest.archive_sha256
-        blob = None if self._is_corrupt(sha256) else self.store.head(blob_key(sha256))
-        return blob is not None and blob.size_bytes == manifest.archive_bytes
 
     def _set_current(self, handle: Handle, manifest: TierManifest, *, replace: bool) -> None:
         sha256 = manifest.archive_sha256
@@ -391,10 +237,3 @@ class SharedTier:
 
         acquired = lease.acquire(timeout_s, look, on_wait, check)
         return _Leased(lease if acquired.is_held else None, acquired.is_held)
-
-    def _conflict(self, handle: Handle, archives: Sequence[str]) -> TierConflictError:
-        shown = " and ".join(sha256[:12] for sha256 in archives[:3])
-        return TierConflictError(
-            f"{self.name} has several archives of {handle}, whose bytes never change: {shown}",
-            hint=f"Compare them with the origin, then run: hubcli push --force {handle}",
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hubcli.archive import Limits
 from hubcli.archive.compression import decompressed
 from hubcli.archive.tar import ChunkReader, walk_tar
-from hubcli.archive.unpack import unpack
+from hubcli.archive.unpack import require_room, unpack
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
 from hubcli.errors import DiskFullError
@@ -103,3 +104,11 @@ def test_unpack_alone_says_so_too(small_disk: Path) -> None:
     with pytest.raises(DiskFullError):
         unpack(members, small_disk, Limits())
     assert list(small_disk.iterdir()) == []
+
+
+def test_sixteen_mebibytes_stay_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=17 * MEBIBYTE))
+    require_room(tmp_path, MEBIBYTE, "the model")
+    with pytest.raises(DiskFullError, match="Not enough disk space for the model"):
+        require_room(tmp_path, MEBIBYTE + 1, "the model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from hubcli.archive import Limits
 from hubcli.archive.compression import decompressed
-from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
+from hubcli.archive.pack import PackedArchive, _header, archive_size_bytes, pack
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.tree import Tree, TreeNode
 from hubcli.archive.unpack import unpack
@@ -261,3 +262,13 @@ def test_names_that_differ_by_case_alone_are_not_packed(model: Path) -> None:
 def test_a_tree_that_would_not_be_unpacked_again_is_not_packed(model: Path) -> None:
     with pytest.raises(UnsafeArchiveError, match="more than the limit for archives"):
         Tree.read(model, Limits(unpacked_bytes=1000))
+
+
+@pytest.mark.parametrize("size_bytes", [8**11 - 1, 8**11])
+def test_the_largest_size_in_eleven_octal_digits_needs_no_other_header(size_bytes: int) -> None:
+    header = _header(TreeNode(Path("large"), "large", is_directory=False, size_bytes=size_bytes))
+    assert (len(header) == 512) is (size_bytes == 8**11 - 1)
+    with tarfile.open(fileobj=io.BytesIO(header + bytes(1024))) as archive:
+        member = archive.next()
+    assert member is not None
+    assert (member.name, member.size) == ("./large", size_bytes)

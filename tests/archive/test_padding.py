@@ -28,7 +28,7 @@ def _unfinished() -> bytes:
     return packer.compress(CONTENT) + packer.flush(zlib.Z_SYNC_FLUSH)
 
 
-PACKED = gzip.compress(CONTENT)
+PACKED, BZIP2, XZ = gzip.compress(CONTENT), bz2.compress(CONTENT), lzma.compress(CONTENT)
 ENDLESS = {
     "gzip, then NULs": (PACKED, b"\0"),
     "gzip, then empty members": (PACKED, gzip.compress(b"")),
@@ -42,14 +42,14 @@ ENDLESS = {
         PACKED,
         b"\x1f\x8b\x08\x10" + bytes(6) + b"x" * (1 << 20) + b"\0\3\0" + bytes(8),
     ),
-    "bzip2, then NULs": (bz2.compress(CONTENT), b"\0"),
-    "bzip2, then empty streams": (bz2.compress(CONTENT), bz2.compress(b"")),
-    "xz, then padding": (lzma.compress(CONTENT), bytes(4)),
-    "xz, then empty streams": (lzma.compress(CONTENT), lzma.compress(b"")),
-    "xz, then streams and padding": (lzma.compress(CONTENT), bytes(4000) + lzma.compress(b"")),
+    "bzip2, then NULs": (BZIP2, b"\0"),
+    "bzip2, then empty streams": (BZIP2, bz2.compress(b"")),
+    "xz, then padding": (XZ, bytes(4)),
+    "xz, then empty streams": (XZ, lzma.compress(b"")),
+    "xz, then streams and padding": (XZ, bytes(4000) + lzma.compress(b"")),
     "gzip, then rubbish": (PACKED, b"rubbish"),
-    "bzip2, then rubbish": (bz2.compress(CONTENT), b"rubbish"),
-    "xz, then rubbish": (lzma.compress(CONTENT), b"rubbish"),
+    "bzip2, then rubbish": (BZIP2, b"rubbish"),
+    "xz, then rubbish": (XZ, b"rubbish"),
     "NULs in gzip in gzip": (gzip.compress(PACKED), b"\0"),
 }
 

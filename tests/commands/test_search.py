@@ -13,6 +13,7 @@ from hubcli.config.settings import Settings
 from hubcli.errors import IntegrityError, NotFoundError, OfflineError, UsageError
 from hubcli.exporting.hub_index import IndexEntry, index_bytes
 from tests.cases import each_of
+from tests.conftest import Run
 from tests.fake_kaggle import FakeKaggle
 from tests.publishing.conftest import kaggle as kaggle
 from tests.server import HubServer, Reply
@@ -170,3 +171,16 @@ def test_a_host_without_an_index_or_with_another_file_is_told(
     server.serve("/index.json", Reply(b"<html>", headers={"Content-Type": "text/html"}))
     with pytest.raises(IntegrityError, match="is not an index of models"):
         search(SearchQuery(host=server.url), settings)
+
+
+def test_a_password_in_the_address_of_a_host_is_shown_nowhere(
+    settings: Settings, server: HubServer, hubcli: Run
+) -> None:
+    server.serve("/index.json", index_bytes(ENTRIES))
+    host = server.url.replace("://", "://me:pa55word-s3cret@")
+    for words in (["-q"], ["--json"], [], ["--offline", "-q"], ["--offline", "--json"]):
+        result = hubcli("search", "--host", host, *words)
+        assert result.returncode == 0
+        assert "maker/text/10" in result.stdout
+        assert "pa55word" not in result.stdout + result.stderr
+    assert {request.headers["Authorization"][:6] for request in server.requests} == {"Basic "}

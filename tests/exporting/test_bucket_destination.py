@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from hubcli.commands.export import ExportOptions, Layout, export
 from hubcli.commands.fetch import fetch
+from hubcli.commands.search import SearchQuery, search
+from hubcli.commands.versions import versions
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, NetworkError, NotFoundError, OutputError
 from hubcli.progress import ProgressListener
@@ -90,12 +93,23 @@ def test_layouts_are_trees_of_the_bucket(s3_server: BucketServer, tmp_path: Path
     assert [result.destination for result in hosted] == [f"{address}/maker/mul/{n}" for n in (2, 10, 9)]
     found = {info.key: info for info in open_store(address, settings).list_objects()}
     assert {f"serving/mul/1/{name}" for name in models.example_files()} < set(found)
+    store = open_store(address, settings)
+    content, _ = store.read("index.json", 10_000) or (b"", None)
+    assert [model["version"] for model in json.loads(content)["models"]] == ["2", "9", "10"]
     assert found["maker/mul/index.html"].size_bytes == found["maker/mul/10"].size_bytes
+    hits = search(SearchQuery("mul", host=address), settings).hits
+    assert [hit.handle for hit in hits] == [f"{address}/maker/mul/10"]
+    listed = versions(f"{address}/maker/mul", settings).versions
+    assert [(row.version, row.handle) for row in listed] == [
+        (n, f"{address}/maker/mul/{n}") for n in ("10", "9", "2")
+    ]
     listener = Notes()
     open_store(address, settings).put("maker/mul/index.html", b"<html>mine</html>")
     options = ExportOptions(layout=Layout.HUB, name="maker/mul", version="11")
+    open_store(address, settings).put("index.json", b"<html>mine</html>")
     export(EXAMPLE, address, settings, options, listener)
-    assert "was not created by hubcli and was kept" in listener.notes[-1]
+    assert "was not created by hubcli and was kept" in listener.notes[-2]
+    assert "index.json is not an index of models" in listener.notes[-1]
     assert (open_store(address, settings).read("maker/mul/index.html", 99) or (b"",))[
         0
     ] == b"<html>mine</html>"

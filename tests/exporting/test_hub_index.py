@@ -136,3 +136,12 @@ def test_a_dry_run_writes_no_index(tmp_path: Path, settings: Settings) -> None:
     options = ExportOptions(layout=Layout.HUB, name="maker/model", version="1", dry_run=True)
     export("example://mul/1", tmp_path / "www", settings, options)
     assert not (tmp_path / "www").exists()
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    add_to_index(tmp_path, archive_at(tmp_path, "maker/model/1"))
+    (tmp_path / f"index.json.tmp{'0' * 32}").write_text("half")
+    (tmp_path / ".index.json.lock").write_text("")
+    assert add_to_index(tmp_path, archive_at(tmp_path, "maker/model/2")) is None
+    assert len(entries_of(tmp_path)) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.json", "maker"]

@@ -33,6 +33,7 @@ obstore = pytest.importorskip("obstore", reason="buckets need obstore")
 
 from hubcli.net.bucket import PART_BYTES, Bucket, open_store  # noqa: E402 - behind the skip
 
+IS_FOREIGN = "HUBCLI_TEST_S3" in os.environ  # A server of the user's own, such as Ceph.
 SLOW_SERVERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("s3_server", "azure_server")]
 SERVERS = ["gcs_server", *SLOW_SERVERS]  # Ours starts in 0.2 s.
 
@@ -143,9 +144,9 @@ def test_the_clock_is_that_of_the_server(s3_server: BucketServer, s3_proxy: Buck
     store = store_of(s3_server.through(s3_proxy.url))
 
     assert abs(store.now() - datetime.now(timezone.utc) - timedelta(hours=1)) < timedelta(seconds=10)
-    asked = len(s3_proxy.requests)
+    count = len(s3_proxy.requests)
     store.now()
-    assert len(s3_proxy.requests) == asked
+    assert len(s3_proxy.requests) == count
 
 
 @pytest.mark.slow
@@ -242,6 +243,7 @@ def test_a_create_whose_answer_was_lost_is_known_for_ones_own(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(IS_FOREIGN, reason="it checks signatures, and the proxy changes headers")
 def test_a_bucket_that_loses_conditions_is_found_out(s3_server: BucketServer, s3_proxy: BucketProxy) -> None:
     s3_proxy.faults.append(Fault("unconditional"))
     store = store_of(s3_server.through(s3_proxy.url))
@@ -256,8 +258,8 @@ def test_a_server_that_takes_etags_without_quotes_alone_is_known_by_a_probe(
     bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_of(bucket_server)
-    if bucket_server.scheme == "gs":
-        pytest.skip("Google compares generations")
+    if bucket_server.scheme == "gs" or IS_FOREIGN:
+        pytest.skip("Google compares generations, and Ceph needs no emulation")
     assert isinstance(store, Bucket)
     put = obstore.put
 

@@ -229,3 +229,10 @@ def test_pages_are_bounded(kaggle: FakeKaggle, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_segment_stays_one() -> None:
     assert quoted_path("a/b", "..", "c?d", "é") == "/a%2Fb/../c%3Fd/%C3%A9"
+
+
+def test_an_error_shows_no_words_of_the_query() -> None:
+    with api_at("http://127.0.0.1:9", retries=0) as api, pytest.raises(NetworkError) as caught:
+        api.get("/x", {"search": "s3cret words"})
+    assert "http://127.0.0.1:9/x: " in caught.value.message
+    assert "search" not in caught.value.message

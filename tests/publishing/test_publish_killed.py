@@ -108,8 +108,8 @@ def kill_at_lines(killed: Killed, first: int, step: int) -> None:
 
 
 def test_a_publication_that_is_killed_at_a_step_is_completed(killed: Killed) -> None:
-    kill_at_lines(killed, 60, 230)
-    assert killed.kills >= 6
+    kill_at_lines(killed, 60, 120)
+    assert killed.kills >= 4
 
 
 @pytest.mark.soak
@@ -120,24 +120,27 @@ def test_a_publication_that_is_killed_at_any_step_is_completed(killed: Killed) -
 
 
 def kill_at_random(killed: Killed, count: int) -> None:
+    """That many kills; runs that ended before theirs are completed, too, and not counted."""
     chance = random.Random(int.from_bytes(os.urandom(4), "big"))
-    name, _ = killed.begin(of_version=False)
-    seconds = killed.run(name).seconds
-    for number in range(count):
+    for _ in range(2):  # The first one loads what the system hadn't read yet.
+        name, _ = killed.begin(of_version=False)
+        seconds = killed.run(name).seconds
+    for number in range(4 * count):
         killed.kaggle.processing_reads = chance.choice((0, 0, 3))
-        killed.kill(of_version=bool(number % 2), kill_after_s=chance.uniform(0.1, 1.0) * seconds)
+        killed.kill(of_version=bool(number % 2), kill_after_s=chance.uniform(0.1, 0.9) * seconds)
+        if killed.kills == count:
+            return
+    raise AssertionError(f"only {killed.kills} of {4 * count} runs lived long enough")
 
 
 def test_a_publication_that_is_killed_at_random_is_completed(killed: Killed) -> None:
-    kill_at_random(killed, 10)
-    assert killed.kills
+    kill_at_random(killed, 6)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_a_publication_that_is_killed_at_100_random_moments_is_completed(killed: Killed) -> None:
     kill_at_random(killed, 100)
-    assert killed.kills > 50
 
 
 @pytest.mark.parametrize("step", ["blob", "put", "model", "variation", "version"])

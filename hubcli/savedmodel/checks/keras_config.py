@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -162,7 +162,7 @@ class _Walk:
 
     def add(self, kind: IssueKind, layer: str, reason: str) -> None:
         """Notes the issue, unless it is there or enough are."""
-        issue = ConfigIssue(kind, layer, reason)
+        issue = ConfigIssue(kind, _quoted(layer)[1:-1] if layer else "", reason)
         if len(self.found) < _MAX_ISSUES and issue not in self.found:
             self.found.append(issue)
 
@@ -171,17 +171,20 @@ class _Walk:
         pending: list[tuple[Any, str]] = [(config, "")]
         while pending:
             value, layer = pending.pop()
-            self._seen += 1
+            if isinstance(value, str):
+                hidden = _hidden_config(value)
+                if hidden is not None:
+                    pending.append((hidden, layer))
+                continue
+            self._seen += len(value)
             if self._seen > _MAX_NODES:
                 raise BrokenModelError(f"its config contains more than {_MAX_NODES} values")
+            inner = value
             if isinstance(value, dict):
-                name = _name_of(value) or layer
-                self._visit(value, name)
-                pending += [(inner, name) for inner in reversed(value.values())]
-            elif isinstance(value, list):
-                pending += [(inner, layer) for inner in reversed(value)]
-            elif isinstance(value, str) and (hidden := _hidden_config(value)) is not None:
-                pending.append((hidden, layer))
+                layer = _name_of(value) or layer
+                self._visit(value, layer)
+                inner = value.values()
+            pending += [(each, layer) for each in reversed(inner) if _may_hold_objects(each)]
 
     def _visit(self, config: dict[str, Any], layer: str) -> None:
         if "class_name" in config:
@@ -345,14 +348,19 @@ def _constants_issue(values: Any) -> str:
     return ""
 
 
+def _may_hold_objects(value: Any) -> bool:
+    """Most values are numbers and words, which hold none."""
+    return isinstance(value, (dict, list)) or (isinstance(value, str) and "{" in value)
+
+
 def _name_of(layer_config: dict[str, Any]) -> str:
-    """What the object calls itself, cut to what a message bears."""
+    """What the object calls itself, as it stands there; "" where it has no name."""
+    name = layer_config.get("name")
+    if isinstance(name, str) and name:
+        return name
     config = layer_config.get("config")
-    names: Iterator[Any] = iter(
-        (layer_config.get("name"), config.get("name") if isinstance(config, dict) else None)
-    )
-    found = next((name for name in names if isinstance(name, str) and name), "")
-    return _quoted(found)[1:-1] if found else ""
+    name = config.get("name") if isinstance(config, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _hidden_config(text: str) -> dict[str, Any] | list[Any] | None:

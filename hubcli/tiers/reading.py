@@ -1,0 +1,204 @@
+"""Reading a shared tier: what it claims to have of a handle, and the bytes of that.
+
+Readers need no listing, so that a plain web server is a tier too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from hubcli.archive import FileRecord
+from hubcli.archive.tree import tree_digest
+from hubcli.config.tiers import TierConfig
+from hubcli.errors import ChecksumError, IntegrityError, TierConflictError, UnsupportedError
+from hubcli.fetching.options import ExpectedDigests
+from hubcli.fetching.tiers import TierModel
+from hubcli.net.object_store import ObjectInfo, ObjectStore
+from hubcli.providers.handle import Handle, key_of
+from hubcli.tiers.layout import (
+    MARKER,
+    MAX_SMALL_BYTES,
+    ManifestKey,
+    blob_key,
+    current_key,
+    manifest_key,
+    require_known_version,
+)
+from hubcli.tiers.manifest import MAX_MANIFEST_BYTES, Current, TierManifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hubcli.net.byte_source import ByteSource
+
+__all__ = ["TierReader"]
+
+# A manifest that is older is written anew by who uses it: its time is that of its last use.
+_RENEWED_AFTER_S = 86400.0
+_MAX_SEEN = 64
+
+
+class TierReader:
+    """What is read of a tier in a store, and its uses recorded. May be used from several threads."""
+
+    def __init__(self, store: ObjectStore, config: TierConfig) -> None:
+        self.store = store
+        self.config = config
+        self.name = store.address
+        self.is_writable = config.is_writable and store.is_writable
+        self.is_local = config.is_local
+        self.takes_private = config.takes_private
+        self._lock = Lock()
+        self._is_there: bool | None = None
+        self._seen: dict[ManifestKey, tuple[bytes, ObjectInfo, TierManifest]] = {}  # The latest manifests.
+        self._corrupt: dict[str, str | None] = {}  # The ETags of archives that failed a check.
+
+    def exists(self) -> bool:
+        """Whether there is a tier. Raises UnsupportedError for one of a newer layout."""
+        with self._lock:
+            if not self._is_there:
+                found = self.store.read(MARKER, MAX_SMALL_BYTES)
+                if found is not None:
+                    require_known_version(found[0], self.name)
+                self._is_there = found is not None
+            return self._is_there
+
+    def find(self, handle: Handle, expected: ExpectedDigests) -> TierModel | None:
+        """What the tier has of the handle, or exactly what is expected; None where it hasn't got it.
+
+        Raises TierConflictError where there are several archives of what never changes.
+        """
+        if not self.exists():
+            return None
+        key = handle.cache_key
+        if expected.archive_sha256 is not None:
+            return self._sound(self.manifest(ManifestKey(key, expected.archive_sha256)))
+        current = self.current(key)
+        if current is None:
+            return None
+        found = [self.manifest(ManifestKey(key, sha256)) for sha256 in current.archives]
+        manifests = [manifest for manifest in found if manifest is not None]
+        if expected.tree_sha256 is not None:
+            manifests = [one for one in manifests if one.tree_sha256 == expected.tree_sha256]
+        elif len({manifest.tree_sha256 for manifest in manifests}) > 1 and handle.is_immutable:
+            raise self._conflict(handle, current.archives)
+        return self._sound(manifests[-1]) if manifests else None
+
+    def _sound(self, manifest: TierManifest | None) -> TierModel | None:
+        if manifest is None or self._is_corrupt(manifest.archive_sha256):
+            return None
+        return self._model(manifest)
+
+    def latest(self, handle: Handle) -> Handle | None:
+        """The version that the handle without one meant when it was last put there."""
+        current = self.current(handle.cache_key) if self.exists() else None
+        if current is None or current.resolved is None:
+            return None
+        return next(iter(handle.provider.versions(handle, (current.resolved,))), None)
+
+    def current(self, model: str) -> Current | None:
+        """What the handle with that cache key means now; None where the tier doesn't tell."""
+        found = self.read_current(model)
+        return None if found is None else found[0]
+
+    def read_current(self, model: str) -> tuple[Current, ObjectInfo] | None:
+        """The same with its object, to be swapped. Raises IntegrityError for what is no current.json."""
+        key = current_key(model)
+        found = self.store.read(key, MAX_SMALL_BYTES)
+        return None if found is None else (Current.parse(found[0], f"{self.name}/{key}"), found[1])
+
+    def manifest(self, key: ManifestKey) -> TierManifest | None:
+        """The manifest under the key; None where there is none. Raises IntegrityError where it lies."""
+        object_key = manifest_key(*key)
+        found = self.store.read(object_key, MAX_MANIFEST_BYTES)
+        if found is None:
+            return None
+        manifest = TierManifest.parse(found[0], f"{self.name}/{object_key}")
+        if manifest.key != key:
+            raise IntegrityError(f"{self.name}/{object_key} is the manifest of another model")
+        with self._lock:
+            self._seen[key] = (*found, manifest)
+            while len(self._seen) > _MAX_SEEN:
+                del self._seen[next(iter(self._seen))]
+        return manifest
+
+    def _model(self, manifest: TierManifest) -> TierModel:
+        sha256 = manifest.archive_sha256
+        return TierModel(
+            tier=self.name,
+            name=f"{self.name}/{blob_key(sha256)}",
+            handle=manifest.handle,
+            archive_sha256=sha256,
+            archive_bytes=manifest.archive_bytes,
+            tree_sha256=manifest.tree_sha256,
+            etag=manifest.etag,
+        )
+
+    @contextmanager
+    def open(self, model: TierModel, spool: Path | None) -> Iterator[ByteSource]:
+        """The bytes of the archive, resumed in the spool. Raises IntegrityError for one of another size."""
+        with self.store.open(blob_key(model.archive_sha256), spool) as source:
+            if source.size_bytes not in (None, model.archive_bytes):
+                raise IntegrityError(
+                    f"{model.name} has {source.size_bytes} bytes instead of {model.archive_bytes}"
+                )
+            yield source
+
+    def check(self, model: TierModel, files: Sequence[FileRecord]) -> None:
+        """Raises ChecksumError where the unpacked files aren't those of the manifest."""
+        digest = tree_digest(files)
+        if digest != model.tree_sha256:
+            raise ChecksumError(
+                f"{model.name} differs from its manifest: expected digest {model.tree_sha256}, got {digest}"
+            )
+
+    def distrust(self, model: TierModel) -> None:
+        """Notes that the archive is corrupt or missing: it isn't found again, and `put` writes it anew."""
+        blob = self.store.head(blob_key(model.archive_sha256))
+        self._corrupt[model.archive_sha256] = None if blob is None else blob.etag
+
+    def _is_corrupt(self, sha256: str) -> bool:
+        """Whether the archive is still the one that failed a check here."""
+        if sha256 not in self._corrupt:
+            return False
+        blob = self.store.head(blob_key(sha256))
+        return blob is None or blob.etag == self._corrupt[sha256]
+
+    def used(self, model: TierModel) -> None:
+        """Records that the model is used, once a day: the manifest is written anew, with the same bytes."""
+        self._renew(ManifestKey(key_of(model.handle), model.archive_sha256))
+
+    def use(self, manifest: TierManifest) -> None:
+        """The same of a manifest that was just read."""
+        self._renew(manifest.key)
+
+    def _renew(self, key: ManifestKey) -> None:
+        content, info, _ = self._seen.get(key, (b"", None, None))
+        if info is not None and self._age_s(info) > _RENEWED_AFTER_S:
+            with suppress(UnsupportedError):
+                self.store.replace(manifest_key(*key), content, info)
+
+    def _age_s(self, info: ObjectInfo) -> float:
+        return (self.store.now() - info.modified).total_seconds()
+
+    def has(self, model: TierModel) -> bool:
+        """The same of a model that was found."""
+        manifest = self.manifest(ManifestKey(key_of(model.handle), model.archive_sha256))
+        return manifest is not None and self.has_archive(manifest)
+
+    def has_archive(self, manifest: TierManifest) -> bool:
+        """Whether the archive of the manifest is there, with its size; it isn't read."""
+        sha256 = manifest.archive_sha256
+        blob = None if self._is_corrupt(sha256) else self.store.head(blob_key(sha256))
+        return blob is not None and blob.size_bytes == manifest.archive_bytes
+
+    def _conflict(self, handle: Handle, archives: Sequence[str]) -> TierConflictError:
+        shown = " and ".join(sha256[:12] for sha256 in archives[:3])
+        return TierConflictError(
+            f"{self.name} has several archives of {handle}, whose bytes never change: {shown}",
+            hint=f"Compare them with the origin, then run: hubcli push --force {handle}",
+        )
