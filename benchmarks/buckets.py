@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -40,7 +41,7 @@ _ARCHIVE = "model.tar.gz"
 _BUCKET = "models"
 _MEMORY_BOUND_BYTES = 150_000_000
 _START_S = 60.0
-# Each file by ranges of 8 MiB, four at a time, which facts of obstore's throughput show to suffice.
+# Each file by ranges of 8 MiB, four at a time, and on the disk at the end, as hubcli's are.
 _RANGED_COPY = """
 import os, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -62,12 +63,15 @@ for item in items:
     jobs += [(descriptor, item["path"], at, min(at + (8 << 20), size)) for at in range(0, size, 8 << 20)]
 with ThreadPoolExecutor(4) as threads:
     list(threads.map(copy, jobs))
+for descriptor in dict.fromkeys(job[0] for job in jobs):
+    os.fsync(descriptor)
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints the tables; 1 where a bound is not met."""
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that its servers end with it.
     with tempfile.TemporaryDirectory(prefix="hubcli-buckets-", dir=options.work_dir) as folder:
         work = Path(folder)
         (work / "www").mkdir()
@@ -187,11 +191,11 @@ def _archive(python: Path, url: str) -> list[Contender]:
     if aws is None:
         print("aws is not installed: left out", file=sys.stderr)
         return contenders
-    # To a file, by parts at once, then unpacked; and through a pipe, which has one connection.
-    whole = (
-        'set -e; "$0" s3 cp --quiet "$1" "$2/archive" ; mkdir "$2/model"; tar xzf "$2/archive" -C "$2/model"'
-    )
-    piped = 'set -o pipefail; "$0" s3 cp --quiet "$1" - | tar xz -C "$2"'
+    # To a file, by parts at once, then unpacked; and through a pipe, which has one connection. Both are on
+    # the disk at the end, as with hubcli.
+    unpack = 'mkdir "$2/model"; tar xzf "$2/archive" -C "$2/model"; sync -f "$2"'
+    whole = f'set -e; "$0" s3 cp --quiet "$1" "$2/archive"; {unpack}'
+    piped = 'set -o pipefail; "$0" s3 cp --quiet "$1" - | tar xz -C "$2" && sync -f "$2"'
     return [
         *contenders,
         *(

@@ -34,14 +34,14 @@ class Simulation:
 
     def _go_on(self, process: Process) -> None:
         try:
-            wish = next(process)
+            step = next(process)
         except StopIteration:
             return
-        if isinstance(wish, tuple):
-            link, size_mb = wish
+        if isinstance(step, tuple):
+            link, size_mb = step
             link.carry(size_mb, lambda: self._go_on(process))
         else:
-            self.start(process, wish)
+            self.start(process, step)
 
     def run(self) -> None:
         """Runs all that was started to its end."""

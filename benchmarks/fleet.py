@@ -19,7 +19,7 @@ from benchmarks.measure import print_table
 
 __all__ = ["Outcome", "Parameters", "simulate"]
 
-_WAYS = ("origin", "tier", "lease")
+_MODES = ("origin", "tier", "lease")
 _NAMES = {"origin": "origin alone", "tier": "tier without lease", "lease": "tier with lease"}
 _MAX_RESTART_S = 300.0
 _READS_AT_ONCE = 4
@@ -103,8 +103,8 @@ class _Lease:
 class _World:
     """The origin, the tier and the machines, which follow hubcli's protocol of shared tiers."""
 
-    def __init__(self, parameters: Parameters, way: str, seed: int) -> None:
-        self.parameters, self.way = parameters, way
+    def __init__(self, parameters: Parameters, mode: str, seed: int) -> None:
+        self.parameters, self.mode = parameters, mode
         self.random = random.Random(seed)
         self.outcome = Outcome()
         self.simulation = Simulation()
@@ -139,14 +139,14 @@ class _World:
 
     def _fetch(self, machine: int, model: int) -> Process:
         """Whether the machine has the model; not where it was killed."""
-        if self.way == "origin":
+        if self.mode == "origin":
             return (yield from self._download(model))
         yield from self._requests("reads", 2)  # The marker, and what the handle means.
         if model not in self.tier:
             yield from self._requests("writes", _PROBE_WRITES)
             yield from self._requests("reads", _PROBE_READS)
             seen: set[int] = set()
-            while self.way == "lease":
+            while self.mode == "lease":
                 taken = yield from self._takes_lease(machine, model, seen)
                 if model in self.tier or taken:
                     break
@@ -267,9 +267,9 @@ class _World:
         raise _GaveUp
 
 
-def simulate(parameters: Parameters, machines: int, way: str, seed: int = 1) -> Outcome:
-    """What happens to the machines by a way: `origin`, `tier` or `lease`. The same seed gives the same."""
-    world = _World(parameters, way, seed)
+def simulate(parameters: Parameters, machines: int, mode: str, seed: int = 1) -> Outcome:
+    """What happens to the machines by a mode: `origin`, `tier` or `lease`. The same seed gives the same."""
+    world = _World(parameters, mode, seed)
     for number in range(machines):
         world.simulation.start(world.machine(number), world.random.uniform(0, parameters.start_s))
     world.simulation.run()
@@ -278,7 +278,7 @@ def simulate(parameters: Parameters, machines: int, way: str, seed: int = 1) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints a row for each number of machines and each way."""
+    """Prints a row for each number of machines and each mode."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=__doc__)
     parser.add_argument("--machines", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row: the medians are shown")
@@ -292,16 +292,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parameters = Parameters(**{item.name: options[item.name] for item in fields(Parameters)})
     rows = []
     for machines in options["machines"]:
-        for way in _WAYS:
-            runs = [simulate(parameters, machines, way, seed) for seed in range(1, options["seeds"] + 1)]
+        for mode in _MODES:
+            runs = [simulate(parameters, machines, mode, seed) for seed in range(1, options["seeds"] + 1)]
             runs.sort(key=lambda run: run.last_s)
-            rows.append(_row(machines, way, runs[len(runs) // 2], parameters))
-    titles = ("machines", "way", "origin requests", "downloads", "GB", "bucket reads", "writes", "$")
+            rows.append(_row(machines, mode, runs[len(runs) // 2], parameters))
+    titles = ("machines", "mode", "origin requests", "downloads", "GB", "bucket reads", "writes", "$")
     print_table((*titles, "restarts", "median s", "last s"), rows)
     return 0
 
 
-def _row(machines: int, way: str, outcome: Outcome, parameters: Parameters) -> tuple[str, ...]:
+def _row(machines: int, mode: str, outcome: Outcome, parameters: Parameters) -> tuple[str, ...]:
     counts = (
         f"{outcome.origin_requests:,}",
         f"{outcome.origin_downloads:,}",
@@ -311,8 +311,8 @@ def _row(machines: int, way: str, outcome: Outcome, parameters: Parameters) -> t
         f"{outcome.cost(parameters):.2f}",
         f"{outcome.restarts:,}",
     )
-    done = outcome.done_at_s
-    return (f"{machines:,}", _NAMES[way], *counts, f"{done[len(done) // 2]:,.0f}", f"{outcome.last_s:,.0f}")
+    median_s = outcome.done_at_s[len(outcome.done_at_s) // 2]
+    return (f"{machines:,}", _NAMES[mode], *counts, f"{median_s:,.0f}", f"{outcome.last_s:,.0f}")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Group:
     skipped: str = ""
     warms_up: bool = True
 
-    def measure(self, name: str, work: Path) -> list[Measurement]:
+    def measure(self, name: str, work: Path, *, by_cpu: bool = False) -> list[Measurement]:
         """The rows of the group of that name, then those of its peers."""
         if self.skipped:
             return [
@@ -82,6 +82,7 @@ class Group:
                 costs[row.peer] if row.peer else (),
                 bound=row.bound,
                 bound_kind=row.bound_kind,
+                by_cpu=by_cpu,
             )
             for row in self.rows
         ]
@@ -91,9 +92,9 @@ class Group:
 class Groups:
     """All groups, for one interpreter and a directory with what they read."""
 
-    def __init__(self, python: Path, kept: Path, work: Path) -> None:
+    def __init__(self, python: Path, inputs: Path, work: Path) -> None:
         self.python = python
-        self.kept = kept
+        self.inputs = inputs
         self.work = work
         self.hubcli = tool_beside(python, "hubcli")
 
@@ -152,7 +153,7 @@ class Groups:
         """Models that Keras 2 saved; the peer imports TensorFlow."""
         rows, peers = [], []
         for model, bound in (("resnet50", 40), ("mobilenet_v2", 32)):
-            path = str(self.kept / model)
+            path = str(self.inputs / model)
             show = [tool_beside(self.python, "saved_model_cli"), "show", "--dir", path, "--all"]
             peers.append(_quiet(f"saved_model_cli show --all, {model}", show))
             own = self._fixed(f"inspect, {model}", "inspect", path)
@@ -162,16 +163,16 @@ class Groups:
 
     def remote_inspections(self, host: str) -> Group:
         """An archive of ours on a host with 20 MB/s a connection, against a fetch of it."""
-        url, archive = f"{host}/ours.tar.gz", self.kept / "www/ours.tar.gz"
+        url, archive = f"{host}/ours.tar.gz", self.inputs / "www/ours.tar.gz"
         if not archive.exists():
-            self._do("export", "-q", str(self.kept / "resnet50"), str(archive))
+            self._do("export", "-q", str(self.inputs / "resnet50"), str(archive))
         fetch = self._fetching("fetch of the same", url)
         own = Contender("inspect, not cached", lambda _: [self.hubcli, "inspect", url], _cache)
         return Group(3, [Row(own.name, own, fetch.name, 1.0)], [fetch])
 
     def listings(self) -> Group:
         """A cache of 10,000 models and 70,000 links."""
-        cache = ("--cache-dir", str(self.kept / "listed"))
+        cache = ("--cache-dir", str(self.inputs / "listed"))
         collection = ("gc", "--dry-run", *_RULES, *cache)
         return Group(
             5,
@@ -186,14 +187,14 @@ class Groups:
         """A model of 1 GiB in the page cache."""
         caches = {}
         for shards in (1, 2):
-            caches[shards] = ("--cache-dir", str(self.kept / f"cache-{shards}"))
-            source = str(self.kept / f"large-{shards}")
+            caches[shards] = ("--cache-dir", str(self.inputs / f"cache-{shards}"))
+            source = str(self.inputs / f"large-{shards}")
             self._do("fetch", "-q", _LARGE, "--from", source, *caches[shards])
-        files = [str(path) for path in sorted((self.kept / "large-1").rglob("*")) if path.is_file()]
+        files = [str(path) for path in sorted((self.inputs / "large-1").rglob("*")) if path.is_file()]
         cat = Contender("cat", lambda _: ["sh", "-c", 'exec cat "$@" > /dev/null', "cat", *files])
         has_cores = len(os.sched_getaffinity(0)) > 1
         forms: list[tuple[str, tuple[str, ...], float | None]] = [
-            ("verify DIR", (str(self.kept / "large-1"),), 2.0),
+            ("verify DIR", (str(self.inputs / "large-1"),), 2.0),
             ("verify --quick", ("--quick", _LARGE, *caches[1]), 2.0),
             ("verify, SHA-256, one shard", (_LARGE, *caches[1]), None),
             ("verify, SHA-256, two shards", (_LARGE, *caches[2]), 5.0 if has_cores else None),
@@ -273,9 +274,9 @@ class Groups:
 
     def runs(self) -> Group:
         """One input of a tiny model."""
-        if not is_built(self.kept, "tiny"):
-            build_models(self.python, self.kept, with_resnet=False)
-        own, _, peer = one_input(self.python, self.kept, self.work, "tiny", (1, 1))
+        if not is_built(self.inputs, "tiny"):
+            build_models(self.python, self.inputs, with_resnet=False)
+        own, _, peer = one_input(self.python, self.inputs, self.work, "tiny", (1, 1))
         rows = [
             Row("run, tiny model", own, peer.name, 4.5, "speed"),
             Row("run, tiny model, by itself", own, "", 0.6, "seconds"),
@@ -284,7 +285,7 @@ class Groups:
 
     def exports(self) -> Group:
         """A directory of 1 GiB, synced."""
-        source = str(self.kept / "large-1")
+        source = str(self.inputs / "large-1")
         script = 'cp -r "$1" "$2/out" && find "$2" -exec sync {} +'
         copy = Contender("cp -r, synced", lambda folder: ["sh", "-c", script, "sh", source, str(folder)])
         own = Contender("export", lambda folder: [self.hubcli, "export", "-q", source, str(folder / "out")])
@@ -292,7 +293,7 @@ class Groups:
 
     def trainings(self) -> Group:
         """ResNet50, each number changed; by hand means loaded, changed and saved, without a check."""
-        scripts, model = self.work / "scripts", str(self.kept / "resnet50")
+        scripts, model = self.work / "scripts", str(self.inputs / "resnet50")
         scripts.mkdir()
         (scripts / "train.py").write_text(_TRAIN)
         function = f"{scripts / 'train.py'}:train"

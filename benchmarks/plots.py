@@ -60,8 +60,12 @@ def _content(path: Path) -> str:
 
 def tables(run: Run) -> str:
     """A table for each group, as Markdown, behind a line about the machine."""
-    when = run.made_at.partition("T")[0]
-    lines = [f"Measured on {when}: {run.machine}, {run.cores} cores, load {run.load:g}.", ""]
+    lines = [f"{run.machine}, {run.cores} cores, with a load of {run.load:g}.", ""]
+    if any(row.by_cpu for row in run.rows):
+        what = (
+            "The machine did other work: processor time is held against the bounds, and its share is shown."
+        )
+        lines[:1] = [f"{lines[0]} {what}"]
     for group in dict.fromkeys(row.group for row in run.rows):
         lines += [
             f"| {group} | time, s | processor, s | memory, MB | of the peer | bound | |",
@@ -81,16 +85,16 @@ def _code(cells: Sequence[str]) -> tuple[str, ...]:
 
 def picture(rows: Sequence[Measurement]) -> str:
     """A bar for each row with a bound: how much of it was taken. SVG, for a light and a dark page."""
-    shown = [row for row in rows if row.is_met is not None]
-    groups = list(dict.fromkeys(row.group for row in shown))
-    height = _ROW * (len(shown) + len(groups) + 2)
+    bounded = [row for row in rows if row.is_met is not None]
+    groups = list(dict.fromkeys(row.group for row in bounded))
+    height = _ROW * (len(bounded) + len(groups) + 2)
     width = _LEFT + _WIDTH + _RIGHT
     at_bound = _LEFT + _WIDTH / _LONGEST
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
         f'font-size="12" fill="{_TEXT}">',
         "<title>How much of its bound each command takes</title>",
-        *_bars(shown, groups),
+        *_bars(bounded, groups),
         f'<line x1="{at_bound:.0f}" y1="{_ROW}" x2="{at_bound:.0f}" y2="{height - _ROW}" stroke="{_LINE}"/>',
         f'<text x="{at_bound:.0f}" y="{_ROW - 6}" text-anchor="middle">bound</text>',
         "</svg>",

@@ -33,11 +33,11 @@ from benchmarks.ls import add_model
 from benchmarks.verify import write_model
 from hubcli.cache.store import Store
 
-kept, entries = Path(sys.argv[1]), int(sys.argv[2])
-if not (kept / "listed.done").exists():
+inputs, entries = Path(sys.argv[1]), int(sys.argv[2])
+if not (inputs / "listed.done").exists():
     for number in range(entries):
-        add_model(Store(kept / "listed"), number)
-    (kept / "listed.done").touch()
+        add_model(Store(inputs / "listed"), number)
+    (inputs / "listed.done").touch()
 
 def make(path, write):
     if not path.exists():
@@ -45,11 +45,11 @@ def make(path, write):
         path.with_name(path.name + ".new").rename(path)
 
 for shards in (1, 2):
-    make(kept / f"large-{shards}", lambda path: write_model(path, 1 << 30, shards))
-(kept / "www").mkdir(exist_ok=True)
-make(kept / "www/model.tar.gz", lambda path: pack_model(path, 400 * 10**6))
+    make(inputs / f"large-{shards}", lambda path: write_model(path, 1 << 30, shards))
+(inputs / "www").mkdir(exist_ok=True)
+make(inputs / "www/model.tar.gz", lambda path: pack_model(path, 400 * 10**6))
 for number in range(10):
-    make(kept / f"www/part-{number}.tar.gz", lambda path: pack_model(path, 40 * 10**6))
+    make(inputs / f"www/part-{number}.tar.gz", lambda path: pack_model(path, 40 * 10**6))
 """
 
 
@@ -59,17 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         prefix = tempfile.TemporaryDirectory(prefix="hubcli-rows-", dir=options.work_dir)
         work = Path(stack.enter_context(prefix))
-        kept = (options.keep or work / "kept").resolve()
-        _prepare(options, kept)
-        (work / "www").symlink_to(kept / "www")
+        inputs = (options.keep or work / "inputs").resolve()
+        _prepare(options, inputs)
+        (work / "www").symlink_to(inputs / "www")
         port = stack.enter_context(nginx(work))
         far_port = _far_port(stack, options.python, port)
         rows, began_s = [], time.monotonic()
-        for name, make in Groups(options.python, kept, work).of_hosts(port, far_port).items():
+        for name, make in Groups(options.python, inputs, work).of_hosts(port, far_port).items():
             if any(fnmatchcase(name, pattern) for pattern in options.rows):
                 print(f"{name} …", file=sys.stderr)
                 group = make()
-                rows += replace(group, rounds=options.rounds or group.rounds).measure(name, work)
+                group = replace(group, rounds=options.rounds or group.rounds)
+                rows += group.measure(name, work, by_cpu=options.by == "cpu")
                 if options.out is not None:  # A run that is ended early keeps what it has measured.
                     Run.of(rows).write(options.out)
     run = Run.of(rows)
@@ -84,16 +85,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="where models and caches are built once, and kept")
     parser.add_argument("--out", type=Path, help="file for the JSON of the run")
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="only groups like these")
+    parser.add_argument("--by", choices=("time", "cpu"), default="time", help="what is held against bounds")
     parser.add_argument("--entries", type=int, default=10_000, help="models in the large cache")
     return parser.parse_args(arguments)
 
 
-def _prepare(options: argparse.Namespace, kept: Path) -> None:
+def _prepare(options: argparse.Namespace, inputs: Path) -> None:
     """Builds what is missing; what is there from an earlier run is taken."""
-    print(f"building what is missing in {kept} …", file=sys.stderr)
-    kept.mkdir(parents=True, exist_ok=True)
-    subprocess.run([str(options.python), "-c", _BUILD, str(kept), str(options.entries)], check=True)
-    models = [str(options.python), "-m", "benchmarks.models", str(kept), "resnet50", "mobilenet_v2"]
+    print(f"building what is missing in {inputs} …", file=sys.stderr)
+    inputs.mkdir(parents=True, exist_ok=True)
+    subprocess.run([str(options.python), "-c", _BUILD, str(inputs), str(options.entries)], check=True)
+    models = [str(options.python), "-m", "benchmarks.models", str(inputs), "resnet50", "mobilenet_v2"]
     environment = {**os.environ, **QUIET_TENSORFLOW}
     subprocess.run(models, check=True, stdout=subprocess.DEVNULL, env=environment)
 

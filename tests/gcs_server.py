@@ -117,8 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._read(objects[key])
 
     def _read(self, found: _Object) -> None:
-        wanted = self.headers.get("If-Match")
-        if wanted not in (None, "*", found.etag):
+        etag = self.headers.get("If-Match")
+        if etag not in (None, "*", found.etag):
             self._error(412, "PreconditionFailed")
             return
         if self.headers.get("If-None-Match") in ("*", found.etag):

@@ -52,6 +52,9 @@ def test_a_bound_is_judged_by_its_kind(kind: str, bound: float | None, is_met: b
 
     assert row.is_met is is_met
     assert replace(row, skipped="no nginx").is_met is None
+    # Of processor time, the same bound of what the machine did for it alone.
+    busy = replace(row, seconds=9.0, share=9.0, cpu_share=0.5, by_cpu=True)
+    assert busy.is_met is is_met
     if bound is not None:
         assert (plots.taken_of_bound(row) <= 1) is is_met
 

@@ -330,6 +330,11 @@ INTENDED: tuple[Intended, ...] = (
             "--timeout",
         )
     ),
+    *(
+        AddedLine(f"help: {command} --help", option, "buckets")
+        for command in ("fetch", "inspect", "verify", "export", "finetune-export")
+        for option in ("--anonymous", "--requester-pays")
+    ),
     AddedKey("listing: ls*--json", "models[].format", "the format, in the words of `inspect --json`"),
 )
 

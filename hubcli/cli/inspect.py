@@ -305,7 +305,7 @@ class _InspectRun:
             inspection = inspect(target, self.settings, self.options, listener)
         if inspection.received_bytes is not None:
             self.output.say(
-                f"Read {format_size(inspection.received_bytes)} of the archive; nothing was cached"
+                f"Read {format_size(inspection.received_bytes)} of {inspection.read_from}; nothing was cached"
             )
         return inspection
 

@@ -37,10 +37,9 @@ __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
 class ExportResult:
     """A model that was written. `destination` is its directory or archive, links followed, or its address.
 
-    `size_bytes` is the size of the archive, or of the files of the directory;
-    `sha256` is the archive's, None for a directory. `edited` tells of an edited model what it
-    lost and what was compared. Of a dry run sizes are those of the model's files. `plan` is there
-    where the model was converted, or was to be; `conversion` is not in a dry run.
+    `size_bytes` is the size of the archive, or of the files of the directory; `sha256` is the archive's, None
+    for a directory. `edited` tells of an edited model what it lost and what was compared. Of a dry run sizes
+    are those of the model's files. `plan` is of a conversion; `conversion` is not in a dry run.
     """
 
     source: str
@@ -66,26 +65,22 @@ def export(
 ) -> ExportResult:
     """Writes the model as a directory or a reproducible archive, atomically.
 
-    The source is a handle, which is fetched if it isn't cached, a directory, an archive or a Keras file.
-    The destination is a path, or an address in a bucket: `s3://`, `gs://`, `az://`. Needs no TensorFlow
-    but for Keras, and to convert the model, which a destination in `.tflite` or `.onnx` asks for. Raises
-    HubcliError of the class that fits: what `fetch` raises, BrokenModelError,
-    UsageError, OutputError for a destination that must not or can't be written.
+    The source is a handle, which is fetched if it isn't cached, a directory, an archive or a Keras file. The
+    destination is a path, or an address in a bucket. Needs TensorFlow for Keras, and to convert the model, as
+    a destination in `.tflite` or `.onnx` asks for. Raises what `fetch` does, UsageError, OutputError.
     """
     settings, options = settings or Settings.read(), options or ExportOptions()
+    listener = listener or ProgressListener()
     if not str(destination).strip():
         raise UsageError("DEST is empty", hint="Specify a directory or an archive.")
     if scheme_of(str(destination)) in BUCKETS:
-        # Imported here: no other export needs a bucket.
-        from hubcli.exporting.bucket_destination import export_to_bucket
+        from hubcli.exporting.bucket_destination import export_to_bucket  # No other export needs it.
 
-        listener = listener or ProgressListener()
         write = partial(export, source, settings=settings, options=options, listener=listener)
         return export_to_bucket(str(destination), settings, options, listener, write)
     target = ModelRef.resolve(source, settings)
-    given = target, Path(destination), settings, options, listener or ProgressListener()
     with naming_target(target, settings):
-        return _Export(*given).run()
+        return _Export(target, Path(destination), settings, options, listener).run()
 
 
 class _Export:

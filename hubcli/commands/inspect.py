@@ -46,13 +46,14 @@ class InspectOptions:
 class Inspection(NamedTuple):
     """A model by its name, its directory (None for an archive) and what it is made of.
 
-    `received_bytes` is what came over the network or from an archive for it.
+    `received_bytes` is what came over the network or from an archive for it; `read_from` says of which.
     """
 
     target: str
     path: Path | None
     info: SavedModelInfo
     received_bytes: int | None = None
+    read_from: str = "the archive"
 
 
 def inspect(
@@ -86,7 +87,7 @@ def inspect(
             raise BrokenModelError(f"{resolved.name}: {error.message}", hint=hint) from error
     if options.try_conversion:
         info = _with_conversion(info, resolved.name, opened.path, options.tag_set)
-    return Inspection(resolved.name, opened.path, info, opened.received_bytes)
+    return Inspection(resolved.name, opened.path, info, opened.received_bytes, opened.read_from)
 
 
 def _with_conversion(
@@ -119,6 +120,7 @@ class _Opened(NamedTuple):
     files: ModelFiles
     path: Path | None
     received_bytes: int | None = None
+    read_from: str = "the archive"
 
 
 @contextmanager
@@ -143,7 +145,8 @@ def _opened(
     from hubcli.fetching.peek import peek
 
     with peek(target.handle, settings, listener, graph_alone=options.graph_alone) as found:
-        yield _Opened(found.files, None, found.received_bytes)
+        read_from = "the directory" if found.is_directory else "the archive"
+        yield _Opened(found.files, None, found.received_bytes, read_from)
 
 
 def _files_of(directory: Path) -> ModelFiles:

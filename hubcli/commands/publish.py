@@ -23,6 +23,7 @@ from hubcli.issues import Issue, Severity
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.providers.kaggle import KaggleModel, handle_of
+from hubcli.publishing.checklist import checklist
 from hubcli.publishing.hub_tree import HubPlace, open_tree
 from hubcli.publishing.journal import open_journal
 from hubcli.publishing.kaggle_creation import PublishedState
@@ -143,8 +144,6 @@ def check(
     source: str, settings: Settings | None = None, listener: ProgressListener | None = None
 ) -> tuple[Issue, ...]:
     """The checklist for publishers: what is wrong with the files first, then advice with remedies."""
-    from hubcli.publishing.checklist import checklist  # A publication needs none of it.
-
     settings, listener = settings or Settings.read(), listener or ProgressListener()
     reference = ModelRef.resolve(source, settings)
     with naming_target(reference, settings), _directory(reference, settings, listener) as directory:
@@ -164,6 +163,8 @@ def model_card_of(
     settings, listener = settings or Settings.read(), listener or ProgressListener()
     reference = ModelRef.resolve(source, settings)
     with naming_target(reference, settings), _directory(reference, settings, listener) as directory:
+        if name is None and reference.handle is not None and not reference.handle.is_directory:
+            name = "/".join(reference.handle.provider.model_name(reference.handle)) or None
         return model_card(directory, name=name, license=license_name)
 
 
@@ -319,7 +320,7 @@ class _Publish:
                 for finding in info.findings:
                     harms = finding.severity >= Severity.HIGH and not self.options.unsafe
                     (issues if harms else warnings).append(finding)
-                warnings += info.reusable.problems
+                warnings += (*info.reusable.problems, *checklist(directory, self.settings))
                 self.is_tf1 = info.format in (ModelFormat.TF1, ModelFormat.TF1_HUB)
         return tree, tuple(issues), tuple(warnings)
 

@@ -52,5 +52,5 @@ def check_buckets(case: DiagnosisContext) -> Iterator[Check]:
     if config.anonymous:
         message = "none are sent: HUBCLI_BUCKET_ANONYMOUS or bucket-anonymous is set"
         yield _check("buckets", Status.INFO, message, places)
-    elif shown := [f"{scheme}:// by {place}" for scheme, place in places.items() if place is not None]:
-        yield _check("buckets", Status.OK, "; ".join(shown), places)
+    elif sources := [f"{scheme}:// by {place}" for scheme, place in places.items() if place is not None]:
+        yield _check("buckets", Status.OK, "; ".join(sources), places)

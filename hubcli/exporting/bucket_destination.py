@@ -38,6 +38,7 @@ _AT_A_TIME = 4
 # A main file up to this size is created in one request, which fails where another export came first.
 _CREATED_BYTES = 64 << 20
 _MAX_LISTED = 100_000
+_INDEX_ATTEMPTS = 20
 _TAKEN = "Use another path, or replace it with --force."
 
 

@@ -77,7 +77,7 @@ def _objects(bucket: Bucket, folder: str) -> list[ObjectInfo]:
     if len(found) > most:
         raise UnsafeArchiveError(
             f"{bucket.address}/{folder} contains more than {most:,} objects",
-            hint="Name the directory of one model.",
+            hint="Specify the directory of one model.",
         )
     folders = {
         info.key[:position]
@@ -102,4 +102,4 @@ def _hint(bucket: Bucket, key: str) -> str:
     found = [name for name in names[:_MAX_SUGGESTED] if name]
     if not found:
         return "Check the bucket and the path."
-    return f"Name one of its directories: {', '.join(f'{bucket.address}/{key}/{name}' for name in found)}"
+    return f"Specify one of its directories: {', '.join(f'{bucket.address}/{key}/{name}' for name in found)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -19,7 +19,7 @@ from hubcli.archive.unpack import MemberCheck, require_room
 from hubcli.cache.disk_usage import directory_size_bytes
 from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
-from hubcli.errors import BrokenModelError
+from hubcli.errors import AuthenticationError, BrokenModelError, NotFoundError
 from hubcli.fetching.byte_sources import Transfer, size_of
 from hubcli.fetching.cached import archive_changed, local_directory, problem_of
 from hubcli.fetching.model_ref import archive_address, latest_of, naming
@@ -45,10 +45,11 @@ _NEEDED_FILES = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
 
 @dataclass(frozen=True, slots=True)
 class Peek:
-    """The files that were taken out, and how many bytes came for them."""
+    """The files that were taken out, of an archive or a directory, and how many bytes came for them."""
 
     files: ModelFiles
     received_bytes: int
+    is_directory: bool = False
 
 
 @contextmanager
@@ -91,7 +92,7 @@ def peek(
             listener.started(str(handle), source.name, source.size_bytes)
             with members_of(source, Limits(), on_received) as members:
                 files = _take(members, Path(folder), source.name, graph_alone=graph_alone)
-        yield Peek(files, received)
+        yield Peek(files, received, bool(source.files))
 
 
 def _take_by_range(
@@ -242,7 +243,11 @@ def _size_bytes(
 ) -> int | None:
     if options.local is None:
         retries = RetryPolicy.of(settings, options.completed(settings).retries, listener.retrying)
-        return size_of(archive_address(latest_of(handle, settings, retries), settings), settings, retries)
+        latest = latest_of(handle, settings, retries)
+        with suppress(AuthenticationError, NotFoundError):  # Perhaps the user's own account may.
+            return size_of(archive_address(latest, settings), settings, retries)
+        with open_source(latest, settings, None, Transfer(retries)) as source:
+            return source.size_bytes
     if options.local == "-":
         return None
     with open_source(handle, settings, options.local) as source:

@@ -40,7 +40,7 @@ __all__ = [
 ACCEPTED = (
     "Accepted: https://tfhub.dev/<publisher>/<model>/<version>, a Kaggle model URL or "
     "<owner>/<model>/tensorFlow2/<variation>[/<version>], any https:// URL of a model or tarball, "
-    "example://mul/1, a directory or an archive (./model, ./model.tar.gz)."
+    "s3://, gs:// or az:// addresses, example://mul/1, a directory or an archive (./model, ./model.tar.gz)."
 )
 SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 

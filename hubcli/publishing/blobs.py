@@ -107,7 +107,8 @@ class _BlobUpload:
         self.stop = stop
         self.retries = RetryPolicy.of(settings, settings.retries, listener.retrying)
         self.reported_bytes = 0
-        self._begin_hash()
+        self.hasher = hashlib.sha256()
+        self.hashed_bytes: int = 0
 
     def run(self) -> None:
         """Sends what the storage hasn't, to the end."""

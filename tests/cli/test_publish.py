@@ -137,3 +137,16 @@ def test_a_directory_gets_the_model_and_its_index(model: Path, tmp_path: Path, h
     assert (document["status"], document["handle"]) == ("published", str(place))
     assert place.is_file()
     assert (tmp_path / "www" / "index.json").is_file()
+
+
+def test_the_checklist_and_the_model_card_are_printed_alone(model: Path, hubcli: Run) -> None:
+    checked = hubcli("publish", str(model), "--check")
+    assert (checked.returncode, checked.stdout.splitlines()[0]) == (
+        0,
+        "hint: The model has no README.md and no model card [no-readme]",
+    )
+    card = hubcli("publish", "example://mul/1", "--card")
+    assert card.returncode == 0
+    assert "\n# mul\n" in card.stdout
+    models.write_tree(model, {".env": b"A=1"})
+    assert hubcli("publish", str(model), "--check").returncode == 9

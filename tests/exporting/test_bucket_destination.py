@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,9 @@ def test_layouts_are_trees_of_the_bucket(s3_server: BucketServer, tmp_path: Path
     assert [result.destination for result in hosted] == [f"{address}/maker/mul/{n}" for n in (2, 10, 9)]
     found = {info.key: info for info in open_store(address, settings).list_objects()}
     assert {f"serving/mul/1/{name}" for name in models.example_files()} < set(found)
+    store = open_store(address, settings)
+    content, _ = store.read("index.json", 10_000) or (b"", None)
+    assert [model["version"] for model in json.loads(content)["models"]] == ["2", "9", "10"]
     assert found["maker/mul/index.html"].size_bytes == found["maker/mul/10"].size_bytes
     hits = search(SearchQuery("mul", host=address), settings).hits
     assert [hit.handle for hit in hits] == [f"{address}/maker/mul/10"]

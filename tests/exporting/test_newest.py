@@ -25,7 +25,7 @@ class RecordingListener(ProgressListener):
 
 def exported(out: Path, version: str, settings: Settings, listener: ProgressListener | None = None) -> Path:
     options = ExportOptions(layout=Layout.HUB, name="maker/model", version=version, force=True)
-    return export("example://mul/1", out, settings, options, listener).destination.parent
+    return Path(export("example://mul/1", out, settings, options, listener).destination).parent
 
 
 def test_it_leads_to_the_newest_version_whatever_is_exported_last(tmp_path: Path, settings: Settings) -> None:

@@ -144,9 +144,9 @@ def test_the_clock_is_that_of_the_server(s3_server: BucketServer, s3_proxy: Buck
     store = store_of(s3_server.through(s3_proxy.url))
 
     assert abs(store.now() - datetime.now(timezone.utc) - timedelta(hours=1)) < timedelta(seconds=10)
-    asked = len(s3_proxy.requests)
+    count = len(s3_proxy.requests)
     store.now()
-    assert len(s3_proxy.requests) == asked
+    assert len(s3_proxy.requests) == count
 
 
 @pytest.mark.slow

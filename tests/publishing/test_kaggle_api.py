@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import random
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from hubcli.config.settings import Settings
-from hubcli.errors import AuthenticationError, NotFoundError, OfflineError
+from hubcli.errors import AuthenticationError, HubcliError, NotFoundError, OfflineError
+from hubcli.exporting.hub_index import IndexEntry, index_bytes, parse_index
+from hubcli.net.json_api import parse_json
 from hubcli.providers.kaggle import KaggleModel
+from hubcli.publishing import kaggle_api
 from hubcli.publishing.kaggle_api import KaggleListing, clean_text, framework_of, open_kaggle
 from tests.cases import each_of
 from tests.fake_kaggle import FakeKaggle, json_answer
@@ -143,3 +149,29 @@ def test_text_is_cut_before_it_is_cleaned() -> None:
     assert clean_text("\x00" * 10**6 + "a", 10) == ""
     assert clean_text("a" * 1000) == "a" * 300
     assert clean_text("\n\na\n\n b\n", lines=True) == "a\n\n b"
+
+
+def test_a_damaged_answer_ends_in_values_or_in_an_error_of_ours() -> None:
+    model = {
+        "ref": "google/nnlm", "title": "NNLM", "voteCount": 12, "updateTime": "2024-05-06T07:08:09.123Z",
+        "instances": [{"slug": "base", "framework": "tensorFlow2", "versionNumber": 3,
+                       "totalUncompressedBytes": 480, "trainingData": ["a"], "fineTunable": True}],
+    }  # fmt: skip
+    index = index_bytes([IndexEntry("maker/model", "1", 5, 6, "0" * 64, 1.5, "TF2", "A", "MIT")])
+    generator = random.Random(7)
+    for content in (json.dumps(model).encode(), index):
+        damaged = [content[:end] for end in range(len(content))]
+        for _ in range(1500):
+            changed = bytearray(content)
+            for _ in range(generator.randint(1, 3)):
+                changed[generator.randrange(len(changed))] = generator.randrange(256)
+            damaged.append(bytes(changed))
+        for piece in damaged:
+            with suppress(HubcliError):
+                document = parse_json(piece, "it")
+                if isinstance(document, dict):
+                    found = kaggle_api._listing(document)
+                    assert found is None or found.owner.isprintable()
+            with suppress(HubcliError):
+                for entry in parse_index(piece, "it"):
+                    assert entry.path.isascii()

@@ -113,8 +113,8 @@ class Fleet:
     def downloads(self, handle: str) -> int:
         """How often the origin was asked for the model's archive."""
         path = handle.removeprefix(self.origin.url)
-        asked = [request for request in list(self.origin.requests) if request.path == path]
-        return sum(request.method == "GET" for request in asked)
+        requests = [request for request in list(self.origin.requests) if request.path == path]
+        return sum(request.method == "GET" for request in requests)
 
 
 def make_models(origin: HubServer, count: int, *, size_bytes: int = 60_000) -> dict[str, dict[str, bytes]]:

@@ -115,9 +115,9 @@ def test_a_bucket_that_denies_writes_is_read(tmp_path: Path, s3_server: BucketSe
     with fleet_behind_proxy(tmp_path, s3_server) as (fleet, proxy, _):
         fetch_all(fleet, 0)
         proxy.faults[:] = [Fault("denied", WRITES)]
-        asked = len(fleet.origin.requests)
+        request_count = len(fleet.origin.requests)
         assert "failed" not in fetch_all(fleet, 1)  # A use that can't be recorded is no failure.
-        assert len(fleet.origin.requests) == asked
+        assert len(fleet.origin.requests) == request_count
         status, text = fleet.run(1, "push", "--force", "--all")
         assert status == 3 or "403" in text, (status, text)
 
@@ -233,7 +233,7 @@ def test_a_server_with_another_clock_costs_downloads_at_most(tmp_path: Path, s3_
             runs = fleet.start_fetches(range(4))
             for run in runs:
                 assert run.wait() == 0, run.text
-                assert run.seconds < 30
+                assert run.seconds < 150  # Nobody waits for --lock-timeout.
             for machine in range(4):
                 fleet.assert_all_right(machine)
             assert fleet.downloads(fleet.handles[0]) <= 4
