@@ -72,7 +72,8 @@ def _serve(modules: Sequence[str]) -> None:
     children: dict[int, socket.socket] = {}
     workers: list[socket.socket] = []
     while True:
-        ready = select.select([listener, wakes, *workers], [], [], None if workers else START_S)[0]
+        sources: list[Any] = [listener, wakes, *workers]
+        ready = select.select(sources, [], [], None if workers else START_S)[0]
         if wakes in ready:
             os.read(wakes, 4096)
             _report(children)

@@ -59,14 +59,19 @@ def run(argv: Sequence[str]) -> int:
     turn_signals_into_interrupts()
     argv = _with_options_behind(_without_app_for_help(argv))
     try:
+        return _run_reported(argv)
+    except KeyboardInterrupt:  # It may come while an error is reported: a closed terminal is both.
+        return _report(Interrupted("Interrupted"), argv)
+
+
+def _run_reported(argv: Sequence[str]) -> int:
+    try:
         if not _may_ask_for_help(argv):
             return _run(argv)
         with help_output():
             return _run(argv)
     except HubcliError as error:
         return _report(error, argv)
-    except KeyboardInterrupt:
-        return _report(Interrupted("Interrupted"), argv)
     except UnicodeEncodeError as error:
         locale_error = UsageError(
             f"The locale's encoding {error.encoding} cannot represent "
@@ -98,15 +103,10 @@ def _run(argv: Sequence[str]) -> int:
     columns = get_terminal_size().columns
     name = next((word for word in argv if word[:1] != "-"), "")
     if columns < _NARROW and (not name or name in COMMANDS):
-        Output().payload(narrow_help(name, columns, is_short=_is_short(argv)))
+        Output().payload(narrow_help(name, columns, is_short="--help" not in argv))
         return int(ExitStatus.DONE if argv else ExitStatus.USAGE)
     with _help_colored(_colors_output(argv)), DeferredClasses(_UNUSED_IN_HELP):
         return _run_app(argv)
-
-
-def _is_short(argv: Sequence[str]) -> bool:
-    """Whether help is asked for in its short form."""
-    return "--help" not in argv
 
 
 def _without_app_for_help(argv: Sequence[str]) -> list[str]:
@@ -155,7 +155,7 @@ def _command_for(argv: Sequence[str]) -> Any:
     named = argv[:1] if argv and argv[0] in COMMANDS else [word for word in argv if word in COMMANDS]
     if not argv or set(_HELP) & set(argv):
         name = named[0] if named else ""
-        return app_for_help(name, is_short=_is_short(argv))
+        return app_for_help(name, is_short="--help" not in argv)
     if named[:1] == argv[:1]:
         return get_command(app_of(argv[0]))
     return get_command(app_of(*named, others="names"))

@@ -9,10 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from hubcli.cli import entrypoint
+from hubcli.cli.main import main
+from hubcli.errors import HubcliError
 from tests import models
 from tests.cli.terminal import start
 from tests.conftest import Run
@@ -226,6 +230,22 @@ def test_a_second_interrupt_does_not_stop_the_cleaning(server: HubServer, cache:
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     assert set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
+
+
+def test_an_interrupt_while_an_error_is_reported_ends_as_any_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, reported = entrypoint._report, list[HubcliError]()
+
+    def interrupted(error: HubcliError, argv: Sequence[str]) -> int:
+        reported.append(error)
+        if len(reported) == 1:
+            raise KeyboardInterrupt
+        return report(error, argv)
+
+    monkeypatch.setattr(entrypoint, "_report", interrupted)
+    assert main(["inspect", "/nowhere"]) == 130
+    assert capsys.readouterr().err == "Error: Interrupted\n"
 
 
 @pytest.mark.parametrize("number", [1, 2], ids=["one model", "several"])

@@ -128,6 +128,11 @@ HOSTILE = {
     "a tar.gz in a zip": (zipped({"a": gzip.compress(tarred({"r": NOISE, "a.py": b""}))}), "python-code"),
     "a zip, compressed": (gzip.compress(zipped({"r": NOISE, "a.py": b""})), "python-code"),
     "compressed twice": (gzip.compress(bz2.compress(pickle.dumps(Marker()))), "pickle"),
+    "compressed four times": (
+        gzip.compress(gzip.compress(gzip.compress(gzip.compress(pickle.dumps(Marker()))))),
+        "pickle",
+    ),
+    "a pickle by its name and first byte": (zipped({"archive/data.pkl": b"\x80"}), "pickle"),
     "compressed five times": (
         gzip.compress(gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"a"))))),
         "not-scanned",

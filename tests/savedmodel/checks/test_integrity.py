@@ -230,6 +230,11 @@ def test_an_asset_that_climbs_out_is_a_fault_though_it_is_there(tmp_path: Path) 
     assert problems_of(model) == [("asset-path", "assets/../../outside")]
 
 
+def test_assets_behind_one_that_climbs_out_are_looked_for_too(tmp_path: Path) -> None:
+    model = write_tree(tmp_path / "m", {"saved_model.pb": tf2_model(b"../../outside", b"words")})
+    assert problems_of(model) == [("asset-path", "assets/../../outside"), ("missing", "assets/words")]
+
+
 # Hostile bundles ---------------------------------------------------------------------------------
 
 

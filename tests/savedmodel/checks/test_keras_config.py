@@ -58,6 +58,14 @@ def test_bytecode_is_found_wherever_it_stands(around: Any, keras_3: bool) -> Non
     assert "layer evil: a Lambda layer runs Python code" in found
 
 
+RELU = {"class_name": "function", "config": "relu", "module": "builtins"}
+
+
+@each_of("name", [None, "function", "relu"])
+def test_a_function_of_keras_is_registered_under_its_own_name(name: str | None) -> None:
+    assert reasons(layer("Dense", activation={**RELU, "registered_name": name})) == []
+
+
 @each_of("key", ["residual_fn", "dropout_fn", "output_shape", "mask", "standardize", "any"])
 def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> None:
     found = reasons(layer("ResidualWrapper", **{key: CODE, f"{key}_type": "lambda"}))
@@ -77,6 +85,10 @@ def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> Non
         (
             layer("Dense", activation={"class_name": "function", "config": "relu", "module": "os"}),
             "its module 'os' would be imported",
+        ),
+        (
+            layer("Dense", activation={**RELU, "registered_name": "mine>evil"}),
+            "it names the Python function 'mine>evil'",
         ),
         ({**layer("Dense"), "module": "os"}, "its module 'os' would be imported"),
         ({**layer("Dense"), "module": "keras.utils"}, "its module 'keras.utils' would be imported"),
