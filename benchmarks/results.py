@@ -105,6 +105,8 @@ class Measurement:
             return (self.name, "", "", "", "", self.bound_text, f"skipped: {self.skipped}")
         verdict = {True: "met", False: "NOT MET", None: ""}[self.is_met]
         share = f"{self.cpu_share if self.by_cpu else self.share:.2f}" if self.peer else ""
+        if self.bound_kind == "speed":
+            share = f"1/{self.value:.1f}"
         numbers = f"{self.seconds:.3f}", f"{self.cpu_seconds:.3f}", f"{self.peak_bytes / 1e6:.0f}"
         return (self.name, *numbers, share, self.bound_text, verdict)
 

@@ -129,6 +129,11 @@ def test_the_picture_has_a_bar_for_each_row_with_a_bound() -> None:
     assert "50% of the bound" in svg
 
 
+@pytest.mark.sources
+def test_the_page_and_its_picture_are_those_of_the_run_that_is_kept() -> None:
+    assert plots.main(["--check"]) == 0
+
+
 def test_rows_of_one_command_run_it_once_a_round_and_a_skipped_group_never(tmp_path: Path) -> None:
     log = tmp_path / "log"
     own = Contender("own", lambda _: ["sh", "-c", 'echo own >> "$0"', str(log)])

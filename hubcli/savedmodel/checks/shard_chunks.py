@@ -23,11 +23,11 @@ __all__ = ["OnBytes", "ShardChunk", "StoredTensor", "stored_tensors", "without_o
 
 OnBytes = Callable[[int], None]
 
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 19
 # A chunk takes some milliseconds: enough of them for all threads to end together.
 _CHUNK_BYTES = 32 << 20
 # Between the stages of a file that is hashed: a thread that waits for the next piece loses time.
-_PIECES_AHEAD = 2
+_PIECES_AHEAD = 1
 
 
 @dataclass(frozen=True, slots=True)
