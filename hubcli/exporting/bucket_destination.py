@@ -66,8 +66,8 @@ def export_to_bucket(
     with TemporaryDirectory(prefix="hubcli-") as folder:
         top = Path(folder).resolve() / "export"
         local = top if is_tree else top / address.key.rpartition("/")[2]
-        printed = str(address) if is_tree else str(address).rpartition("/")[0]
-        with _naming(str(top), printed):
+        public = str(address) if is_tree else str(address).rpartition("/")[0]
+        with _naming(str(top), public):
             if not is_tree and not options.dry_run:
                 upload.require_free(address.key)  # Before anything is fetched.
             result = write(local)
@@ -87,13 +87,13 @@ def export_to_bucket(
 
 
 @contextmanager
-def _naming(path: str, printed: str) -> Iterator[None]:
+def _naming(path: str, public: str) -> Iterator[None]:
     """Errors name the place in the bucket in the place of the temporary one."""
     try:
         yield
     except HubcliError as error:
-        error.message = error.message.replace(path, printed)
-        error.hint = error.hint.replace(path, printed)
+        error.message = error.message.replace(path, public)
+        error.hint = error.hint.replace(path, public)
         raise
 
 
