@@ -33,32 +33,8 @@ with LazyImports():
 
 __all__ = ["COMMANDS", "GROUPS", "app_for_help", "app_of", "help_output", "narrow_help"]
 
-# The commands in their order, each with its module; the function there has its name, and _command behind it.
-COMMANDS = MappingProxyType(
-    {
-        "search": "search",
-        "versions": "versions",
-        "info": "info",
-        "fetch": "fetch",
-        "inspect": "inspect",
-        "run": "run",
-        "verify": "verify",
-        "export": "export",
-        "finetune-export": "finetune_export",
-        "publish": "publish",
-        "ls": "ls",
-        "gc": "gc",
-        "rm": "rm",
-        "pin": "pin",
-        "unpin": "pin",
-        "push": "push",
-        "tier": "tier",
-        "doctor": "doctor",
-    }
-)
-
-# The titles under which the help of hubcli lists them, in the same order, with the first line of their own
-# help: to import them all for it would take 8 ms.
+# The commands in their order, under the titles of the help of hubcli, with the first line of their own help:
+# to import them all for it would take 8 ms.
 GROUPS = MappingProxyType(
     {
         "Find models": {
@@ -90,6 +66,11 @@ GROUPS = MappingProxyType(
         },
         "Diagnose problems": {"doctor": "Diagnose download and load problems."},
     }
+)
+# Each with its module; the function there has its name, and _command behind it.
+_OTHER_MODULES = {"unpin": "pin"}
+COMMANDS = MappingProxyType(
+    {name: _OTHER_MODULES.get(name, name.replace("-", "_")) for names in GROUPS.values() for name in names}
 )
 _GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
 

@@ -1,6 +1,5 @@
 """One verb a file: takes values, returns values, never prints.
 
-`fetch.fetch`, `ls.ls`, `inspect.inspect`, `verify.verify`, `export.export`,
-`finetune_export.finetune_export`, `gc.gc`, `rm.rm`, `pin.pin` and `doctor.doctor`, each with its options
-and its result. How they do it stands in the rooms below.
+A file has the function of its name, such as `fetch.fetch`, with its options and its result; `hubcli` exports
+most of them. How they do it stands in the rooms below.
 """
