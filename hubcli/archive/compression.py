@@ -13,10 +13,17 @@ from typing import NamedTuple, Protocol
 
 from hubcli.errors import IntegrityError, TruncatedError, UnsafeArchiveError
 
-__all__ = ["ARCHIVE_SUFFIXES", "COMPRESSED_SUFFIXES", "decompressed"]
+__all__ = [
+    "ARCHIVE_FORMATS",
+    "ARCHIVE_SUFFIXES",
+    "COMPRESSED_SUFFIXES",
+    "HEAD_BYTES",
+    "archive_format",
+    "decompressed",
+]
 
 _OUTPUT_CHUNK_BYTES = 256 << 10
-_HEAD_BYTES = 512
+HEAD_BYTES = 512  # What tells an archive and its compression.
 _XZ_MEMORY_BYTES = 256 << 20
 _MAX_LAYERS = 2
 # As many streams may be empty or nearly so; each costs as much as a hundred kilobytes of content.
@@ -77,7 +84,7 @@ def _xz() -> _Decompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
 
 
-# A compression that is to be read has a line here; handles and messages know it by this table.
+# A compression that is to be read has a line here; handles, tiers and messages know it by this table.
 _COMPRESSIONS = (
     _Compression("gzip", b"\x1f\x8b", (".tar.gz", ".tgz"), _gzip),
     _Compression("bzip2", b"BZh", (".tar.bz2", ".tbz2"), _bzip2),
@@ -89,11 +96,24 @@ ARCHIVE_SUFFIXES = (".tar", *(suffix for known in _COMPRESSIONS for suffix in kn
 COMPRESSED_SUFFIXES = tuple("." + suffix.rpartition(".")[2] for suffix in ARCHIVE_SUFFIXES[1:])
 """The last suffix of each, of any file that is compressed so."""
 
+ARCHIVE_FORMATS = ("tar", *(known.suffixes[0][1:] for known in _COMPRESSIONS))
+"""The formats of archives, as manifests of shared tiers name them."""
+
+
+def archive_format(head: bytes) -> str:
+    """The format of the archive that begins with these bytes."""
+    found = _compression_of(head)
+    return "tar" if found is None else found.suffixes[0][1:]
+
+
+def _compression_of(head: bytes) -> _Compression | None:
+    return next((known for known in _COMPRESSIONS if head.startswith(known.magic)), None)
+
 
 def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The bytes of the tar archive in `chunks`, in pieces of at most 256 KiB.
 
-    Takes gzip, bzip2, xz and plain tar, compressed twice at most (a host that
+    Takes plain tar and each compression of the table, compressed twice at most (a host that
     adds a Content-Encoding of its own). The end is reached only when every
     stream ended whole with a good checksum. Raises TruncatedError,
     IntegrityError, or UnsafeArchiveError for what is not a tar archive.
@@ -101,31 +121,31 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     stream = iter(chunks)
     for _ in range(_MAX_LAYERS + 1):
         head, stream = _peek(stream)
-        compression = next((known for known in _COMPRESSIONS if head.startswith(known.magic)), None)
+        compression = _compression_of(head)
         if compression is None:
             _require_tar(head)
             yield from stream
             return
         stream = _expanded(stream, compression)
-    raise UnsafeArchiveError(f"The archive has a compression ratio of more than {_MAX_LAYERS}")
+    raise UnsafeArchiveError(f"The archive is compressed more than {_MAX_LAYERS} times")
 
 
 def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     """The first bytes (512 if there are as many), and all chunks again."""
     taken: list[bytes] = []
-    while sum(map(len, taken)) < _HEAD_BYTES:
+    while sum(map(len, taken)) < HEAD_BYTES:
         chunk = next(chunks, None)
         if chunk is None:
             break
         taken.append(chunk)
-    return b"".join(taken)[:_HEAD_BYTES], itertools.chain(taken, chunks)
+    return b"".join(taken)[:HEAD_BYTES], itertools.chain(taken, chunks)
 
 
 def _require_tar(head: bytes) -> None:
     if not head:
         raise TruncatedError("The archive is empty (0 bytes)")
-    looks_like_tar = len(head) == _HEAD_BYTES and (head[257:262] == b"ustar" or not head.strip(b"\0"))
-    if looks_like_tar or (len(head) == _HEAD_BYTES and _has_tar_checksum(head)):
+    looks_like_tar = len(head) == HEAD_BYTES and (head[257:262] == b"ustar" or not head.strip(b"\0"))
+    if looks_like_tar or (len(head) == HEAD_BYTES and _has_tar_checksum(head)):
         return
     what = next((name for magic, name in _OTHERS if head.lstrip().startswith(magic)), "something else")
     if head[4:8] == b"TFL3":  # FlatBuffers: the identifier stands behind the offset of the root.
@@ -183,7 +203,7 @@ def _expanded(chunks: Iterator[bytes], compression: _Compression) -> Iterator[by
                 if not pending:
                     break
                 streams += 1
-                if streams > _FREE_STREAMS and balance.output_bytes < streams * _HEAD_BYTES:
+                if streams > _FREE_STREAMS and balance.output_bytes < streams * HEAD_BYTES:
                     raise UnsafeArchiveError(f"The archive consists of thousands of empty {name} streams")
                 current = compression.decompressor()
             output = _step(current, pending, name)

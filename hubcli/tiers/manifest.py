@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from hubcli.archive import FileRecord
+from hubcli.archive.compression import ARCHIVE_FORMATS
 from hubcli.archive.tree import tree_digest
 from hubcli.errors import IntegrityError
 from hubcli.providers.handle import key_of
@@ -20,7 +21,7 @@ from hubcli.tiers.layout import ManifestKey, parse_object, written_by
 from hubcli.units import to_iso_utc
 from hubcli.urls import stored_url
 
-__all__ = ["MAX_MANIFEST_BYTES", "Current", "TierManifest", "archive_format"]
+__all__ = ["MAX_MANIFEST_BYTES", "Current", "TierManifest"]
 
 MAX_MANIFEST_BYTES = 32 << 20  # A hundred thousand files with long names fit.
 _SCHEMA = 1
@@ -28,14 +29,7 @@ _MAX_TEXT = 4096
 _MAX_FILES = 1_000_000
 _MAX_ARCHIVES = 16
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FORMATS = ("tar", "tar.gz", "tar.bz2", "tar.xz")
-_MAGIC = {b"\x1f\x8b": "tar.gz", b"BZ": "tar.bz2", b"\xfd7": "tar.xz"}
 T = TypeVar("T")
-
-
-def archive_format(head: bytes) -> str:
-    """The format of the archive that begins with these bytes, as manifests name it."""
-    return _MAGIC.get(head[:2], "tar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +87,7 @@ class TierManifest:
             listed = _typed(document["files"], list)
             _require(len(listed) <= _MAX_FILES, "it lists too many files")
             form = _text(archive["format"])
-            _require(form in _FORMATS, "its format is unknown")
+            _require(form in ARCHIVE_FORMATS, "its format is unknown")
             files, digest = tuple(_file(file) for file in listed), _sha256(tree["sha256"])
             _require(tree_digest(files) == digest, "its files have another digest than its tree")
             return cls(

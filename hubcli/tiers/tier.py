@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from hubcli.archive.compression import HEAD_BYTES, archive_format
 from hubcli.cache.records import Manifest
 from hubcli.config.tiers import TierConfig
 from hubcli.durability import unique_number
@@ -27,7 +28,7 @@ from hubcli.tiers.layout import (
     marker_bytes,
 )
 from hubcli.tiers.lease import Lease
-from hubcli.tiers.manifest import Current, TierManifest, archive_format
+from hubcli.tiers.manifest import Current, TierManifest
 from hubcli.tiers.reading import TierReader
 from hubcli.units import to_iso_utc
 
@@ -66,7 +67,7 @@ class SharedTier(TierReader):
         beside it, and neither is chosen.
         """
         with archive.open("rb") as file:
-            form = archive_format(file.read(2))
+            form = archive_format(file.read(HEAD_BYTES))
         assert manifest.archive_sha256 is not None
         assert manifest.archive_bytes is not None
         record = TierManifest.of(

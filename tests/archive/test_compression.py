@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.archive import compression
-from hubcli.archive.compression import ARCHIVE_SUFFIXES, decompressed
+from hubcli.archive.compression import ARCHIVE_FORMATS, ARCHIVE_SUFFIXES, archive_format, decompressed
 from hubcli.errors import HubcliError, IntegrityError, TruncatedError, UnsafeArchiveError
 from hubcli.providers.handle import Handle
 from tests import archives
@@ -66,9 +66,19 @@ def test_each_compression_is_undone(sandbox: Sandbox, packed: bytes, chunk_bytes
     assert sandbox.files == FILES
 
 
+def test_the_format_is_told_by_the_first_bytes() -> None:
+    packed = {"tar": TAR, "tar.gz": gzipped(TAR), "tar.bz2": bzipped(TAR), "tar.xz": xzipped(TAR)}
+    assert {name: archive_format(body[:512]) for name, body in packed.items()} == {
+        name: name for name in packed
+    }
+    assert archive_format(b"") == "tar"
+    # Shared tiers keep these words: one that goes makes their manifests unreadable.
+    assert tuple(packed) == ARCHIVE_FORMATS
+
+
 def test_more_than_two_layers_are_refused(sandbox: Sandbox) -> None:
     error = sandbox.refusal(gzipped(gzipped_twice(TAR)), UnsafeArchiveError)
-    assert "compression ratio of more than 2" in error.message
+    assert "compressed more than 2 times" in error.message
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hubcli.archive import FileRecord
 from hubcli.errors import IntegrityError, UnsupportedError
 from hubcli.providers.handle import key_of
 from hubcli.tiers.layout import ManifestKey, blob_key, blob_of_key, manifest_key, require_known_version
-from hubcli.tiers.manifest import Current, TierManifest, archive_format
+from hubcli.tiers.manifest import Current, TierManifest
 from tests.cases import each_of
 
 _HANDLE = "https://tfhub.dev/maker/model/1"
@@ -113,8 +113,3 @@ def test_a_newer_layout_is_refused_and_what_is_no_marker_too() -> None:
     for content in (b"", b"{}", b'{"hubcli_tier": true}', b'{"hubcli_tier": 0}', b"<html>"):
         with pytest.raises(IntegrityError):
             require_known_version(content, "t")
-
-
-def test_the_format_is_told_by_the_first_bytes() -> None:
-    heads = {b"\x1f\x8b": "tar.gz", b"BZ": "tar.bz2", b"\xfd7": "tar.xz", b"./": "tar", b"": "tar"}
-    assert {head: archive_format(head) for head in heads} == heads
