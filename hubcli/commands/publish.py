@@ -21,6 +21,7 @@ from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.fetching.sources import unpacked_archive
 from hubcli.issues import Issue, Severity
 from hubcli.progress import ProgressListener
+from hubcli.providers import BUCKETS
 from hubcli.providers.handle import Handle
 from hubcli.providers.kaggle import KaggleModel, handle_of
 from hubcli.publishing.checklist import checklist
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 _LOCAL = ("/", "./", "../", "~/", "file://")
-_BUCKETS = ("s3://", "gs://", "az://")
+_BUCKETS = tuple(f"{scheme}://" for scheme in BUCKETS)
 
 
 class PublishStatus(str, Enum):

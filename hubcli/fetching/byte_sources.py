@@ -20,7 +20,7 @@ from hubcli.errors import HandleError, NotFoundError, UsageError
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.file_source import FileSource
 from hubcli.net.retries import DEFAULT_RETRIES, RetryPolicy
-from hubcli.providers import scheme_of
+from hubcli.providers import BUCKETS, scheme_of
 from hubcli.regular_file import open_regular, open_stream
 from hubcli.urls import printed_url
 
@@ -212,8 +212,7 @@ def unregister_scheme(scheme: str) -> None:
 
 register_scheme("https", _open_http, _size_by_http)
 register_scheme("http", _open_http, _size_by_http)
-register_scheme("s3", _open_in_bucket)
-register_scheme("gs", _open_in_bucket)
-register_scheme("az", _open_in_bucket)
+for _bucket in BUCKETS:
+    register_scheme(_bucket, _open_in_bucket)
 register_scheme("file", _open_file)
 register_scheme("example", _open_example)

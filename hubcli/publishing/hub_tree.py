@@ -41,6 +41,7 @@ from hubcli.exporting.staging import Staging, remove_leftovers_of
 from hubcli.fetching.sources import unpacked_archive
 from hubcli.net.object_store import ObjectStore
 from hubcli.progress import ProgressListener
+from hubcli.providers import BUCKETS
 from hubcli.publishing.errors import VersionExistsError
 from hubcli.publishing.kaggle_creation import differences
 from hubcli.regular_file import open_regular, read_regular
@@ -49,8 +50,8 @@ __all__ = ["HubPlace", "TreeUpload", "open_tree"]
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _VERSION = re.compile(r"[0-9]{1,18}")
-_REMOTE = re.compile(r"(?:s3|gs|az)://[^/]")
-_SCHEMES = ("s3://", "gs://", "az://")
+_SCHEMES = tuple(f"{scheme}://" for scheme in BUCKETS)
+_REMOTE = re.compile(rf"(?:{'|'.join(_SCHEMES)})[^/]")
 _MAX_CLAIM_BYTES, _READ_BYTES = 4096, 1 << 20
 
 
