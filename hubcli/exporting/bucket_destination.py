@@ -22,7 +22,7 @@ from hubcli.exporting import Layout
 from hubcli.exporting.destination import INDEX_NAME
 from hubcli.exporting.hub_index import INDEX_FILE, MAX_INDEX_BYTES, add_to_stored_index, parse_index
 from hubcli.formats import MAIN_FILES
-from hubcli.net.bucket import PART_BYTES, Bucket
+from hubcli.net.bucket_store import PART_BYTES, BucketStore
 from hubcli.net.object_store import ObjectInfo
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
@@ -59,7 +59,7 @@ def export_to_bucket(
     is_tree = options.layout is not Layout.PLAIN
     if not address.key and not is_tree:
         raise UsageError(f"{address} names no object in a bucket", hint=f"Use {address}/NAME.")
-    bucket = Bucket(
+    bucket = BucketStore(
         address.container, settings, RetryPolicy.of(settings, settings.retries, listener.retrying)
     )
     upload = _Upload(bucket, listener, force=options.force)
@@ -100,7 +100,7 @@ def _naming(path: str, public: str) -> Iterator[None]:
 class _Upload:
     """Writes a file or a directory under keys of a bucket, and takes back what it wrote after an error."""
 
-    def __init__(self, bucket: Bucket, listener: ProgressListener, *, force: bool) -> None:
+    def __init__(self, bucket: BucketStore, listener: ProgressListener, *, force: bool) -> None:
         self._bucket = bucket
         self._listener = listener
         self._force = force

@@ -12,8 +12,8 @@ from hubcli.config.settings import Settings
 from hubcli.errors import AuthenticationError, NotFoundError, UnsafeArchiveError
 from hubcli.fetching.byte_sources import Transfer, download_options
 from hubcli.formats import MAIN_FILES
-from hubcli.net.bucket import Bucket
 from hubcli.net.bucket_source import BucketSource, BucketTree
+from hubcli.net.bucket_store import BucketStore
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.download import Download
 from hubcli.net.object_store import ObjectInfo
@@ -31,7 +31,7 @@ def open_in_bucket(address: str, settings: Settings, transfer: Transfer) -> Iter
     Raises NotFoundError, AuthenticationError, NetworkError, IntegrityError for objects that are no tree.
     """
     place = BucketAddress.parse(address)
-    bucket = Bucket(place.container, settings, transfer.retries)
+    bucket = BucketStore(place.container, settings, transfer.retries)
     source = _source(bucket, place.key, transfer.known_etag)
     download = Download(source, download_options(settings, transfer))
     try:
@@ -41,7 +41,7 @@ def open_in_bucket(address: str, settings: Settings, transfer: Transfer) -> Iter
         source.close()
 
 
-def _source(bucket: Bucket, key: str, known_etag: str | None) -> BucketSource | BucketTree:
+def _source(bucket: BucketStore, key: str, known_etag: str | None) -> BucketSource | BucketTree:
     denied = None
     try:
         info = bucket.head(key)
@@ -63,14 +63,14 @@ def _source(bucket: Bucket, key: str, known_etag: str | None) -> BucketSource | 
     )
 
 
-def _has_model(bucket: Bucket, folder: str, denied: AuthenticationError | None) -> bool:
+def _has_model(bucket: BucketStore, folder: str, denied: AuthenticationError | None) -> bool:
     try:
         return any(bucket.head(f"{folder}/{name}") is not None for name in MAIN_FILES)
     except AuthenticationError as error:
         raise denied or error from error
 
 
-def _objects(bucket: Bucket, folder: str) -> list[ObjectInfo]:
+def _objects(bucket: BucketStore, folder: str) -> list[ObjectInfo]:
     """The files of the model, bounded in number; objects that mark a folder of a console are left out."""
     most = Limits().members
     found = list(islice(bucket.list_objects(f"{folder}/"), most + 1))
@@ -88,12 +88,12 @@ def _objects(bucket: Bucket, folder: str) -> list[ObjectInfo]:
     return [info for info in found if info.size_bytes or not _is_marker(bucket, info, folders)]
 
 
-def _is_marker(bucket: Bucket, info: ObjectInfo, folders: set[str]) -> bool:
+def _is_marker(bucket: BucketStore, info: ObjectInfo, folders: set[str]) -> bool:
     """Whether an empty object stands for a folder: listings have `a/` as `a`, where no object is."""
     return info.key in folders or bucket.head(info.key) is None
 
 
-def _hint(bucket: Bucket, key: str) -> str:
+def _hint(bucket: BucketStore, key: str) -> str:
     """What may be meant: a folder below, such as a version. Raises NotFoundError without the bucket."""
     try:
         names = sorted(bucket.list_folders(f"{key}/"), key=lambda name: (not name.isdecimal(), name))

@@ -286,6 +286,6 @@ def open_tree(
     if not place.is_remote:
         yield _DirectoryUpload(place, tree, settings, listener)
         return
-    from hubcli.net.bucket import open_store  # A directory needs no bucket.
+    from hubcli.net.bucket_store import open_store  # A directory needs no bucket.
 
     yield _StoreUpload(place, tree, settings, listener, open_store(place.root, settings, listener.retrying))

@@ -20,7 +20,7 @@ def open_tiers(settings: Settings, listener: ProgressListener | None = None) -> 
 
 def open_tier(config: TierConfig, settings: Settings, listener: ProgressListener | None = None) -> SharedTier:
     """The tier of that configuration."""
-    from hubcli.net.bucket import open_store
+    from hubcli.net.bucket_store import open_store
 
     listener = listener or ProgressListener()
     return SharedTier(open_store(config.address, settings, listener.retrying), config)

@@ -23,7 +23,7 @@ from tests.bucket_servers import BucketServer
 
 pytest.importorskip("obstore", reason="buckets need obstore")
 
-from hubcli.net.bucket import PART_BYTES, open_store
+from hubcli.net.bucket_store import PART_BYTES, open_store
 
 SLOW_SERVERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("s3_server", "azure_server")]
 SERVERS = ["gcs_server", *SLOW_SERVERS]  # Ours starts in 0.2 s.

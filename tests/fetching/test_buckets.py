@@ -44,7 +44,7 @@ from tests.server import HubServer, Reply
 
 obstore = pytest.importorskip("obstore", reason="buckets need obstore")
 
-from hubcli.net.bucket import open_store  # noqa: E402 - behind the skip
+from hubcli.net.bucket_store import open_store  # noqa: E402 - behind the skip
 
 SLOW_SERVERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("s3_server", "azure_server")]
 SERVERS = ["gcs_server", *SLOW_SERVERS]  # Ours starts in 0.2 s.

@@ -20,7 +20,7 @@ _OPEN = """
 import os, sys
 from hubcli.config.settings import Settings
 from hubcli.net import retries
-from hubcli.net.bucket import open_store
+from hubcli.net.bucket_store import open_store
 retries.FIRST_WAIT_S = 0.05
 store = open_store(sys.argv[1], Settings.read(dict(os.environ), retries=12))
 """
@@ -72,7 +72,7 @@ def run_at_once(code: str, server: BucketServer, address: str) -> list[list[str]
 
 def assert_races_are_decided(server: BucketServer, *, answers_are_lost: bool = False) -> None:
     from hubcli.config.settings import Settings
-    from hubcli.net.bucket import open_store
+    from hubcli.net.bucket_store import open_store
 
     address = server.new_bucket() + "/races"
     winners = run_at_once(_CREATE, server, address)

@@ -25,7 +25,7 @@ from hubcli.net.retries import OnRetry, RetryPolicy
 from hubcli.providers import BUCKETS, scheme_of
 from hubcli.providers.bucket import BucketAddress
 
-__all__ = ["PART_BYTES", "Bucket", "open_store"]
+__all__ = ["PART_BYTES", "BucketStore", "open_store"]
 
 PART_BYTES, _PARTS_AT_A_TIME = 16 << 20, 4
 _PAGE = 1000
@@ -39,7 +39,7 @@ def open_store(address: str, settings: Settings, on_retry: OnRetry = lambda text
     scheme = scheme_of(address)
     if scheme in BUCKETS:
         retries = RetryPolicy.of(settings, settings.retries, on_retry)
-        return Bucket(BucketAddress.parse(address), settings, retries)
+        return BucketStore(BucketAddress.parse(address), settings, retries)
     if scheme in ("http", "https"):
         from hubcli.net.web_store import WebStore
 
@@ -63,7 +63,7 @@ def _options(settings: Settings, retries: RetryPolicy, spool: Path | None = None
     )
 
 
-class Bucket(ObjectStore):
+class BucketStore(ObjectStore):
     """The objects below an address such as `s3://models/hub`."""
 
     def __init__(self, address: BucketAddress, settings: Settings, retries: RetryPolicy) -> None:

@@ -31,7 +31,7 @@ from tests.server import HubServer, Reply
 
 obstore = pytest.importorskip("obstore", reason="buckets need obstore")
 
-from hubcli.net.bucket import PART_BYTES, Bucket, open_store  # noqa: E402 - behind the skip
+from hubcli.net.bucket_store import PART_BYTES, BucketStore, open_store  # noqa: E402 - behind the skip
 
 IS_FOREIGN = "HUBCLI_TEST_S3" in os.environ  # A server of the user's own, such as Ceph.
 SLOW_SERVERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("s3_server", "azure_server")]
@@ -260,7 +260,7 @@ def test_a_server_that_takes_etags_without_quotes_alone_is_known_by_a_probe(
     store = store_of(bucket_server)
     if bucket_server.scheme == "gs" or IS_FOREIGN:
         pytest.skip("Google compares generations, and Ceph needs no emulation")
-    assert isinstance(store, Bucket)
+    assert isinstance(store, BucketStore)
     put = obstore.put
 
     def as_ceph_16(*arguments: Any, mode: Any = None, **more: Any) -> Any:
