@@ -240,7 +240,7 @@ _SYNONYMS = {
 }
 _COMMAND_OF_WORD = {word: command for command, words in _SYNONYMS.items() for word in words}
 # Groups of commands that others have, and what their own words mean that stand alone for something else.
-_GROUPS = ("cache", "model", "models", "repo", "saved_model", "self")
+_GROUPS_OF_OTHERS = ("cache", "model", "models", "repo", "saved_model", "self")
 _OF_CACHE = {"": "ls", "dir": "ls --path", "info": "ls", "path": "ls --path", "scan": "ls"}
 _OPTION_SYNONYMS = {
     "--verbose": "--debug",
@@ -310,7 +310,7 @@ def _meant_command(word: str, argv: Sequence[str]) -> str | None:
     name = word.lower()
     words = [word.lower() for word in argv if word[:1] != "-"]
     behind = words[words.index(name) + 1 :] if name in words else []
-    if name not in _GROUPS:
+    if name not in _GROUPS_OF_OTHERS:
         return _COMMAND_OF_WORD.get(name)
     following = behind[0] if behind else ""
     if name == "cache" and following in _OF_CACHE:
