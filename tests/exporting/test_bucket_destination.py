@@ -15,7 +15,7 @@ from hubcli.commands.fetch import fetch
 from hubcli.commands.search import SearchQuery, search
 from hubcli.commands.versions import versions
 from hubcli.config.settings import Settings
-from hubcli.errors import HubcliError, NetworkError, NotFoundError, OutputError
+from hubcli.errors import HandleError, HubcliError, NetworkError, NotFoundError, OutputError
 from hubcli.progress import ProgressListener
 from tests import models
 from tests.bucket_proxy import BucketProxy, Fault
@@ -204,6 +204,13 @@ def test_what_names_no_place_is_refused(destination: str, s3_server: BucketServe
     with pytest.raises(HubcliError) as caught:
         export(EXAMPLE, destination, settings_of(s3_server, tmp_path / "cache"))
     assert "/tmp" not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("key", ["m#1.tar", "m?v=1.tar", "m;1.tar", "m\t.tar", "m\n.tar"])
+def test_no_other_object_than_the_named_one_is_written(key: str, tmp_path: Path) -> None:
+    settings = Settings.read({"HUBCLI_CACHE_DIR": str(tmp_path)})
+    with pytest.raises(HandleError, match="has a key with"):
+        export(EXAMPLE, f"s3://bucket/{key}", settings)
 
 
 @pytest.mark.slow

@@ -336,6 +336,22 @@ def test_an_answer_is_said_in_a_sentence_without_the_servers_words(
             return
 
 
+@pytest.mark.parametrize("key", ["tests/identity", "metadata", "sts/timeout", "a b"])
+def test_the_words_of_a_key_are_no_reason_for_a_failure(key: str) -> None:
+    # "requests" has "sts" in it, "identity" is a service for tokens: obstore's text names the URL.
+    variables = {**KEYS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "HUBCLI_CACHE_DIR": "/nowhere"}
+    store = open_store("s3://models", replace(Settings.read(variables), retries=0))
+
+    for ask in (
+        lambda: store.read(key, 9),
+        lambda: store.head(key),
+        lambda: list(store.list_objects(f"{key}/")),
+    ):
+        with pytest.raises(NetworkError, match="cannot be reached") as caught:
+            ask()
+        assert caught.value.is_transient
+
+
 def test_a_bucket_in_another_region_is_asked_there(server: HubServer) -> None:
     body = Reply(b"model", etag='"one"', headers={"Last-Modified": "Sun, 29 Nov 2026 00:00:00 GMT"})
     moved = {"x-amz-bucket-region": "eu-west-1"}
