@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from hubcli.config.buckets import BucketOptions, bucket_options
+from hubcli.config.buckets import BucketOptions, bucket_options, hidden_variables
 from hubcli.config.settings import Settings
 from hubcli.errors import (
     AuthenticationError,
@@ -170,9 +170,10 @@ class BucketClient:
             "retry_timeout": _UPLOAD_RETRY,
         }
         try:
-            return kinds[scheme](
-                self._address.bucket, config=config, client_options=client, retry_config=retries
-            )
+            with hidden_variables(scheme):
+                return kinds[scheme](
+                    self._address.bucket, config=config, client_options=client, retry_config=retries
+                )
         except self.obstore.exceptions.BaseError as error:
             raise self.translated(error, self.name) from error
 
@@ -283,14 +284,14 @@ class BucketClient:
 
     def _without_key(self, text: str) -> str:
         """The text without the URL of a request to the bucket: the words of a key are no reason."""
-        asked = _REQUEST.search(text)
-        if asked is None:
+        request = _REQUEST.search(text)
+        if request is None:
             return text
-        host, own = urlsplit(asked[1]).netloc, urlsplit(self.options.endpoint).netloc
+        host, own = urlsplit(request[1]).netloc, urlsplit(self.options.endpoint).netloc
         hosts = {own, f"s3.{self._region}.amazonaws.com"}
-        if asked[1] != "REDACTED" and not any(f".{host}".endswith(f".{known}") for known in hosts):
+        if request[1] != "REDACTED" and not any(f".{host}".endswith(f".{known}") for known in hosts):
             return text
-        return text[asked.start() :].replace(asked[1], "")
+        return text[request.start() :].replace(request[1], "")
 
     def missing(self, name: str, code: str = "") -> NotFoundError:
         """The error for an object, or a bucket, that isn't there."""
