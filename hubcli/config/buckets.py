@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import configparser
 import json
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from hubcli.errors import AuthenticationError, UsageError
 from hubcli.regular_file import read_regular
 from hubcli.urls import remember_secret, without_secrets
 
-__all__ = ["BucketOptions", "bucket_options"]
+__all__ = ["BucketOptions", "bucket_options", "hidden_variables"]
 
 _SECRETS = (
     "secret_access_key",
@@ -35,6 +38,50 @@ _MAX_FILE_BYTES = 1 << 20
 _EXPORT = 'Run: eval "$(aws configure export-credentials --profile {} --format env)"'
 # What a profile may name in place of keys, which takes the AWS CLI to follow.
 _BY_THE_CLI = ("credential_process", "sso_session", "sso_start_url", "role_arn", "source_profile")
+
+
+# What obstore would take by itself, beside the options or in their place: the key of another account too.
+_HIDDEN = {
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SKIP_SIGNATURE"),
+    "gs": (
+        "GOOGLE_BEARER_TOKEN",
+        "GOOGLE_SERVICE_ACCOUNT",
+        "GOOGLE_SERVICE_ACCOUNT_PATH",
+        "GOOGLE_SERVICE_ACCOUNT_KEY",
+        "GOOGLE_SKIP_SIGNATURE",
+    ),
+    "az": (
+        "AZURE_CLIENT_ID",
+        "AZURE_CLIENT_SECRET",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "AZURE_SKIP_SIGNATURE",
+        "AZURE_STORAGE_ACCESS_KEY",
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        "AZURE_STORAGE_CLIENT_ID",
+        "AZURE_STORAGE_CLIENT_SECRET",
+        "AZURE_STORAGE_MASTER_KEY",
+        "AZURE_STORAGE_SAS_KEY",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_STORAGE_TOKEN",
+        "AZURE_STORAGE_USE_EMULATOR",
+        "AZURE_USE_AZURE_CLI",
+    ),
+}
+_environment_lock = threading.Lock()
+
+
+@contextmanager
+def hidden_variables(scheme: str) -> Iterator[None]:
+    """Hides the credentials in the environment from obstore, which reads it while a store is opened.
+
+    It would send a session token with the keys of a profile, and one account's signature to another's host.
+    """
+    with _environment_lock:
+        hidden = {name: os.environ.pop(name) for name in _HIDDEN[scheme] if name in os.environ}
+        try:
+            yield
+        finally:
+            os.environ.update(hidden)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ A bucket has no rename. An archive is one object, which appears with its last pa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ _AT_A_TIME = 4
 # A main file up to this size is created in one request, which fails where another export came first.
 _CREATED_BYTES = 64 << 20
 _MAX_LISTED = 100_000
-_INDEX_ATTEMPTS = 20
+_COMPARED_BYTES = 64 << 10
 _TAKEN = "Use another path, or replace it with --force."
 
 
@@ -78,7 +79,7 @@ def export_to_bucket(
         key = "/".join(filter(None, (address.key, *names)))
         newest = upload.index_of(key) if options.layout is Layout.HUB else None
         upload.publish(place, key)
-        if newest is not None:
+        if newest is not None and upload.is_newest(key):
             upload.put_index(place, newest)
         if options.layout is Layout.HUB:
             upload.list_versions(top, address.key)
@@ -124,7 +125,7 @@ class _Upload:
         size_bytes = sum(file.stat().st_size for file in _files(place))
         self._listener.started(place.name, self._name(key), size_bytes)
         if place.is_file():
-            self._put(place, key)
+            self._put(place, key, PART_BYTES)
         else:
             self._publish_tree(place, key)
 
@@ -136,8 +137,13 @@ class _Upload:
         for key in [f"{folder}/{name}" for name in MAIN_FILES if f"{folder}/{name}" in before]:
             self._bucket.delete(key)
         try:
-            rest = [partial(self._put, path, key) for key, path in files.items() if key not in last]
-            run_in_threads(rest, _AT_A_TIME)
+            # Small ones first: who loses them to another export has written over none of its large ones, and
+            # takes back none.
+            large = {key for key, path in files.items() if path.stat().st_size > PART_BYTES}
+            for keys in (files.keys() - large - set(last), large - set(last)):
+                run_in_threads(
+                    [partial(self._put, files[key], key, PART_BYTES) for key in sorted(keys)], _AT_A_TIME
+                )
             for key in last:
                 self._put(files[key], key, _CREATED_BYTES)
         except BaseException:
@@ -145,7 +151,7 @@ class _Upload:
             raise
         run_in_threads([partial(self._bucket.delete, key) for key in before if key not in files], _AT_A_TIME)
 
-    def _put(self, path: Path, key: str, limit_bytes: int = PART_BYTES) -> None:
+    def _put(self, path: Path, key: str, limit_bytes: int) -> None:
         size_bytes = path.stat().st_size
         if self._force or size_bytes > limit_bytes:
             self._written.append(key)
@@ -167,18 +173,43 @@ class _Upload:
         One that is no copy of a version is somebody's own, and stays.
         """
         folder, _, version = key.rpartition("/")
-        found = {info.key.rpartition("/")[2]: info for info in self._objects_beside(folder)}
-        versions = {name: info for name, info in found.items() if name.isascii() and name.isdecimal()}
-        index = found.get(INDEX_NAME)
-        if any(int(name) > int(version) for name in versions):
+        beside = self._objects_beside(folder)
+        versions, index = _versions(beside), beside.get(INDEX_NAME)
+        if any(number > int(version) for number in versions):
             return None
-        if index is not None and not any(_same(index, info) for info in versions.values()):
+        if index is not None and not self._is_copy(index, versions):
             self._listener.note(
                 f"{self._name(folder)}/{INDEX_NAME} was not created by hubcli and was kept: "
                 "a handle without a version does not work there"
             )
             return None
         return f"{folder}/{INDEX_NAME}"
+
+    def is_newest(self, key: str) -> bool:
+        """Whether no later version is beside this one."""
+        folder, _, version = key.rpartition("/")
+        return all(number <= int(version) for number in _versions(self._objects_beside(folder)))
+
+    def _is_copy(self, index: ObjectInfo, versions: Mapping[int, ObjectInfo]) -> bool:
+        """Whether the index is a copy of one of them.
+
+        Where each write has an ETag of its own, as on Azure and under some encryption, archives of one size
+        that begin with the same bytes are taken for copies.
+        """
+        same_size = [versions[number] for number in sorted(versions, reverse=True)]
+        same_size = [info for info in same_size if info.size_bytes == index.size_bytes]
+        if index.etag is not None and any(info.etag == index.etag for info in same_size):
+            return True
+        return bool(same_size) and self._start(index) in map(self._start, same_size)
+
+    def _start(self, info: ObjectInfo) -> bytes:
+        start = b""
+        with self._bucket.open(info.key) as source:
+            for block in source.read():
+                start += block
+                if len(start) >= _COMPARED_BYTES:
+                    break
+        return start[:_COMPARED_BYTES]
 
     def put_index(self, place: Path, key: str) -> None:
         """Has a handle without a version mean this archive. Raises what the bucket does."""
@@ -195,16 +226,14 @@ class _Upload:
         except (OSError, HubcliError) as error:
             self._listener.note(f"{error}: hubcli search --host does not find the version")
 
-    def _objects_beside(self, folder: str) -> Iterator[ObjectInfo]:
-        for number, info in enumerate(self._bucket.list_objects(f"{folder}/")):
-            if number >= _MAX_LISTED:
-                return
-            if "/" not in info.key[len(folder) + 1 :]:
-                yield info
+    def _objects_beside(self, folder: str) -> dict[str, ObjectInfo]:
+        found = islice(self._bucket.list_objects(f"{folder}/"), _MAX_LISTED)
+        names = ((info.key[len(folder) + 1 :], info) for info in found)
+        return {name: info for name, info in names if "/" not in name}
 
 
-def _same(left: ObjectInfo, right: ObjectInfo) -> bool:
-    return left.size_bytes == right.size_bytes and left.etag is not None and left.etag == right.etag
+def _versions(objects: Mapping[str, ObjectInfo]) -> dict[int, ObjectInfo]:
+    return {int(name): info for name, info in objects.items() if name.isascii() and name.isdecimal()}
 
 
 def _files(place: Path) -> list[Path]:

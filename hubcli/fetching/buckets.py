@@ -31,7 +31,7 @@ def open_in_bucket(address: str, settings: Settings, transfer: Transfer) -> Iter
     Raises NotFoundError, AuthenticationError, NetworkError, IntegrityError for objects that are no tree.
     """
     place = BucketAddress.parse(address)
-    bucket = BucketStore(place.container, settings, transfer.retries)
+    bucket = BucketStore(place.container, settings, transfer.retries, counts_together=True)
     source = _source(bucket, place.key, transfer.known_etag)
     download = Download(source, download_options(settings, transfer))
     try:

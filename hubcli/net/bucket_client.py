@@ -17,8 +17,9 @@ from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-from hubcli.config.buckets import BucketOptions, bucket_options
+from hubcli.config.buckets import BucketOptions, bucket_options, hidden_variables
 from hubcli.config.settings import Settings
 from hubcli.errors import (
     AuthenticationError,
@@ -55,6 +56,8 @@ _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 _TOKEN = re.compile(
     r"token request|169\.254\.|metadata|InstanceCreds|identity|oauth|AzureCLI|azure cli|STS", re.I
 )
+# obstore names the URL, but for one with a signature.
+_REQUEST = re.compile(r"Error performing [A-Z]+ (\S+) in ")
 _CLOCK_S = 60.0
 _MAX_CERTIFICATES_BYTES = 16 << 20
 _UPLOAD_RETRY = timedelta(minutes=3)
@@ -99,12 +102,20 @@ def in_thread(call: Callable[[], T]) -> T:
 class BucketClient:
     """The requests to one bucket. May be shared between threads; opened by the first call."""
 
-    def __init__(self, address: BucketAddress, settings: Settings, retries: RetryPolicy) -> None:
+    def __init__(
+        self,
+        address: BucketAddress,
+        settings: Settings,
+        retries: RetryPolicy,
+        *,
+        counts_together: bool = False,
+    ) -> None:
         self.obstore = load_obstore()
         self.name = str(address.container)
         self.meter = RateMeter(settings.min_rate_bytes_s)
         self.timeout_s = settings.timeout_s
-        self.retries = retries
+        self._retries = retries
+        self._counts_together = counts_together
         self.is_google = address.scheme == "gs"
         self.is_anonymous = settings.access.buckets.anonymous
         self._address = address
@@ -114,6 +125,10 @@ class BucketClient:
         self._region: str | None = None
         self._lock = threading.Lock()
         self._clock: tuple[float, datetime] | None = None
+
+    def retries(self) -> RetryPolicy:
+        """The attempts of the next request: its own, unless those of all requests count together."""
+        return self._retries if self._counts_together else self._retries.anew()
 
     @property
     def options(self) -> BucketOptions:
@@ -155,9 +170,10 @@ class BucketClient:
             "retry_timeout": _UPLOAD_RETRY,
         }
         try:
-            return kinds[scheme](
-                self._address.bucket, config=config, client_options=client, retry_config=retries
-            )
+            with hidden_variables(scheme):
+                return kinds[scheme](
+                    self._address.bucket, config=config, client_options=client, retry_config=retries
+                )
         except self.obstore.exceptions.BaseError as error:
             raise self.translated(error, self.name) from error
 
@@ -169,8 +185,7 @@ class BucketClient:
         `name` is that of the object in messages; `key` is given of a question whose answer has no body to
         say why it is refused. FileNotFoundError and what is `lost` are left to the caller.
         """
-        retries = self.retries.anew()
-        return retries.until_done(lambda: self.once(name, action, with_retries=with_retries, key=key))
+        return self.retries().until_done(lambda: self.once(name, action, with_retries=with_retries, key=key))
 
     def once(
         self, name: str, action: Callable[[Any], T], *, with_retries: bool = False, key: str | None = None
@@ -240,7 +255,7 @@ class BucketClient:
         """The service's own clock, asked once a minute. Raises NetworkError."""
         if self._clock is None or time.monotonic() - self._clock[0] > _CLOCK_S:
             try:
-                moment = parsedate_to_datetime(self.retries.anew().until_done(self._ask)["date"])
+                moment = parsedate_to_datetime(self.retries().until_done(self._ask)["date"])
             except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
                 raise NetworkError(f"{self.name} does not tell the time") from error
             moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
@@ -252,7 +267,7 @@ class BucketClient:
 
     def translated(self, error: Exception, name: str) -> HubcliError:
         """The error as one of ours: nothing of obstore's text but status, code and a known reason."""
-        text, code = str(error), _code(error)
+        text, code = self._without_key(str(error)), _code(error)
         status = _status(text)
         if isinstance(error, ValueError) and "parse path" in text:
             return HandleError(f"{name} has a key that cannot be used", hint="Rename the object.")
@@ -266,6 +281,17 @@ class BucketClient:
         if status in (400, 401, 403) or (status is None and _TOKEN.search(text)):
             return self._denied(name, status, code, text)
         return self._failed(name, status, code, text)
+
+    def _without_key(self, text: str) -> str:
+        """The text without the URL of a request to the bucket: the words of a key are no reason."""
+        request = _REQUEST.search(text)
+        if request is None:
+            return text
+        host, own = urlsplit(request[1]).netloc, urlsplit(self.options.endpoint).netloc
+        hosts = {own, f"s3.{self._region}.amazonaws.com"}
+        if request[1] != "REDACTED" and not any(f".{host}".endswith(f".{known}") for known in hosts):
+            return text
+        return text[request.start() :].replace(request[1], "")
 
     def missing(self, name: str, code: str = "") -> NotFoundError:
         """The error for an object, or a bucket, that isn't there."""

@@ -64,14 +64,24 @@ def _options(settings: Settings, retries: RetryPolicy, spool: Path | None = None
 
 
 class BucketStore(ObjectStore):
-    """The objects below an address such as `s3://models/hub`."""
+    """The objects below an address such as `s3://models/hub`.
 
-    def __init__(self, address: BucketAddress, settings: Settings, retries: RetryPolicy) -> None:
+    Each request has its own `retries`, unless `counts_together`: where the whole is tried again by these.
+    """
+
+    def __init__(
+        self,
+        address: BucketAddress,
+        settings: Settings,
+        retries: RetryPolicy,
+        *,
+        counts_together: bool = False,
+    ) -> None:
         self.address = str(address)
         self._place = address
         self._settings = settings
         self._retries = retries
-        self._client = BucketClient(address, settings, self._retries)
+        self._client = BucketClient(address, settings, retries, counts_together=counts_together)
         self._is_unquoted = False
 
     def _key(self, key: str) -> str:
@@ -156,7 +166,7 @@ class BucketStore(ObjectStore):
         """
         folder = self._key(prefix.rpartition("/")[0])
         last = start_after
-        retries = self._retries.anew()
+        retries = self._client.retries()
         while True:
             pages = self._pages(folder, last)
             try:
@@ -167,7 +177,7 @@ class BucketStore(ObjectStore):
                         if info.key.startswith(prefix) and (last is None or info.key > last):
                             last = info.key
                             yield info
-                    retries = self._retries.anew()  # A page is progress.
+                    retries = self._client.retries()  # A page is progress.
             except HubcliError as error:
                 retries.wait(error)  # Goes on behind the last key; raises where it can't.
             else:

@@ -48,15 +48,19 @@ class BucketAddress(NamedTuple):
         """The address, without secrets and slashes at its end. Raises HandleError."""
         try:
             parts = urlsplit(without_secrets(text))
-            queries = parse_qs(parts.query)
+            queries = parse_qs(parts.query, keep_blank_values=True)
+            is_altered = urlsplit(text).path != parts.path
         except ValueError as error:
             raise invalid_url(text) from error
         scheme = parts.scheme.lower()
         noun = _NOUNS.get(scheme, "bucket")
         if scheme not in BUCKETS or not _BUCKET.fullmatch(parts.netloc):
             raise refusal(text, f"names no {noun}", f"Use {scheme or 's3'}://{noun.upper()}/path.")
-        if ";" in text:
-            raise refusal(text, "has a key with a semicolon", "Rename the object.")
+        # A URL's parser drops line breaks, and ends a path at ? and #: another object would be meant.
+        is_altered = is_altered or any(mark in ";#" or not mark.isprintable() for mark in text)
+        if is_altered or queries.keys() - ({"account"} if scheme == "az" else set()):
+            what = "has a key with ';', '?', '#' or a control character"
+            raise refusal(text, what, "Rename the object.")
         key = parts.path.strip("/")
         if key and any(segment in _BAD_SEGMENTS for segment in key.split("/")):
             raise refusal(text, "has a key with an empty segment, '.' or '..'", "Rename the object.")

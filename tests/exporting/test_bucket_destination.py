@@ -15,7 +15,7 @@ from hubcli.commands.fetch import fetch
 from hubcli.commands.search import SearchQuery, search
 from hubcli.commands.versions import versions
 from hubcli.config.settings import Settings
-from hubcli.errors import HubcliError, NetworkError, NotFoundError, OutputError
+from hubcli.errors import HandleError, HubcliError, NetworkError, NotFoundError, OutputError
 from hubcli.progress import ProgressListener
 from tests import models
 from tests.bucket_proxy import BucketProxy, Fault
@@ -188,6 +188,48 @@ def test_of_two_exports_at_once_one_wins(
     assert sorted(outcomes) == [f"{address}/m.tar was created by another process", "won"]
 
 
+def test_who_loses_to_another_export_leaves_its_large_objects_alone(
+    gcs_server: BucketServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hubcli.exporting import bucket_destination
+
+    address, settings = gcs_server.new_bucket(), settings_of(gcs_server, tmp_path / "cache")
+    index, shard = "m/variables/variables.index", "m/variables/variables.data-00000-of-00001"
+    sizes = {f"m/{name}": len(content) for name, content in models.example_files().items()}
+    monkeypatch.setattr(bucket_destination, "PART_BYTES", sizes[shard] - 1)
+    monkeypatch.setattr(bucket_destination._Upload, "require_free", lambda self, key: None)
+    store = open_store(address, settings)
+    for key in (index, shard):  # The other one is about to write its saved_model.pb.
+        store.put(key, b"theirs")
+    assert sizes[index] < sizes[shard] - 1
+
+    with pytest.raises(OutputError, match=r"variables\.index was created by another process"):
+        export(EXAMPLE, f"{address}/m", settings)
+
+    assert {key: (store.read(key, 99) or (b"",))[0] for key in keys_at(address, settings)} == {
+        index: b"theirs",
+        shard: b"theirs",
+    }
+
+
+@pytest.mark.slow
+def test_an_index_follows_the_newest_version_where_each_write_has_an_etag_of_its_own(
+    azure_server: BucketServer, tmp_path: Path
+) -> None:
+    address, settings = azure_server.new_bucket(), settings_of(azure_server, tmp_path / "cache")
+    for version in ("1", "2", "1"):
+        content = {**models.example_files(), "assets.extra/version": version.encode() * 1000}
+        model = models.write_tree(tmp_path / f"model-{version}", content)
+        options = ExportOptions(layout=Layout.HUB, name="maker/mul", version=version, force=True)
+        export(str(model), address, settings, options)
+    store = open_store(address, settings)
+
+    contents = [store.read(f"maker/mul/{name}", 1 << 20) for name in ("index.html", "2")]
+    assert contents[0] is not None
+    assert contents[1] is not None
+    assert contents[0][0] == contents[1][0]
+
+
 @pytest.mark.slow
 def test_a_dry_run_writes_nothing(s3_server: BucketServer, tmp_path: Path) -> None:
     address, settings = s3_server.new_bucket(), settings_of(s3_server, tmp_path / "cache")
@@ -204,6 +246,13 @@ def test_what_names_no_place_is_refused(destination: str, s3_server: BucketServe
     with pytest.raises(HubcliError) as caught:
         export(EXAMPLE, destination, settings_of(s3_server, tmp_path / "cache"))
     assert "/tmp" not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("key", ["m#1.tar", "m?v=1.tar", "m;1.tar", "m\t.tar", "m\n.tar"])
+def test_no_other_object_than_the_named_one_is_written(key: str, tmp_path: Path) -> None:
+    settings = Settings.read({"HUBCLI_CACHE_DIR": str(tmp_path)})
+    with pytest.raises(HandleError, match="has a key with"):
+        export(EXAMPLE, f"s3://bucket/{key}", settings)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from hubcli.errors import (
     AuthenticationError,
     ChecksumError,
     IntegrityError,
+    NetworkError,
     NotFoundError,
     OfflineError,
     UnsafeArchiveError,
@@ -248,6 +249,21 @@ def test_denied_reads_name_where_the_credentials_are(
 
 
 # --- What goes wrong on the way
+
+
+def test_a_bucket_that_cannot_be_reached_is_asked_as_often_as_retries_allow(tmp_path: Path) -> None:
+    keys = {
+        "AWS_ACCESS_KEY_ID": "AKIA",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    }
+    settings = replace(Settings.read(keys, cache_dir=tmp_path), retries=2, timeout_s=0.01)
+    notes = Notes()
+
+    with pytest.raises(NetworkError, match="cannot be reached"):
+        fetch("s3://bucket/model.tar.gz", settings, listener=notes)
+
+    assert len(notes.retries) == 2  # Those of opening and of the whole fetch are one count.
 
 
 @pytest.mark.slow

@@ -336,6 +336,62 @@ def test_an_answer_is_said_in_a_sentence_without_the_servers_words(
             return
 
 
+@pytest.mark.parametrize("key", ["tests/identity", "metadata", "sts/timeout", "a b"])
+def test_the_words_of_a_key_are_no_reason_for_a_failure(key: str) -> None:
+    # "requests" has "sts" in it, "identity" is a service for tokens: obstore's text names the URL.
+    variables = {**KEYS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "HUBCLI_CACHE_DIR": "/nowhere"}
+    store = open_store("s3://models", replace(Settings.read(variables), retries=0))
+
+    for ask in (
+        lambda: store.read(key, 9),
+        lambda: store.head(key),
+        lambda: list(store.list_objects(f"{key}/")),
+    ):
+        with pytest.raises(NetworkError, match="cannot be reached") as caught:
+            ask()
+        assert caught.value.is_transient
+
+
+def test_a_session_token_of_the_environment_is_not_sent_with_the_keys_of_a_profile(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dates = {"Last-Modified": "Sun, 29 Nov 2026 00:00:00 GMT"}
+    server.serve("/models/x", Reply(b"m", etag='"1"', headers=dates))
+    file = tmp_path / "credentials"
+    file.write_text("[default]\naws_access_key_id = FILE\naws_secret_access_key = s3cr3t-of-file\n")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "t0ken-of-another-session")
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    variables = {"AWS_SHARED_CREDENTIALS_FILE": str(file), "AWS_ENDPOINT_URL": server.url}
+
+    open_store("s3://models", Settings.read({**variables, "HUBCLI_CACHE_DIR": "/nowhere"})).read("x", 9)
+
+    headers = server.requests[-1].headers
+    assert "Credential=FILE/" in headers["authorization"]
+    assert "x-amz-security-token" not in headers
+    assert os.environ["AWS_SESSION_TOKEN"] == "t0ken-of-another-session"
+
+
+@pytest.mark.parametrize("account", ["other", None])
+def test_the_signature_of_one_azure_account_is_not_sent_to_another(
+    account: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {"AZURE_STORAGE_ACCOUNT": "mine", "AZURE_STORAGE_SAS_TOKEN": "sig=s3cr3t-of-mine"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    opened = list[tuple[dict[str, Any], str | None]]()
+
+    def record(container: str, *, config: dict[str, Any], **options: Any) -> Any:
+        opened.append((config, os.environ.get("AZURE_STORAGE_SAS_TOKEN")))
+        raise obstore.exceptions.GenericError("enough")
+
+    monkeypatch.setattr(obstore.store, "AzureStore", record)
+    address = "az://models" + (f"?account={account}" if account else "")
+    with pytest.raises(HubcliError):
+        open_store(address, replace(Settings.read(variables), retries=0)).head("x")
+    # obstore would read the variable by itself.
+    assert [("sas_key" in config, seen) for config, seen in opened] == [(account is None, None)]
+
+
 def test_a_bucket_in_another_region_is_asked_there(server: HubServer) -> None:
     body = Reply(b"model", etag='"one"', headers={"Last-Modified": "Sun, 29 Nov 2026 00:00:00 GMT"})
     moved = {"x-amz-bucket-region": "eu-west-1"}
