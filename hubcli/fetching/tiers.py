@@ -41,7 +41,10 @@ _FAULTS = (NetworkError, IntegrityError, NotFoundError)
 
 @dataclass(frozen=True, slots=True)
 class TierModel:
-    """What a tier claims to have of a handle: `name` is the address of the archive, `tier` of the tier."""
+    """What a tier claims to have of a handle: `name` is the address of the archive, `tier` of the tier.
+
+    `is_private` says that it was fetched with credentials when it was put there.
+    """
 
     tier: str
     name: str
@@ -50,6 +53,7 @@ class TierModel:
     archive_bytes: int
     tree_sha256: str
     etag: str | None
+    is_private: bool = False
 
     def check_archive(self, sha256: str | None, size_bytes: int | None) -> None:
         """Raises ChecksumError where the archive that came is another."""
@@ -105,11 +109,12 @@ class Tier(Protocol):
     def lease(
         self,
         handle: Handle,
+        expected: ExpectedDigests,
         timeout_s: float,
         on_wait: Callable[[str], None],
         check: Callable[[], None],
     ) -> TierLease:
-        """Waits until this process may ask the origin, the tier has the model, or the time is over."""
+        """Waits until this process may ask the origin, the tier has what is expected, or the time is over."""
 
 
 class ArchiveCopy:
@@ -176,15 +181,18 @@ class TierTurn:
         self._listener = listener
         self._copy: ArchiveCopy | None = None
         self._lease: TierLease | None = None
-        self._is_private = self._is_done = False
+        self._is_private = self._is_there = False
         self.manifest: Manifest | None = None
 
     def __enter__(self) -> TierTurn:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._lease is not None and self._lease.is_held:
-            self._lease.release(has_failed=not self._is_done)
+            # Where the origin fails, or the tier can't have the model, it helps nobody to wait for the next
+            # holder. After an interrupt, or a fault of this machine alone, one of the others takes over.
+            has_failed = not self._is_there if error is None else isinstance(error, _FAULTS)
+            self._lease.release(has_failed=has_failed)
         if self._copy is not None:
             self._copy.close()
 
@@ -221,6 +229,7 @@ class TierTurn:
 
     def used(self, tier: Tier, model: TierModel) -> None:
         """Records that the model came from the tier; where that can't be written, nothing is said."""
+        self._is_there = True
         if tier.is_writable:
             with suppress(*_FAULTS):
                 tier.used(model)
@@ -236,7 +245,7 @@ class TierTurn:
 
         with self.faults_of(tier):
             timeout_s = self._settings.lock_timeout_s
-            self._lease = tier.lease(self._handle, timeout_s, waiting, check)
+            self._lease = tier.lease(self._handle, self._expected, timeout_s, waiting, check)
             return True
         return False
 
@@ -269,9 +278,9 @@ class TierTurn:
             with self.faults_of(tier):
                 if tier.put(self._handle, manifest, self._copy.path):
                     self._listener.note(f"Put {self._handle} into {tier.name}")
+                self._is_there = True
                 if unversioned is not None:
                     tier.point(unversioned, self._handle)
-        self._is_done = True
 
 
 def latest_in_tiers(handle: Handle, tiers: Sequence[Tier], settings: Settings) -> Handle | None:

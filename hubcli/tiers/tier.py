@@ -219,11 +219,12 @@ class SharedTier(TierReader):
     def lease(
         self,
         handle: Handle,
+        expected: ExpectedDigests,
         timeout_s: float,
         on_wait: Callable[[str], None],
         check: Callable[[], None],
     ) -> _Leased:
-        """Waits until this process may ask the origin, or until the tier has the model, or for the timeout.
+        """Waits until this process may ask the origin, or until the tier has what is expected, or for the time.
 
         Raises UnsupportedError where the store can't compare and swap: then each machine asks.
         """
@@ -233,7 +234,7 @@ class SharedTier(TierReader):
         lease = Lease(self.store, handle.cache_key, self.config.lease_s)
 
         def look() -> bool:
-            return self.find(handle, ExpectedDigests()) is not None
+            return self.find(handle, expected) is not None
 
         acquired = lease.acquire(timeout_s, look, on_wait, check)
         return _Leased(lease if acquired.is_held else None, acquired.is_held)

@@ -18,7 +18,7 @@ from hubcli.archive import FileRecord
 from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.environment import NetworkConfig
-from hubcli.errors import ChecksumError, NetworkError, OfflineError, TierError
+from hubcli.errors import ChecksumError, NetworkError, NotFoundError, OfflineError, TierError
 from hubcli.fetching.peek import dry_run
 from hubcli.providers.handle import Handle, key_of
 from hubcli.tiers.layout import current_key, manifest_key
@@ -297,3 +297,45 @@ def _files(fleet: Fleet) -> tuple[FileRecord, ...]:
         FileRecord(path, len(content), hashlib.sha256(content).hexdigest())
         for path, content in models.example_files().items()
     )
+
+
+def _lease_state(fleet: Fleet) -> str:
+    (path,) = (fleet.folder / "leases").iterdir()
+    return str(json.loads(path.read_text())["state"])
+
+
+def test_those_that_wait_take_turns_only_where_the_next_holder_helps_them(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    class Interrupting(Notes):
+        def received(self, size_bytes: int) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(HANDLE, fleet.settings(), listener=Interrupting())
+    assert _lease_state(fleet) == "released"  # One of the others downloads it for all.
+    fleet.fetch()
+    assert _lease_state(fleet) == "released"
+    fleet.folder = tmp_path / "private"
+    fleet.fetch(fleet.server.url.replace("://", "://me:secret@") + "/model.tar.gz")
+    assert _lease_state(fleet) == "failed"  # The tier will never have it: each downloads it at once.
+    fleet.folder = tmp_path / "full"
+    fleet.folder.mkdir()
+    (fleet.folder / "blobs").write_bytes(b"")
+    fleet.fetch()
+    assert _lease_state(fleet) == "failed"
+    fleet.folder = tmp_path / "missing"
+    with pytest.raises(NotFoundError):
+        fleet.fetch("https://tfhub.dev/maker/missing/1")
+    assert _lease_state(fleet) == "failed"
+
+
+def test_machines_that_expect_an_archive_wait_for_that_one(fleet: Fleet) -> None:
+    fleet.fetch()
+    other = models.archive(extra=b"x")
+    fleet.server.serve("/maker/model/1", other)
+    options = FetchOptions(sha256=hashlib.sha256(other).hexdigest())
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(fetch, HANDLE, fleet.settings(), options) for _ in range(4)]
+        assert {job.result().archive_sha256 for job in jobs} == {options.sha256}
+    assert fleet.downloads == 2
