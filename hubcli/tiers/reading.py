@@ -136,6 +136,7 @@ class TierReader:
             archive_bytes=manifest.archive_bytes,
             tree_sha256=manifest.tree_sha256,
             etag=manifest.etag,
+            is_private=manifest.is_private,
         )
 
     @contextmanager

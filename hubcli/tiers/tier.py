@@ -76,6 +76,7 @@ class SharedTier(TierReader):
             source=manifest.source,
             etag=manifest.etag,
             now_s=time.time(),
+            is_private=manifest.is_private,
         )
         return self.put_archive(handle, record, archive)
 
@@ -224,7 +225,7 @@ class SharedTier(TierReader):
         on_wait: Callable[[str], None],
         check: Callable[[], None],
     ) -> _Leased:
-        """Waits until this process may ask the origin, or until the tier has what is expected, or for the time.
+        """Waits until this process may ask the origin, the tier has what is expected, or the time is over.
 
         Raises UnsupportedError where the store can't compare and swap: then each machine asks.
         """

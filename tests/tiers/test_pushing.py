@@ -120,3 +120,16 @@ def test_a_private_model_needs_a_tier_that_may_hold_it(fleet: Fleet) -> None:
         push(result.path.name, fleet.tier, settings)
     fleet.query = "?mode=read-write&private=yes"
     assert not push(result.path.name, fleet.tier, settings).was_there
+
+
+def test_a_private_model_from_one_tier_stays_private_for_the_next(fleet: Fleet) -> None:
+    address = fleet.server.url.replace("://", "://me:secret@") + "/model.tar.gz"
+    fleet.query = "?mode=read-write&private=yes"
+    fleet.fetch(address)
+    fleet.query = ""
+    settings = fleet.settings()
+    result = fetch(address, settings)
+    assert fleet.downloads == 1
+    fleet.folder, fleet.query = fleet.folder.with_name("public"), "?mode=read-write"
+    with pytest.raises(UsageError, match="fetched with credentials"):
+        push(result.path.name, fleet.tier, settings)
