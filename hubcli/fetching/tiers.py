@@ -25,6 +25,7 @@ from hubcli.errors import (
     NetworkError,
     NotFoundError,
     TierError,
+    UnsupportedError,
 )
 from hubcli.fetching.options import ExpectedDigests, FetchOptions
 from hubcli.progress import ProgressListener
@@ -81,6 +82,13 @@ class Tier(Protocol):
     is_writable: bool
     is_local: bool
     takes_private: bool
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it failed within the last minute: then it isn't asked."""
+
+    def note_outage(self) -> None:
+        """Notes that it did not answer, after all retries."""
 
     def find(self, handle: Handle, expected: ExpectedDigests) -> TierModel | None:
         """What it has of the handle, or exactly what is expected; None where it hasn't got it."""
@@ -182,6 +190,8 @@ class TierTurn:
         self._copy: ArchiveCopy | None = None
         self._lease: TierLease | None = None
         self._is_private = self._is_there = False
+        self._failures: set[str] = set()  # What was told already.
+        self._unreachable: set[str] = set()  # Names of tiers that this fetch asks no more.
         self.manifest: Manifest | None = None
 
     def __enter__(self) -> TierTurn:
@@ -204,6 +214,8 @@ class TierTurn:
     def found(self) -> Iterator[tuple[Tier, TierModel]]:
         """The tiers that claim to have the model, with what they claim, in their order."""
         for tier in self._readable:
+            if self._is_skipped(tier):
+                continue
             model = None
             with self.faults_of(tier):
                 model = tier.find(self._handle, self._expected)
@@ -223,9 +235,22 @@ class TierTurn:
 
     def _failed(self, tier: Tier, error: HubcliError) -> None:
         message = f"Shared tier {tier.name} failed: {error.message}"
+        # One that answers, but can't do something, may do the rest.
+        if isinstance(error, NetworkError) and not isinstance(error, UnsupportedError):
+            self._unreachable.add(tier.name)
+            if error.is_transient:
+                tier.note_outage()
         if self._settings.require_tier:
             raise TierError(message, hint=error.hint) from error
-        self._listener.note(message)
+        if message not in self._failures:
+            self._failures.add(message)
+            self._listener.note(message)
+
+    def _is_skipped(self, tier: Tier) -> bool:
+        """Whether the tier failed before: each question would take all retries and timeouts again."""
+        if tier.name not in self._unreachable and tier.is_down:
+            self._failed(tier, NetworkError("it did not answer less than a minute ago"))
+        return tier.name in self._unreachable
 
     def used(self, tier: Tier, model: TierModel) -> None:
         """Records that the model came from the tier; where that can't be written, nothing is said."""
@@ -237,7 +262,7 @@ class TierTurn:
     def wait(self, check: Callable[[], None]) -> bool:
         """Waits until this process is to ask the origin; whether the tiers are worth another look."""
         tier = self._writable
-        if tier is None or not self._readable:
+        if tier is None or not self._readable or self._is_skipped(tier):
             return False
 
         def waiting(host: str) -> None:
@@ -252,7 +277,7 @@ class TierTurn:
     def copy_of(self, source: ByteSource) -> Callable[[bytes], None] | None:
         """Takes the archive's bytes as they come from the origin, where they are to be put into a tier."""
         tier = self._writable
-        if tier is None or source.directory is not None:
+        if tier is None or source.directory is not None or self._is_skipped(tier):
             return None
         if source.is_private and not tier.takes_private:
             self._is_private = True
@@ -274,7 +299,7 @@ class TierTurn:
             )
         elif self._copy is not None and not self._copy.is_complete:
             self._failed(tier, CacheError("there is no disk space for a copy of the archive"))
-        elif self._copy is not None:
+        elif self._copy is not None and not self._is_skipped(tier):
             with self.faults_of(tier):
                 if tier.put(self._handle, manifest, self._copy.path):
                     self._listener.note(f"Put {self._handle} into {tier.name}")
@@ -286,7 +311,7 @@ class TierTurn:
 def latest_in_tiers(handle: Handle, tiers: Sequence[Tier], settings: Settings) -> Handle | None:
     """The version that the first tier which knows tells for the handle without one."""
     for tier in tiers:
-        if tier.is_local or not settings.offline:
+        if (tier.is_local or not settings.offline) and not tier.is_down:
             with suppress(*_FAULTS):
                 version = tier.latest(handle)
                 if version is not None:

@@ -57,6 +57,15 @@ class TierReader:
         self._seen: dict[ManifestKey, tuple[bytes, ObjectInfo, TierManifest]] = {}  # The latest manifests.
         self._corrupt: dict[str, str | None] = {}  # The ETags of archives that failed a check.
 
+    @property
+    def is_down(self) -> bool:
+        """Whether it failed within the last minute, in any fetch of this process with the same settings."""
+        return self.config.outage.lasts
+
+    def note_outage(self) -> None:
+        """Notes that it did not answer, after all retries."""
+        self.config.outage.begin()
+
     def exists(self) -> bool:
         """Whether there is a tier. Raises UnsupportedError for one of a newer layout."""
         with self._lock:

@@ -339,3 +339,29 @@ def test_machines_that_expect_an_archive_wait_for_that_one(fleet: Fleet) -> None
         jobs = [pool.submit(fetch, HANDLE, fleet.settings(), options) for _ in range(4)]
         assert {job.result().archive_sha256 for job in jobs} == {options.sha256}
     assert fleet.downloads == 2
+
+
+def test_a_tier_that_is_down_costs_its_retries_once_for_all_models(
+    fleet: Fleet, other_server: HubServer
+) -> None:
+    fleet.query, fleet.more = "", (f"{other_server.url}/tier",)
+    other_server.serve("/tier/hubcli-tier.json", Reply(status=503))
+    fleet.server.serve("/maker/other/1", fleet.packed)
+    notes, settings = Notes(), replace(fleet.settings(), retries=0)
+    for handle in (HANDLE, "https://tfhub.dev/maker/other/1"):
+        fetch(handle, settings, listener=notes)
+    assert len(other_server.requests) == 1
+    assert len(notes.notes) == 2
+    assert notes.notes[1] == (
+        f"Shared tier {other_server.url}/tier failed: it did not answer less than a minute ago"
+    )
+    with pytest.raises(TierError):
+        fetch("https://tfhub.dev/maker/third/1", replace(settings, require_tier=True))
+    assert len(other_server.requests) == 1
+
+
+def test_a_fault_of_a_tier_is_told_once(fleet: Fleet) -> None:
+    fleet.folder.mkdir()
+    (fleet.folder / "hubcli-tier.json").write_text('{"hubcli_tier": 2}')
+    fleet.fetch()
+    assert len(fleet.notes) == 1
