@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import tree_digest
 from hubcli.config.tiers import TierConfig
-from hubcli.errors import ChecksumError, IntegrityError, TierConflictError, UnsupportedError
+from hubcli.errors import ChecksumError, IntegrityError, NotFoundError, TierConflictError, UnsupportedError
 from hubcli.fetching.options import ExpectedDigests
 from hubcli.fetching.tiers import TierModel
 from hubcli.net.object_store import ObjectInfo, ObjectStore
@@ -79,10 +79,13 @@ class TierReader:
     def find(self, handle: Handle, expected: ExpectedDigests) -> TierModel | None:
         """What the tier has of the handle, or exactly what is expected; None where it hasn't got it.
 
-        Raises TierConflictError where there are several archives of what never changes.
+        Raises TierConflictError where there are several archives of what never changes, NotFoundError where
+        there is no tier, and this process may not make it.
         """
         if not self.exists():
-            return None
+            if self.is_writable:
+                return None
+            raise NotFoundError(f"{self.name} is not a shared tier", hint="Check its address.")
         key = handle.cache_key
         if expected.archive_sha256 is not None:
             return self._sound(self.manifest(ManifestKey(key, expected.archive_sha256)))

@@ -191,6 +191,10 @@ class SharedTier(TierReader):
         That is one of a newer layout, or in a store that ignores conditions: there writers would write over
         each other.
         """
+        if not self.store.is_writable:
+            raise UnsupportedError(
+                f"{self.name} cannot be written", hint="Use the address of its bucket or directory."
+            )
         if not self.is_writable:
             raise UnsupportedError(f"{self.name} is read-only", hint="Add ?mode=read-write to its address.")
         with self._lock:

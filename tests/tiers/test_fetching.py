@@ -169,7 +169,7 @@ def test_the_next_tier_is_asked_and_the_first_writable_one_gets_the_model(
     fleet.query, fleet.more = "", (f"{other_server.url}/tier", f"{second}?mode=read-write")
     other_server.serve("/tier/hubcli-tier.json", Reply(status=403))
     fleet.fetch()
-    assert fleet.notes[0].startswith(f"Shared tier {other_server.url}/tier failed: ")
+    assert fleet.notes[1].startswith(f"Shared tier {other_server.url}/tier failed: ")
     assert fleet.notes[-1] == f"Put {HANDLE} into {second}"
     assert not fleet.folder.exists()
     fleet.fetch()
@@ -344,16 +344,17 @@ def test_machines_that_expect_an_archive_wait_for_that_one(fleet: Fleet) -> None
 def test_a_tier_that_is_down_costs_its_retries_once_for_all_models(
     fleet: Fleet, other_server: HubServer
 ) -> None:
-    fleet.query, fleet.more = "", (f"{other_server.url}/tier",)
+    fleet.more = (f"{other_server.url}/tier",)
     other_server.serve("/tier/hubcli-tier.json", Reply(status=503))
     fleet.server.serve("/maker/other/1", fleet.packed)
     notes, settings = Notes(), replace(fleet.settings(), retries=0)
     for handle in (HANDLE, "https://tfhub.dev/maker/other/1"):
         fetch(handle, settings, listener=notes)
     assert len(other_server.requests) == 1
-    assert len(notes.notes) == 2
-    assert notes.notes[1] == (
-        f"Shared tier {other_server.url}/tier failed: it did not answer less than a minute ago"
+    faults = [note for note in notes.notes if other_server.url in note]
+    assert len(faults) == 2
+    assert (
+        faults[1] == f"Shared tier {other_server.url}/tier failed: it did not answer less than a minute ago"
     )
     with pytest.raises(TierError):
         fetch("https://tfhub.dev/maker/third/1", replace(settings, require_tier=True))
@@ -365,3 +366,11 @@ def test_a_fault_of_a_tier_is_told_once(fleet: Fleet) -> None:
     (fleet.folder / "hubcli-tier.json").write_text('{"hubcli_tier": 2}')
     fleet.fetch()
     assert len(fleet.notes) == 1
+
+
+def test_an_address_without_a_tier_is_told_and_an_error_where_tiers_are_required(fleet: Fleet) -> None:
+    fleet.query = "?mode=read"
+    fleet.fetch()
+    assert fleet.notes == [f"Shared tier {fleet.folder} failed: {fleet.folder} is not a shared tier"]
+    with pytest.raises(TierError, match="is not a shared tier"):
+        fleet.fetch(require_tier=True)
