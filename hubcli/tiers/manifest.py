@@ -27,6 +27,7 @@ _SCHEMA = 1
 _MAX_TEXT = 4096
 _MAX_FILES = 1_000_000
 _MAX_ARCHIVES = 16
+_MAX_VALUES = 2_000_000  # A value of one byte takes a hundred once it is parsed.
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FORMATS = ("tar", "tar.gz", "tar.bz2", "tar.xz")
 _MAGIC = {b"\x1f\x8b": "tar.gz", b"BZ": "tar.bz2", b"\xfd7": "tar.xz"}
@@ -89,6 +90,8 @@ class TierManifest:
     @classmethod
     def parse(cls, content: bytes, name: str) -> TierManifest:
         """The manifest in the object of that name. Raises IntegrityError."""
+        if max(map(content.count, (b"{", b"[", b","))) > _MAX_VALUES:
+            raise IntegrityError(f"{name} is not a manifest: it has too many values")
         document = parse_object(content, name)
         try:
             _require_schema(document)

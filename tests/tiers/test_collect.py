@@ -271,3 +271,14 @@ def test_what_others_put_there_is_passed_over_and_stays(key: bytes, tmp_path: Pa
     assert tier_stat(tier.tier).leases == 0
     assert [issue.code for issue in tier_verify(tier.tier)] == ["tier-archive"]
     assert path.exists()
+
+
+def test_models_are_listed_without_their_files_and_few_manifests_are_kept(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubcli.tiers.reading._MAX_SEEN_BYTES", 2 * len(tier.path(0).read_bytes()))
+    shared = tier.tier
+    entries = list(tier_ls(shared))
+    assert [(entry.file_count, entry.size_bytes) for entry in entries] == [(1, 1)] * 5
+    assert all(entry.manifest is not None and not entry.manifest.files for entry in entries)
+    assert len(shared._seen) == 2

@@ -118,3 +118,9 @@ def test_a_newer_layout_is_refused_and_what_is_no_marker_too() -> None:
 def test_the_format_is_told_by_the_first_bytes() -> None:
     heads = {b"\x1f\x8b": "tar.gz", b"BZ": "tar.bz2", b"\xfd7": "tar.xz", b"./": "tar", b"": "tar"}
     assert {head: archive_format(head) for head in heads} == heads
+
+
+@each_of("item", [b"{}", b"[]", b'""', b"1"])
+def test_a_manifest_of_many_small_values_is_not_parsed(item: bytes) -> None:
+    with pytest.raises(IntegrityError, match="too many values"):
+        TierManifest.parse(b'{"files": [' + (item + b",") * 2_000_001 + item + b"]}", "name")
