@@ -374,3 +374,14 @@ def test_an_address_without_a_tier_is_told_and_an_error_where_tiers_are_required
     assert fleet.notes == [f"Shared tier {fleet.folder} failed: {fleet.folder} is not a shared tier"]
     with pytest.raises(TierError, match="is not a shared tier"):
         fleet.fetch(require_tier=True)
+
+
+def test_a_refresh_takes_no_tier_at_its_word_for_what_the_origin_has(fleet: Fleet) -> None:
+    other = Reply(body=models.archive(extra=b"x"), etag='"v1"')
+    fleet.server.serve("/model.tar.gz", other)
+    settings, machine = fleet.settings(), fleet.settings()
+    fetch(UNVERSIONED, settings)
+    fleet.server.serve("/model.tar.gz", replace(other, body=fleet.packed))
+    assert fetch(UNVERSIONED, machine).archive_sha256 != fleet.sha256
+    assert fetch(UNVERSIONED, machine, FetchOptions(refresh=True)).archive_sha256 == fleet.sha256
+    assert fetch(UNVERSIONED, machine, FetchOptions(refresh=True)).was_cached
