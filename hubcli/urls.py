@@ -60,7 +60,7 @@ _ITEM = r"([&;]?)([^&;]*)"
 # What a query may say in print: how the TF Hub protocol asks, and which version of something.
 _HARMLESS_KEY = (
     r"(?i)tf-?hub-format|tfhub-redirect|lite-format|tfjs-format|alt|format|generation"
-    r"|v|ver|version|rev|revision"
+    r"|v|ver|version|rev|revision|mode|lease"
 )
 _HARMLESS_VALUE = r"[A-Za-z0-9._-]{0,24}"
 # An address that is printed as it is. A listing has many, and `printed_url` takes 40 µs for each.

@@ -81,7 +81,8 @@ def push_command(
 
 def writable_address(address: str) -> str:
     """The address of a tier that is named to be written: it needs no mode."""
-    return address if "mode=" in address else f"{address}{'&' if '?' in address else '?'}mode=read-write"
+    _, separator, query = address.partition("?")
+    return address if "mode=" in query else f"{address}{'&' if separator else '?'}mode=read-write"
 
 
 def _has_host(name: str) -> bool:

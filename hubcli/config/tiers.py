@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -22,19 +23,38 @@ _WORDS = {"mode": ("read", "read-write"), "private": ("no", "yes")}
 _LEASE = "lease"
 _ACCOUNT = "account"  # Of a container in Azure, and part of its address.
 _LEASE_S, _SHORTEST_LEASE_S, _LONGEST_LEASE_S = 30.0, 2.0, 600.0
+_OUTAGE_S = 60.0
+
+
+class Outage:
+    """Since when a tier does not answer: it isn't asked again for a minute, whatever model is next."""
+
+    def __init__(self) -> None:
+        self._until_s = 0.0
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the tier failed within the last minute."""
+        return time.monotonic() < self._until_s
+
+    def begin(self) -> None:
+        """Notes that the tier did not answer, after all retries."""
+        self._until_s = time.monotonic() + _OUTAGE_S
 
 
 @dataclass(frozen=True, slots=True)
 class TierConfig:
     """One shared tier. `address` is an absolute path, or a URL, which may hold user and password.
 
-    `lease_s` is after how many seconds without a sign of life another machine takes a download over.
+    `lease_s` is after how many seconds without a sign of life another machine takes a download over. The
+    `outage` is shared by all fetches with these settings.
     """
 
     address: str = field(repr=False)
     is_writable: bool = False
     takes_private: bool = False
     lease_s: float = _LEASE_S
+    outage: Outage = field(default_factory=Outage, repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str, source: str = "--tier") -> TierConfig:

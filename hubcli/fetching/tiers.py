@@ -25,6 +25,7 @@ from hubcli.errors import (
     NetworkError,
     NotFoundError,
     TierError,
+    UnsupportedError,
 )
 from hubcli.fetching.options import ExpectedDigests, FetchOptions
 from hubcli.progress import ProgressListener
@@ -41,7 +42,10 @@ _FAULTS = (NetworkError, IntegrityError, NotFoundError)
 
 @dataclass(frozen=True, slots=True)
 class TierModel:
-    """What a tier claims to have of a handle: `name` is the address of the archive, `tier` of the tier."""
+    """What a tier claims to have of a handle: `name` is the address of the archive, `tier` of the tier.
+
+    `is_private` says that it was fetched with credentials when it was put there.
+    """
 
     tier: str
     name: str
@@ -50,6 +54,7 @@ class TierModel:
     archive_bytes: int
     tree_sha256: str
     etag: str | None
+    is_private: bool = False
 
     def check_archive(self, sha256: str | None, size_bytes: int | None) -> None:
         """Raises ChecksumError where the archive that came is another."""
@@ -78,6 +83,13 @@ class Tier(Protocol):
     is_local: bool
     takes_private: bool
 
+    @property
+    def is_down(self) -> bool:
+        """Whether it failed within the last minute: then it isn't asked."""
+
+    def note_outage(self) -> None:
+        """Notes that it did not answer, after all retries."""
+
     def find(self, handle: Handle, expected: ExpectedDigests) -> TierModel | None:
         """What it has of the handle, or exactly what is expected; None where it hasn't got it."""
 
@@ -105,11 +117,12 @@ class Tier(Protocol):
     def lease(
         self,
         handle: Handle,
+        expected: ExpectedDigests,
         timeout_s: float,
         on_wait: Callable[[str], None],
         check: Callable[[], None],
     ) -> TierLease:
-        """Waits until this process may ask the origin, the tier has the model, or the time is over."""
+        """Waits until this process may ask the origin, the tier has what is expected, or the time is over."""
 
 
 class ArchiveCopy:
@@ -176,15 +189,20 @@ class TierTurn:
         self._listener = listener
         self._copy: ArchiveCopy | None = None
         self._lease: TierLease | None = None
-        self._is_private = self._is_done = False
+        self._is_private = self._is_there = False
+        self._failures: set[str] = set()  # What was told already.
+        self._unreachable: set[str] = set()  # Names of tiers that this fetch asks no more.
         self.manifest: Manifest | None = None
 
     def __enter__(self) -> TierTurn:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._lease is not None and self._lease.is_held:
-            self._lease.release(has_failed=not self._is_done)
+            # Where the origin fails, or the tier can't have the model, it helps nobody to wait for the next
+            # holder. After an interrupt, or a fault of this machine alone, one of the others takes over.
+            has_failed = not self._is_there if error is None else isinstance(error, _FAULTS)
+            self._lease.release(has_failed=has_failed)
         if self._copy is not None:
             self._copy.close()
 
@@ -196,6 +214,8 @@ class TierTurn:
     def found(self) -> Iterator[tuple[Tier, TierModel]]:
         """The tiers that claim to have the model, with what they claim, in their order."""
         for tier in self._readable:
+            if self._is_skipped(tier):
+                continue
             model = None
             with self.faults_of(tier):
                 model = tier.find(self._handle, self._expected)
@@ -215,12 +235,26 @@ class TierTurn:
 
     def _failed(self, tier: Tier, error: HubcliError) -> None:
         message = f"Shared tier {tier.name} failed: {error.message}"
+        # One that answers, but can't do something, may do the rest.
+        if isinstance(error, NetworkError) and not isinstance(error, UnsupportedError):
+            self._unreachable.add(tier.name)
+            if error.is_transient:
+                tier.note_outage()
         if self._settings.require_tier:
             raise TierError(message, hint=error.hint) from error
-        self._listener.note(message)
+        if message not in self._failures:
+            self._failures.add(message)
+            self._listener.note(message)
+
+    def _is_skipped(self, tier: Tier) -> bool:
+        """Whether the tier failed before: each question would take all retries and timeouts again."""
+        if tier.name not in self._unreachable and tier.is_down:
+            self._failed(tier, NetworkError("it did not answer less than a minute ago"))
+        return tier.name in self._unreachable
 
     def used(self, tier: Tier, model: TierModel) -> None:
         """Records that the model came from the tier; where that can't be written, nothing is said."""
+        self._is_there = True
         if tier.is_writable:
             with suppress(*_FAULTS):
                 tier.used(model)
@@ -228,7 +262,7 @@ class TierTurn:
     def wait(self, check: Callable[[], None]) -> bool:
         """Waits until this process is to ask the origin; whether the tiers are worth another look."""
         tier = self._writable
-        if tier is None or not self._readable:
+        if tier is None or not self._readable or self._is_skipped(tier):
             return False
 
         def waiting(host: str) -> None:
@@ -236,14 +270,14 @@ class TierTurn:
 
         with self.faults_of(tier):
             timeout_s = self._settings.lock_timeout_s
-            self._lease = tier.lease(self._handle, timeout_s, waiting, check)
+            self._lease = tier.lease(self._handle, self._expected, timeout_s, waiting, check)
             return True
         return False
 
     def copy_of(self, source: ByteSource) -> Callable[[bytes], None] | None:
         """Takes the archive's bytes as they come from the origin, where they are to be put into a tier."""
         tier = self._writable
-        if tier is None or source.directory is not None:
+        if tier is None or source.directory is not None or self._is_skipped(tier):
             return None
         if source.is_private and not tier.takes_private:
             self._is_private = True
@@ -265,19 +299,19 @@ class TierTurn:
             )
         elif self._copy is not None and not self._copy.is_complete:
             self._failed(tier, CacheError("there is no disk space for a copy of the archive"))
-        elif self._copy is not None:
+        elif self._copy is not None and not self._is_skipped(tier):
             with self.faults_of(tier):
                 if tier.put(self._handle, manifest, self._copy.path):
                     self._listener.note(f"Put {self._handle} into {tier.name}")
+                self._is_there = True
                 if unversioned is not None:
                     tier.point(unversioned, self._handle)
-        self._is_done = True
 
 
 def latest_in_tiers(handle: Handle, tiers: Sequence[Tier], settings: Settings) -> Handle | None:
     """The version that the first tier which knows tells for the handle without one."""
     for tier in tiers:
-        if tier.is_local or not settings.offline:
+        if (tier.is_local or not settings.offline) and not tier.is_down:
             with suppress(*_FAULTS):
                 version = tier.latest(handle)
                 if version is not None:

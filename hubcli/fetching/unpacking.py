@@ -152,7 +152,7 @@ class ModelUnpacker:
             last_used_at_s=now_s,
             etag=source.etag if claim is None else claim.model.etag,
             tier=None if claim is None else claim.model.tier,
-            is_private=claim is None and source.is_private,
+            is_private=source.is_private if claim is None else claim.model.is_private,
             archive_sha256=unpacked.archive_sha256,
             archive_bytes=unpacked.archive_bytes,
         )

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -41,6 +42,7 @@ _ATTEMPTS = 10
 _LOCK_NAME = ".hubcli-lock"
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.hubcli-tmp")
 _STALE_S = 86400.0
+_LOCK_S, _LOCK_POLL_S = 30.0, 0.01
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 # Of NFS mounts whose locks hold on this machine alone; see nfs(5).
@@ -269,20 +271,35 @@ class DirectoryStore(ObjectStore):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Holds the one lock of the directory. Raises UnsupportedError where none holds."""
+        """Holds the one lock of the directory. Raises UnsupportedError where none holds, NetworkError."""
         self._require_shared_locks()
+        with _threads, (self.root / _LOCK_NAME).open("ab") as file:
+            until_s = time.monotonic() + _LOCK_S
+            while not self._takes_lock(file):
+                # It is held for a comparison and a rename, unless its holder is stopped.
+                if time.monotonic() > until_s:
+                    raise NetworkError(
+                        f"{self.address} is locked by a process that does not release it",
+                        hint=f"Find the process: fuser {self.root / _LOCK_NAME}",
+                    )
+                time.sleep(_LOCK_POLL_S)
+            yield  # Closing the file releases the lock.
+
+    def _takes_lock(self, file: BinaryIO) -> bool:
+        """Whether the lock is held now; False where another process has it."""
         try:
             import fcntl
         except ImportError as error:  # Windows.
             raise self._without_locks() from error
-        with _threads, (self.root / _LOCK_NAME).open("ab") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX)
-            except OSError as error:
-                if error.errno in _NO_LOCKS:
-                    raise self._without_locks() from error
-                raise
-            yield  # Closing the file releases the lock.
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            if error.errno in _NO_LOCKS:
+                raise self._without_locks() from error
+            raise
+        return True
 
     def _require_shared_locks(self) -> None:
         """Raises UnsupportedError for a mount of NFS whose locks no other machine sees."""

@@ -51,12 +51,12 @@ class WebStore(ObjectStore):
         """A small object as a whole; None where nothing is. Raises IntegrityError beyond the limit."""
 
         def content_of(source: HttpSource, info: ObjectInfo) -> tuple[bytes, ObjectInfo]:
-            content = b""
+            content = bytearray()
             for piece in source.read():
                 content += piece
                 if len(content) > limit_bytes:
                     raise IntegrityError(f"{self.address}/{key} is larger than {limit_bytes} bytes")
-            return content, info._replace(size_bytes=len(content))
+            return bytes(content), info._replace(size_bytes=len(content))
 
         return self._request(key, "GET", content_of)
 

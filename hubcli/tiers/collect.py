@@ -27,6 +27,7 @@ from hubcli.units import format_size
 __all__ = ["CollectedModel", "TierCollection", "TierPolicy", "collect", "plan_models", "planned"]
 
 _LEASE_AGE_S = 86400.0
+_ATTEMPTS = 20
 _TO_GO = "reason IS NULL AND is_kept = 0 AND used_s <= ?"
 
 
@@ -190,19 +191,22 @@ def _withdraw(tier: SharedTier, key: ManifestKey) -> None:
     """Takes the archive out of what the handle means, so that no reader is led to it."""
     object_key = current_key(key.model)
     with suppress(IntegrityError):  # What is no current.json leads nobody.
-        found = tier.read_current(key.model)
-        if found is None or key.sha256 not in found[0].archives:
-            return
-        current, info = found
-        left = tuple(sha256 for sha256 in current.archives if sha256 != key.sha256)
-        if not left and current.resolved is None:
-            tier.store.delete(object_key)
-            return
-        content = Current(current.handle, left, current.resolved, current.written_at).to_bytes()
-        try:
-            tier.store.replace(object_key, content, info)
-        except UnsupportedError:
-            tier.store.put(object_key, content)
+        for _ in range(_ATTEMPTS):
+            found = tier.read_current(key.model)
+            if found is None or key.sha256 not in found[0].archives:
+                return
+            current, info = found
+            left = tuple(sha256 for sha256 in current.archives if sha256 != key.sha256)
+            if not left and current.resolved is None:
+                tier.store.delete(object_key)
+                return
+            content = Current(current.handle, left, current.resolved, current.written_at).to_bytes()
+            try:
+                if tier.store.replace(object_key, content, info):
+                    return  # Else a writer changed it meanwhile.
+            except UnsupportedError:
+                tier.store.put(object_key, content)
+                return
 
 
 def _collect_blobs(
@@ -232,5 +236,4 @@ def _forget_marks(tier: SharedTier, inventory: Inventory) -> None:
         "OR sha256 IN (SELECT sha256 FROM manifests WHERE reason IS NULL)"
     )
     for (sha256,) in inventory.rows(query):
-        with suppress(UnsupportedError):  # Not a mark: whoever put it there may keep it.
-            tier.store.delete(orphan_key(sha256))
+        tier.store.delete(orphan_key(sha256))

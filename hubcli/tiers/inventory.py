@@ -11,7 +11,17 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from hubcli.net.object_store import ObjectInfo, ObjectStore
-from hubcli.tiers.layout import BLOBS, LEASES, MODELS, ORPHANS, ManifestKey, blob_of_key, current_key
+from hubcli.tiers.layout import (
+    BLOBS,
+    LEASES,
+    MODELS,
+    ORPHANS,
+    ManifestKey,
+    blob_of_key,
+    blob_of_mark,
+    is_lease,
+    model_of_current,
+)
 
 __all__ = ["Inventory", "TierStat"]
 
@@ -47,7 +57,7 @@ class TierStat(NamedTuple):
 
 
 class Inventory:
-    """The objects of a tier as they were listed. To be closed."""
+    """The objects of a tier as they were listed, without those of other programs. To be closed."""
 
     def __init__(self, store: ObjectStore, on_objects: Callable[[int], None] = lambda count: None) -> None:
         self.now_s = store.now().timestamp()
@@ -82,8 +92,8 @@ class Inventory:
                 key = ManifestKey.parse(info.key)
                 if key is not None:
                     yield (*key, _time_s(info), info.etag, 0, None)
-                elif _is_current(info.key):
-                    currents.append((info.key.split("/")[1], _time_s(info)))
+                elif (model := model_of_current(info.key)) is not None:
+                    currents.append((model, _time_s(info)))
                     if len(currents) >= _BATCH:
                         self._fill("INSERT INTO currents VALUES (?, ?)", currents)
                         currents.clear()
@@ -159,14 +169,10 @@ def _blob(info: ObjectInfo) -> tuple[str, int, float] | None:
     return None if sha256 is None else (sha256, info.size_bytes, _time_s(info))
 
 
-def _orphan(info: ObjectInfo) -> tuple[str, float]:
-    return info.key.removeprefix(ORPHANS), _time_s(info)
+def _orphan(info: ObjectInfo) -> tuple[str, float] | None:
+    sha256 = blob_of_mark(info.key)
+    return None if sha256 is None else (sha256, _time_s(info))
 
 
-def _lease(info: ObjectInfo) -> tuple[str, float]:
-    return info.key, _time_s(info)
-
-
-def _is_current(key: str) -> bool:
-    segments = key.split("/")
-    return len(segments) == 3 and key == current_key(segments[1])
+def _lease(info: ObjectInfo) -> tuple[str, float] | None:
+    return (info.key, _time_s(info)) if is_lease(info.key) else None

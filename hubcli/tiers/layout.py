@@ -30,10 +30,13 @@ __all__ = [
     "ManifestKey",
     "blob_key",
     "blob_of_key",
+    "blob_of_mark",
     "current_key",
+    "is_lease",
     "lease_key",
     "manifest_key",
     "marker_bytes",
+    "model_of_current",
     "orphan_key",
     "parse_object",
     "require_known_version",
@@ -47,6 +50,9 @@ MAX_SMALL_BYTES = 64 << 10
 
 _MANIFEST = re.compile(r"models/([0-9a-f]{40})/([0-9a-f]{64})\.json")
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})")
+_CURRENT = re.compile(r"models/([0-9a-f]{40})/current\.json")
+_LEASE = re.compile(r"leases/[0-9a-f]{40}\.json")
+_ORPHAN = re.compile(r"orphans/([0-9a-f]{64})")
 
 
 class ManifestKey(NamedTuple):
@@ -71,6 +77,23 @@ def blob_of_key(key: str) -> str | None:
     """The SHA-256 of the archive under the key; None where the key is of another object."""
     match = _BLOB.fullmatch(key)
     return None if match is None else match[2]
+
+
+def blob_of_mark(key: str) -> str | None:
+    """The SHA-256 of the archive that is marked under the key; None where the key is of another object."""
+    match = _ORPHAN.fullmatch(key)
+    return None if match is None else match[1]
+
+
+def model_of_current(key: str) -> str | None:
+    """The cache key of the handle whose current.json is there; None where the key is of another object."""
+    match = _CURRENT.fullmatch(key)
+    return None if match is None else match[1]
+
+
+def is_lease(key: str) -> bool:
+    """Whether the key is that of a lease."""
+    return _LEASE.fullmatch(key) is not None
 
 
 def manifest_key(model: str, sha256: str) -> str:

@@ -28,6 +28,7 @@ _SCHEMA = 1
 _MAX_TEXT = 4096
 _MAX_FILES = 1_000_000
 _MAX_ARCHIVES = 16
+_MAX_VALUES = 2_000_000  # A value of one byte takes a hundred once it is parsed.
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class TierManifest:
     """What a tier tells of one archive: a claim, until the archive has been unpacked and compared.
 
     `source` is the address of the origin without secrets, `etag` what it said of these bytes.
+    `is_private` says that it was fetched with credentials.
     """
 
     handle: str
@@ -48,6 +50,7 @@ class TierManifest:
     source: str = ""
     etag: str | None = None
     written_at: str = ""
+    is_private: bool = False
 
     @property
     def key(self) -> ManifestKey:
@@ -69,16 +72,20 @@ class TierManifest:
         source: str,
         etag: str | None,
         now_s: float,
+        is_private: bool = False,
     ) -> TierManifest:
         """The manifest of an archive, SHA-256, size and format, whose files are all hashed."""
         sha256, size_bytes, form = archive
         tree = tree_digest(files)
         source = stored_url(source)[:_MAX_TEXT] if "://" in source else ""
-        return cls(handle, sha256, size_bytes, form, tree, tuple(files), source, etag, to_iso_utc(now_s))
+        written_at = to_iso_utc(now_s)
+        return cls(handle, sha256, size_bytes, form, tree, tuple(files), source, etag, written_at, is_private)
 
     @classmethod
     def parse(cls, content: bytes, name: str) -> TierManifest:
         """The manifest in the object of that name. Raises IntegrityError."""
+        if max(map(content.count, (b"{", b"[", b","))) > _MAX_VALUES:
+            raise IntegrityError(f"{name} is not a manifest: it has too many values")
         document = parse_object(content, name)
         try:
             _require_schema(document)
@@ -100,6 +107,7 @@ class TierManifest:
                 source=_text(origin["address"]),
                 etag=None if origin["etag"] is None else _text(origin["etag"]),
                 written_at=_text(document["written_at"]),
+                is_private=_typed(document.get("private", False), bool),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"{name} is not a manifest: {_reason(error)}") from error
@@ -115,6 +123,7 @@ class TierManifest:
                 "format": self.archive_format,
             },
             "origin": {"address": self.source, "etag": self.etag},
+            **({"private": True} if self.is_private else {}),
             "tree": {"sha256": self.tree_sha256, "bytes": self.size_bytes, "files": len(self.files)},
             "files": [
                 {"path": file.path, "bytes": file.size_bytes, "sha256": file.sha256} for file in self.files

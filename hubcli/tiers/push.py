@@ -78,6 +78,7 @@ def push_model(
                 source=entry.manifest.source if entry.manifest is not None else "",
                 etag=entry.manifest.etag if entry.manifest is not None else None,
                 now_s=time.time(),
+                is_private=entry.manifest is not None and entry.manifest.is_private,
             )
             is_new = tier.put_archive(handle, manifest, archive, replace=force)
     except OSError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import tree_digest
 from hubcli.config.tiers import TierConfig
-from hubcli.errors import ChecksumError, IntegrityError, TierConflictError, UnsupportedError
+from hubcli.errors import ChecksumError, IntegrityError, NotFoundError, TierConflictError, UnsupportedError
 from hubcli.fetching.options import ExpectedDigests
 from hubcli.fetching.tiers import TierModel
 from hubcli.net.object_store import ObjectInfo, ObjectStore
@@ -39,7 +39,7 @@ __all__ = ["TierReader"]
 
 # A manifest that is older is written anew by who uses it: its time is that of its last use.
 _RENEWED_AFTER_S = 86400.0
-_MAX_SEEN = 64
+_MAX_SEEN, _MAX_SEEN_BYTES = 64, 64 << 20
 
 
 class TierReader:
@@ -54,8 +54,20 @@ class TierReader:
         self.takes_private = config.takes_private
         self._lock = Lock()
         self._is_there: bool | None = None
-        self._seen: dict[ManifestKey, tuple[bytes, ObjectInfo, TierManifest]] = {}  # The latest manifests.
+        # The latest manifests, so that their use can be recorded, and how many bytes they have.
+        self._seen: dict[ManifestKey, tuple[bytes, ObjectInfo]] = {}
+        self._seen_bytes = 0
+        self._parsing = Lock()  # A large one takes hundreds of megabytes while it is parsed.
         self._corrupt: dict[str, str | None] = {}  # The ETags of archives that failed a check.
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it failed within the last minute, in any fetch of this process with the same settings."""
+        return self.config.outage.lasts
+
+    def note_outage(self) -> None:
+        """Notes that it did not answer, after all retries."""
+        self.config.outage.begin()
 
     def exists(self) -> bool:
         """Whether there is a tier. Raises UnsupportedError for one of a newer layout."""
@@ -70,10 +82,13 @@ class TierReader:
     def find(self, handle: Handle, expected: ExpectedDigests) -> TierModel | None:
         """What the tier has of the handle, or exactly what is expected; None where it hasn't got it.
 
-        Raises TierConflictError where there are several archives of what never changes.
+        Raises TierConflictError where there are several archives of what never changes, NotFoundError where
+        there is no tier, and this process may not make it.
         """
         if not self.exists():
-            return None
+            if self.is_writable:
+                return None
+            raise NotFoundError(f"{self.name} is not a shared tier", hint="Check its address.")
         key = handle.cache_key
         if expected.archive_sha256 is not None:
             return self._sound(self.manifest(ManifestKey(key, expected.archive_sha256)))
@@ -117,14 +132,21 @@ class TierReader:
         found = self.store.read(object_key, MAX_MANIFEST_BYTES)
         if found is None:
             return None
-        manifest = TierManifest.parse(found[0], f"{self.name}/{object_key}")
+        with self._parsing:
+            manifest = TierManifest.parse(found[0], f"{self.name}/{object_key}")
         if manifest.key != key:
             raise IntegrityError(f"{self.name}/{object_key} is the manifest of another model")
         with self._lock:
-            self._seen[key] = (*found, manifest)
-            while len(self._seen) > _MAX_SEEN:
-                del self._seen[next(iter(self._seen))]
+            self._forget(key)
+            self._seen[key] = found
+            self._seen_bytes += len(found[0])
+            while len(self._seen) > 1 and (len(self._seen) > _MAX_SEEN or self._seen_bytes > _MAX_SEEN_BYTES):
+                self._forget(next(iter(self._seen)))
         return manifest
+
+    def _forget(self, key: ManifestKey) -> None:
+        content, _ = self._seen.pop(key, (b"", None))
+        self._seen_bytes -= len(content)
 
     def _model(self, manifest: TierManifest) -> TierModel:
         sha256 = manifest.archive_sha256
@@ -136,6 +158,7 @@ class TierReader:
             archive_bytes=manifest.archive_bytes,
             tree_sha256=manifest.tree_sha256,
             etag=manifest.etag,
+            is_private=manifest.is_private,
         )
 
     @contextmanager
@@ -177,7 +200,7 @@ class TierReader:
         self._renew(manifest.key)
 
     def _renew(self, key: ManifestKey) -> None:
-        content, info, _ = self._seen.get(key, (b"", None, None))
+        content, info = self._seen.get(key, (b"", None))
         if info is not None and self._age_s(info) > _RENEWED_AFTER_S:
             with suppress(UnsupportedError):
                 self.store.replace(manifest_key(*key), content, info)

@@ -77,6 +77,7 @@ class SharedTier(TierReader):
             source=manifest.source,
             etag=manifest.etag,
             now_s=time.time(),
+            is_private=manifest.is_private,
         )
         return self.put_archive(handle, record, archive)
 
@@ -191,6 +192,10 @@ class SharedTier(TierReader):
         That is one of a newer layout, or in a store that ignores conditions: there writers would write over
         each other.
         """
+        if not self.store.is_writable:
+            raise UnsupportedError(
+                f"{self.name} cannot be written", hint="Use the address of its bucket or directory."
+            )
         if not self.is_writable:
             raise UnsupportedError(f"{self.name} is read-only", hint="Add ?mode=read-write to its address.")
         with self._lock:
@@ -220,11 +225,12 @@ class SharedTier(TierReader):
     def lease(
         self,
         handle: Handle,
+        expected: ExpectedDigests,
         timeout_s: float,
         on_wait: Callable[[str], None],
         check: Callable[[], None],
     ) -> _Leased:
-        """Waits until this process may ask the origin, or until the tier has the model, or for the timeout.
+        """Waits until this process may ask the origin, the tier has what is expected, or the time is over.
 
         Raises UnsupportedError where the store can't compare and swap: then each machine asks.
         """
@@ -234,7 +240,7 @@ class SharedTier(TierReader):
         lease = Lease(self.store, handle.cache_key, self.config.lease_s)
 
         def look() -> bool:
-            return self.find(handle, ExpectedDigests()) is not None
+            return self.find(handle, expected) is not None
 
         acquired = lease.acquire(timeout_s, look, on_wait, check)
         return _Leased(lease if acquired.is_held else None, acquired.is_held)

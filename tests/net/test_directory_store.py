@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -142,3 +144,23 @@ def test_what_killed_writers_left_is_swept_after_a_day(store: DirectoryStore) ->
     store.sweep()
     assert not old.exists()
     assert new.exists()
+
+
+_HOLDER = "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.lockf(f, 2); print(flush=True); input()"
+
+
+def test_a_stopped_holder_of_the_lock_is_not_waited_for_without_end(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("a", b"1")
+    info = store.head("a")
+    assert info is not None
+    command = [sys.executable, "-ISc", _HOLDER, str(store.root / ".hubcli-lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        monkeypatch.setattr("hubcli.net.directory_store._LOCK_S", 0.02)
+        with pytest.raises(NetworkError, match="does not release it"):
+            store.replace("a", b"2", info)
+        holder.communicate(b"\n")
+    assert store.replace("a", b"2", info)

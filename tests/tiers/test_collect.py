@@ -30,6 +30,7 @@ from hubcli.tiers.inventory import Inventory
 from hubcli.tiers.layout import blob_key, current_key, manifest_key, orphan_key
 from hubcli.tiers.manifest import TierManifest
 from hubcli.tiers.tier import SharedTier
+from tests.cases import each_of
 
 _DAY_S = 86400.0
 _FILES = (FileRecord("saved_model.pb", 1, "a" * 64),)
@@ -255,3 +256,29 @@ def test_models_are_listed_with_what_is_wrong(tier: Tier) -> None:
     assert len(entries) == 5
     assert entries[tier.manifest(1).key].problem is not None
     assert entries[tier.manifest(0).key].title == str(tier.handle(0))
+
+
+@each_of(
+    "key", [b"orphans/\xff", b"leases/\xff.json", b"models/\xff/current.json", b"leases/a b", b"orphans/x"]
+)
+def test_what_others_put_there_is_passed_over_and_stays(key: bytes, tmp_path: Path) -> None:
+    tier = Tier(tmp_path, 1)
+    path = tier.folder / os.fsdecode(key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    os.utime(path, (0, 0))
+    tier.gc(grace_s=0.0)
+    assert tier_stat(tier.tier).leases == 0
+    assert [issue.code for issue in tier_verify(tier.tier)] == ["tier-archive"]
+    assert path.exists()
+
+
+def test_models_are_listed_without_their_files_and_few_manifests_are_kept(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubcli.tiers.reading._MAX_SEEN_BYTES", 2 * len(tier.path(0).read_bytes()))
+    shared = tier.tier
+    entries = list(tier_ls(shared))
+    assert [(entry.file_count, entry.size_bytes) for entry in entries] == [(1, 1)] * 5
+    assert all(entry.manifest is not None and not entry.manifest.files for entry in entries)
+    assert len(shared._seen) == 2

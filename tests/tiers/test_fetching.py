@@ -18,7 +18,7 @@ from hubcli.archive import FileRecord
 from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.environment import NetworkConfig
-from hubcli.errors import ChecksumError, NetworkError, OfflineError, TierError
+from hubcli.errors import ChecksumError, NetworkError, NotFoundError, OfflineError, TierError
 from hubcli.fetching.peek import dry_run
 from hubcli.providers.handle import Handle, key_of
 from hubcli.tiers.layout import current_key, manifest_key
@@ -169,7 +169,7 @@ def test_the_next_tier_is_asked_and_the_first_writable_one_gets_the_model(
     fleet.query, fleet.more = "", (f"{other_server.url}/tier", f"{second}?mode=read-write")
     other_server.serve("/tier/hubcli-tier.json", Reply(status=403))
     fleet.fetch()
-    assert fleet.notes[0].startswith(f"Shared tier {other_server.url}/tier failed: ")
+    assert fleet.notes[1].startswith(f"Shared tier {other_server.url}/tier failed: ")
     assert fleet.notes[-1] == f"Put {HANDLE} into {second}"
     assert not fleet.folder.exists()
     fleet.fetch()
@@ -297,3 +297,91 @@ def _files(fleet: Fleet) -> tuple[FileRecord, ...]:
         FileRecord(path, len(content), hashlib.sha256(content).hexdigest())
         for path, content in models.example_files().items()
     )
+
+
+def _lease_state(fleet: Fleet) -> str:
+    (path,) = (fleet.folder / "leases").iterdir()
+    return str(json.loads(path.read_text())["state"])
+
+
+def test_those_that_wait_take_turns_only_where_the_next_holder_helps_them(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    class Interrupting(Notes):
+        def received(self, size_bytes: int) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(HANDLE, fleet.settings(), listener=Interrupting())
+    assert _lease_state(fleet) == "released"  # One of the others downloads it for all.
+    fleet.fetch()
+    assert _lease_state(fleet) == "released"
+    fleet.folder = tmp_path / "private"
+    fleet.fetch(fleet.server.url.replace("://", "://me:secret@") + "/model.tar.gz")
+    assert _lease_state(fleet) == "failed"  # The tier will never have it: each downloads it at once.
+    fleet.folder = tmp_path / "full"
+    fleet.folder.mkdir()
+    (fleet.folder / "blobs").write_bytes(b"")
+    fleet.fetch()
+    assert _lease_state(fleet) == "failed"
+    fleet.folder = tmp_path / "missing"
+    with pytest.raises(NotFoundError):
+        fleet.fetch("https://tfhub.dev/maker/missing/1")
+    assert _lease_state(fleet) == "failed"
+
+
+def test_machines_that_expect_an_archive_wait_for_that_one(fleet: Fleet) -> None:
+    fleet.fetch()
+    other = models.archive(extra=b"x")
+    fleet.server.serve("/maker/model/1", other)
+    options = FetchOptions(sha256=hashlib.sha256(other).hexdigest())
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(fetch, HANDLE, fleet.settings(), options) for _ in range(4)]
+        assert {job.result().archive_sha256 for job in jobs} == {options.sha256}
+    assert fleet.downloads == 2
+
+
+def test_a_tier_that_is_down_costs_its_retries_once_for_all_models(
+    fleet: Fleet, other_server: HubServer
+) -> None:
+    fleet.more = (f"{other_server.url}/tier",)
+    other_server.serve("/tier/hubcli-tier.json", Reply(status=503))
+    fleet.server.serve("/maker/other/1", fleet.packed)
+    notes, settings = Notes(), replace(fleet.settings(), retries=0)
+    for handle in (HANDLE, "https://tfhub.dev/maker/other/1"):
+        fetch(handle, settings, listener=notes)
+    assert len(other_server.requests) == 1
+    faults = [note for note in notes.notes if other_server.url in note]
+    assert len(faults) == 2
+    assert (
+        faults[1] == f"Shared tier {other_server.url}/tier failed: it did not answer less than a minute ago"
+    )
+    with pytest.raises(TierError):
+        fetch("https://tfhub.dev/maker/third/1", replace(settings, require_tier=True))
+    assert len(other_server.requests) == 1
+
+
+def test_a_fault_of_a_tier_is_told_once(fleet: Fleet) -> None:
+    fleet.folder.mkdir()
+    (fleet.folder / "hubcli-tier.json").write_text('{"hubcli_tier": 2}')
+    fleet.fetch()
+    assert len(fleet.notes) == 1
+
+
+def test_an_address_without_a_tier_is_told_and_an_error_where_tiers_are_required(fleet: Fleet) -> None:
+    fleet.query = "?mode=read"
+    fleet.fetch()
+    assert fleet.notes == [f"Shared tier {fleet.folder} failed: {fleet.folder} is not a shared tier"]
+    with pytest.raises(TierError, match="is not a shared tier"):
+        fleet.fetch(require_tier=True)
+
+
+def test_a_refresh_takes_no_tier_at_its_word_for_what_the_origin_has(fleet: Fleet) -> None:
+    other = Reply(body=models.archive(extra=b"x"), etag='"v1"')
+    fleet.server.serve("/model.tar.gz", other)
+    settings, machine = fleet.settings(), fleet.settings()
+    fetch(UNVERSIONED, settings)
+    fleet.server.serve("/model.tar.gz", replace(other, body=fleet.packed))
+    assert fetch(UNVERSIONED, machine).archive_sha256 != fleet.sha256
+    assert fetch(UNVERSIONED, machine, FetchOptions(refresh=True)).archive_sha256 == fleet.sha256
+    assert fetch(UNVERSIONED, machine, FetchOptions(refresh=True)).was_cached

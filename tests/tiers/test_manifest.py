@@ -113,3 +113,9 @@ def test_a_newer_layout_is_refused_and_what_is_no_marker_too() -> None:
     for content in (b"", b"{}", b'{"hubcli_tier": true}', b'{"hubcli_tier": 0}', b"<html>"):
         with pytest.raises(IntegrityError):
             require_known_version(content, "t")
+
+
+@each_of("item", [b"{}", b"[]", b'""', b"1"])
+def test_a_manifest_of_many_small_values_is_not_parsed(item: bytes) -> None:
+    with pytest.raises(IntegrityError, match="too many values"):
+        TierManifest.parse(b'{"files": [' + (item + b",") * 2_000_001 + item + b"]}", "name")

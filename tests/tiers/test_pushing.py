@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from hubcli.cache.cached_model import CachedModel
+from hubcli.cli.push import writable_address
 from hubcli.commands.fetch import fetch
 from hubcli.commands.push import push, push_locked
-from hubcli.errors import BrokenModelError, TierConflictError, TierError, UsageError
+from hubcli.config.tiers import TierConfig
+from hubcli.errors import BrokenModelError, TierConflictError, TierError, UnsupportedError, UsageError
 from hubcli.fetching.lock_file import LockedModel
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle, key_of
+from hubcli.tiers.opening import open_tier
 from tests import models
 from tests.tiers.fleet import HANDLE, Fleet
 
@@ -120,3 +123,30 @@ def test_a_private_model_needs_a_tier_that_may_hold_it(fleet: Fleet) -> None:
         push(result.path.name, fleet.tier, settings)
     fleet.query = "?mode=read-write&private=yes"
     assert not push(result.path.name, fleet.tier, settings).was_there
+
+
+def test_a_private_model_from_one_tier_stays_private_for_the_next(fleet: Fleet) -> None:
+    address = fleet.server.url.replace("://", "://me:secret@") + "/model.tar.gz"
+    fleet.query = "?mode=read-write&private=yes"
+    fleet.fetch(address)
+    fleet.query = ""
+    settings = fleet.settings()
+    result = fetch(address, settings)
+    assert fleet.downloads == 1
+    fleet.folder, fleet.query = fleet.folder.with_name("public"), "?mode=read-write"
+    with pytest.raises(UsageError, match="fetched with credentials"):
+        push(result.path.name, fleet.tier, settings)
+
+
+def test_a_web_server_is_refused_by_what_it_is(fleet: Fleet) -> None:
+    address = f"{fleet.server.url}/tier?mode=read-write"
+    tier = open_tier(TierConfig.parse(address), fleet.settings())
+    with pytest.raises(UnsupportedError, match="cannot be written") as raised:
+        push(HANDLE, tier, fleet.settings())
+    assert "mode" not in str(raised.value.hint)
+
+
+def test_a_tier_that_is_named_to_be_written_needs_no_mode() -> None:
+    assert writable_address("/data/mode=x/tier") == "/data/mode=x/tier?mode=read-write"
+    assert writable_address("s3://b/t?private=yes") == "s3://b/t?private=yes&mode=read-write"
+    assert writable_address("s3://b/t?mode=read") == "s3://b/t?mode=read"
