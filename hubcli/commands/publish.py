@@ -287,6 +287,8 @@ class _Publish:
             if number is None:
                 return self._result(PublishStatus.SUBMITTED, model.page, plan)
             journal.clear()
+            if not upload.is_wanted(number):
+                self.listener.note(f"Somebody else published meanwhile: yours is version {number}")
             return self._published(PublishStatus.PUBLISHED, upload, number, plan)
 
     def _settled(self, upload: KaggleUpload, page: str) -> PublishResult | None:
@@ -296,11 +298,10 @@ class _Publish:
             return self._result(PublishStatus.SUBMITTED, page) if upload.is_pending else None
         is_same = upload.is_of_earlier_run()
         upload.journal.clear()
-        if is_same:
+        if is_same and upload.is_wanted(number):
             return self._published(PublishStatus.PUBLISHED, upload, number, None)
-        self.listener.note(
-            f"An earlier run published version {number} of {page}; the source has changed since"
-        )
+        since = "" if is_same else "; the source has changed since"
+        self.listener.note(f"An earlier run published version {number} of {page}{since}")
         return None
 
     def _checked(self, directory: Path) -> tuple[Tree, tuple[Issue, ...], tuple[Issue, ...]]:
@@ -362,7 +363,12 @@ class _Publish:
         """The files of a version as anybody gets them: fetched by its handle, from Kaggle itself."""
         with TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True) as folder:
             settings = replace(
-                self.settings, cache_root=Path(folder, "cache"), kagglehub_root=None, mirrors=()
+                self.settings,
+                cache_root=Path(folder, "cache"),
+                kagglehub_root=None,
+                mirrors=(),
+                tiers=(),
+                require_tier=False,
             )
             return hashed_files(fetch(handle_of(model), settings).path)
 

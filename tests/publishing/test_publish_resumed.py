@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -81,6 +83,38 @@ def test_sessions_that_expired_meanwhile_are_begun_anew(publisher: Publisher) ->
     publisher.kaggle.faults.clear()
     publisher.kaggle.expire_sessions()
     publisher.publish()
+    publisher.require_published_once()
+
+
+@each_of("status", ["400", "403", "404", "410"])
+def test_a_session_that_takes_no_more_is_begun_anew(status: str, publisher: Publisher) -> None:
+    publisher.kaggle.models.clear()
+    publisher.kaggle.faults["put"] = [status]
+    publisher.publish()
+    publisher.require_published_once()
+
+
+def test_a_storage_that_takes_a_byte_at_a_time_is_left(publisher: Publisher) -> None:
+    grow(publisher)
+    publisher.settings = replace(publisher.settings, retries=1)
+    publisher.kaggle.script(
+        "PUT .*", *[Answer(status=308, headers={"Range": f"bytes=0-{end}"}) for end in range(200)]
+    )
+    with pytest.raises(NetworkError, match="takes too few bytes"):
+        publisher.publish()
+    assert len(publisher.kaggle.request_names("PUT")) < 20
+
+
+def test_a_record_of_tomorrow_is_not_tried(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher.kaggle.faults["variation"] = ["400"]
+    now_s = time.time()
+    with monkeypatch.context() as clock:
+        clock.setattr(time, "time", lambda: now_s + 30 * 86400)
+        with pytest.raises(NetworkError):
+            publisher.publish()
+    count = len(publisher.kaggle.blobs)
+    publisher.publish()
+    assert len(publisher.kaggle.blobs) == 2 * count
     publisher.require_published_once()
 
 
@@ -190,6 +224,22 @@ def test_a_version_of_somebody_else_is_not_taken_for_ones_own(step: str, publish
     assert result.version == str(before + 2)
     assert publisher.versions[-1] == publisher.files
     assert len(publisher.versions) == before + 2
+
+
+def test_one_more_training_of_somebody_else_is_not_taken_for_ones_own(publisher: Publisher) -> None:
+    models.write_tree(publisher.model, {"assets/words.txt": b"one\n"})
+    publisher.publish()
+    models.write_tree(publisher.model, {"assets/words.txt": b"two\n"})
+    publisher.kaggle.processing_reads = 1000
+    publisher.publish(waits=False)
+    held = publisher.kaggle.published(NAME)
+    mine = held[-1]
+    other = dataclasses.replace(
+        mine, number=2, files={**mine.files, "assets/words.txt": b"six\n"}, is_ready=True
+    )
+    mine.number, mine.is_ready = 3, True
+    held.insert(1, other)
+    assert publisher.publish().version == "3"
 
 
 def test_an_earlier_upload_of_other_files_is_settled_first(publisher: Publisher) -> None:
