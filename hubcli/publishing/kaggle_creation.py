@@ -147,6 +147,8 @@ class Creation:
         except HubcliError as error:
             if _is_refusal(error):
                 self.journal.finish_creation(Step.UPLOADING)
+                if error.http_status in (400, 404):  # Kaggle may have dropped what was sent days ago.
+                    error.hint = f"{error.hint} To send the files again, add --restart.".strip()
                 raise
             return
         self.journal.finish_creation(Step.CREATED)
@@ -253,7 +255,7 @@ def _is_refusal(error: HubcliError) -> bool:
     """Whether the error says that nothing was created."""
     if isinstance(error, NetworkError) and not error.was_sent:
         return True
-    if isinstance(error, UsageError):
+    if isinstance(error, (UsageError, AuthenticationError)):  # Refused, or no credentials could be read.
         return True
     status = error.http_status
     return status is not None and (status == 200 or (400 <= status < 500 and status != 408))

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from hubcli.errors import (
@@ -17,6 +18,7 @@ from hubcli.errors import (
     TruncatedError,
 )
 from hubcli.net import resumable_upload
+from hubcli.net.client import translate
 from hubcli.publishing import journal, kaggle_creation
 from hubcli.publishing.errors import UnknownOutcomeError
 from tests import models
@@ -210,6 +212,23 @@ def test_a_creation_that_is_refused_is_tried_again_by_the_next_run(step: str, pu
     publisher.publish()
     assert sent == (0 if step == "model" else len(publisher.kaggle.blobs))  # Nothing is sent again.
     assert publisher.versions[-1] == publisher.files
+
+
+def test_a_creation_that_reached_nobody_is_not_of_unknown_outcome(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **more: Any) -> None:
+        raise translate(next(errors), "https://kaggle.example")
+
+    publisher.publish(waits=False)
+    models.write_tree(publisher.model, {"assets/words.txt": b"one\n"})
+    errors = iter([httpx.ConnectTimeout("x"), httpx.ProxyError("407 x"), httpx.ConnectError("x")])
+    with monkeypatch.context() as network:
+        network.setattr(kaggle_creation.Creation, "_post", refuse)
+        for _ in range(3):
+            with pytest.raises(NetworkError):
+                publisher.publish()
+    assert publisher.publish().version == "2"
 
 
 @each_of("step", ["variation", "version"])
