@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hubcli.config.settings import Settings
-from hubcli.errors import NotFoundError, OfflineError
+from hubcli.errors import NetworkError, NotFoundError, OfflineError
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
@@ -71,9 +71,11 @@ def info(
         if handle is not None and handle.is_remote:
             try:
                 details = _with_host(details, handle, settings, answers, listener)
-            except (OfflineError, NotFoundError):
+            except (NetworkError, NotFoundError) as error:
                 if details.readme is None:
                     raise
+                if not isinstance(error, OfflineError):
+                    listener.note(f"Showing only what the model itself tells: {error.message}")
     if not details.sources:
         name = details.path or details.handle
         raise NotFoundError(f"{name} has no README.md and no model card", hint=f"Run: hubcli inspect {name}")
@@ -125,7 +127,7 @@ def _with_host(
         version=version,
         size_bytes=at.size_bytes if at is not None else None,
         updated_s=at.published_s if at is not None else None,
-        sources=(index.root, *details.sources),
+        sources=(index.address, *details.sources),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hubcli.archive import FileRecord
+from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.archive.tree import Tree, hashed_files
 from hubcli.commands.fetch import fetch, fetched_directory
 from hubcli.commands.inspect import inspect
@@ -163,10 +164,42 @@ def model_card_of(
 
     settings, listener = settings or Settings.read(), listener or ProgressListener()
     reference = ModelRef.resolve(source, settings)
+    own_name, address = _name_of(reference)
+    if name is not None:
+        own_name, address = name, _address_of(name)
     with naming_target(reference, settings), _directory(reference, settings, listener) as directory:
-        if name is None and reference.handle is not None and not reference.handle.is_directory:
-            name = "/".join(reference.handle.provider.model_name(reference.handle)) or None
-        return model_card(directory, name=name, license=license_name)
+        return model_card(directory, name=own_name, license=license_name, address=address)
+
+
+def _name_of(reference: ModelRef) -> tuple[str | None, str | None]:
+    """What a card calls the model, and what `hub.load` takes; None for a directory of the user's own."""
+    if reference.archive is not None:
+        return _stem(reference.archive), None
+    handle = reference.handle
+    if reference.entry is not None and reference.entry.handle is not None:
+        handle = Handle.parse(reference.entry.handle)
+    if handle is None or handle.is_directory:
+        return None, None
+    name = "/".join(handle.provider.model_name(handle))
+    if not name and handle.path is not None:
+        return _stem(handle.path), None
+    return name or str(handle), handle.canonical
+
+
+def _stem(archive: Path) -> str:
+    """The name of an archive without its suffix; of a version in a tree, that of the model."""
+    if archive.name.isdecimal():
+        return archive.parent.name or archive.name
+    fitting = (suffix for suffix in ARCHIVE_SUFFIXES if archive.name.endswith(suffix))
+    return archive.name.removesuffix(max(fitting, key=len, default="")) or archive.name
+
+
+def _address_of(name: str) -> str:
+    """What `hub.load` takes of a model that will have that name."""
+    try:
+        return Handle.parse(name).canonical if name.count("/") >= 3 and name[0] not in "./~" else name
+    except HandleError:
+        return name
 
 
 def parse_target(text: str, framework: str | None) -> HubPlace | KaggleModel:
@@ -174,7 +207,9 @@ def parse_target(text: str, framework: str | None) -> HubPlace | KaggleModel:
     if text.startswith((*_LOCAL, *_BUCKETS)):
         if framework is not None:
             raise UsageError("--framework is for Kaggle", hint="Remove it.")
-        return HubPlace.parse(text.removeprefix("file://"))
+        if text.startswith("file://"):  # As of a source: escapes are undone, another machine is refused.
+            text = str(Handle.parse(text).path)
+        return HubPlace.parse(text)
     parts = text.strip("/").split("/")
     if framework is not None and "://" not in text:
         has_version = len(parts) == 4 and parts[3].isdecimal() and parts[2].lower() != framework.lower()
@@ -288,6 +323,8 @@ class _Publish:
             if number is None:
                 return self._result(PublishStatus.SUBMITTED, model.page, plan)
             journal.clear()
+            if not upload.is_wanted(number):
+                self.listener.note(f"Somebody else published meanwhile: yours is version {number}")
             return self._published(PublishStatus.PUBLISHED, upload, number, plan)
 
     def _settled(self, upload: KaggleUpload, page: str) -> PublishResult | None:
@@ -297,11 +334,10 @@ class _Publish:
             return self._result(PublishStatus.SUBMITTED, page) if upload.is_pending else None
         is_same = upload.is_of_earlier_run()
         upload.journal.clear()
-        if is_same:
+        if is_same and upload.is_wanted(number):
             return self._published(PublishStatus.PUBLISHED, upload, number, None)
-        self.listener.note(
-            f"An earlier run published version {number} of {page}; the source has changed since"
-        )
+        since = "" if is_same else "; the source has changed since"
+        self.listener.note(f"An earlier run published version {number} of {page}{since}")
         return None
 
     def _checked(self, directory: Path) -> tuple[Tree, tuple[Issue, ...], tuple[Issue, ...]]:
@@ -321,9 +357,10 @@ class _Publish:
                 for finding in info.findings:
                     harms = finding.severity >= Severity.HIGH and not self.options.unsafe
                     (issues if harms else warnings).append(finding)
-                warnings += (*info.reusable.problems, *checklist(directory, self.settings))
+                warnings += checklist(directory, self.settings)
                 self.is_tf1 = info.format in (ModelFormat.TF1, ModelFormat.TF1_HUB)
-        return tree, tuple(issues), tuple(warnings)
+        gravest_first = sorted(dict.fromkeys(warnings), key=lambda issue: -issue.severity.rank)
+        return tree, tuple(issues), tuple(gravest_first)
 
     def _plan(
         self,
@@ -363,7 +400,12 @@ class _Publish:
         """The files of a version as anybody gets them: fetched by its handle, from Kaggle itself."""
         with TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True) as folder:
             settings = replace(
-                self.settings, cache_root=Path(folder, "cache"), kagglehub_root=None, mirrors=()
+                self.settings,
+                cache_root=Path(folder, "cache"),
+                kagglehub_root=None,
+                mirrors=(),
+                tiers=(),
+                require_tier=False,
             )
             return hashed_files(fetch(handle_of(model), settings).path)
 

@@ -107,7 +107,7 @@ def _listed(
             return (base, *kaggle_versions(api, model, limit))
     index, name = index_of_model(handle, settings, answers, listener.retrying)
     found = index.versions(name)
-    return f"{index.root}/{name}", found[:limit], len(found)
+    return f"{index.address}/{name}", found[:limit], len(found)
 
 
 def _without_version(handle: Handle) -> str:

@@ -291,10 +291,12 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
             f"{shown_url} {cause}{when}", hint="Check the URL: unexpected response to a download."
         )
     if isinstance(error, (httpx.TimeoutException, httpcore.TimeoutException)):
-        return NetworkError(
+        late = NetworkError(
             f"Timed out waiting for data from {shown_url}{when}",
             hint="Try again, or wait longer with --timeout SECONDS.",
         ).transient()
+        late.was_sent = not isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout))
+        return late
     if isinstance(error, httpx.ConnectError):
         unreachable = NetworkError(
             f"Cannot reach {shown_url}: {error}",
@@ -303,6 +305,7 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
         unreachable.was_sent = False
         return unreachable
     failed = NetworkError(f"{shown_url} failed{when}: {_reason(error)}", hint="Try again.")
+    failed.was_sent = not isinstance(error, httpx.ProxyError)  # The tunnel was not opened.
     # What can't be an address, or is answered in no protocol of ours, stays so.
     is_lasting = isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError))
     return failed if is_lasting else failed.transient()

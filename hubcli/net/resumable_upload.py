@@ -24,9 +24,10 @@ __all__ = ["PIECE_BYTES", "ResumableUpload", "SessionExpiredError", "UploadState
 
 PIECE_BYTES = 8 << 20  # The storage takes multiples of 256 KiB, and a piece is held in memory.
 _RANGE = re.compile(r"bytes=0-(\d{1,19})")
-_EXPIRED = (404, 410)
+# Of a session that ended, or that a storage by signed addresses accepts no more. Another one is begun.
+_EXPIRED = (400, 401, 403, 404, 410, 412)
 _MAX_URL, _MAX_BODY_BYTES = 8192, 64 << 10
-_MIN_SECRET = 8
+_MIN_SECRET, _MAX_SECRETS = 12, 4  # Shorter ones are words of messages.
 _BLOCK_BYTES = 256 << 10
 
 
@@ -89,7 +90,9 @@ class ResumableUpload:
                 raise NetworkError(f"{self._name} claims to be complete before the last piece was sent")
             return UploadState(self._size_bytes, is_complete=True)
         if status in _EXPIRED:
-            raise SessionExpiredError(f"{self._name} has expired", hint="Run the command again.").transient()
+            raise SessionExpiredError(
+                f"{self._name} has ended ({status})", hint="Run the command again."
+            ).transient()
         raise self._of_status(status)
 
     def _received(self, text: str, sent_end: int) -> int:
@@ -148,7 +151,8 @@ def require_session_url(value: object, endpoint: str) -> str:
     if (parts.scheme != "https" and not is_own) or not parts.hostname or "@" in parts.netloc:
         raise problem
     remember_secret(value)
-    for key, text in parse_qsl(parts.query):
-        if len(text) >= _MIN_SECRET and key != "uploadType":
-            remember_secret(text)
+    # Longest first: an address of a thousand values must not push the user's own secrets out of memory.
+    texts = [text for _, text in parse_qsl(parts.query) if len(text) >= _MIN_SECRET]
+    for text in sorted(texts, key=len, reverse=True)[:_MAX_SECRETS]:
+        remember_secret(text)
     return value

@@ -166,5 +166,7 @@ def account_key(account: KaggleAccount) -> str:
 def _is_private(folder: Path) -> bool:
     """Whether it is a directory of this user that nobody else may look into."""
     status = os.lstat(folder)
-    is_own = status.st_uid == os.geteuid() if hasattr(os, "geteuid") else True
+    if os.name == "nt":  # Its modes tell nothing; a user's directory is private there.
+        return stat.S_ISDIR(status.st_mode)
+    is_own = status.st_uid == os.geteuid()
     return stat.S_ISDIR(status.st_mode) and is_own and not stat.S_IMODE(status.st_mode) & 0o077

@@ -35,6 +35,7 @@ __all__ = ["upload_blobs"]
 
 _PARALLEL = 4
 _HASH_BYTES = 1 << 20
+_MIN_TAKEN_BYTES = 256 << 10
 _MAX_TOKEN = 4096
 
 
@@ -177,13 +178,14 @@ class _BlobUpload:
             start = state.received_bytes
             # No name holds a piece while the next one is read: of large files that would be twice the memory.
             state = upload.send(start, self._piece(file, record, start))
-            if state.received_bytes <= start and not state.is_complete:
+            # Fewer bytes at a time than the storage's granule would make a large file endless.
+            if state.received_bytes - start < _MIN_TAKEN_BYTES and not state.is_complete:
                 raise NetworkError(
-                    f"The storage takes no bytes of {self.node.name}", hint="Run the command again."
+                    f"The storage takes too few bytes of {self.node.name}", hint="Run the command again."
                 ).transient()
             on_bytes(state.received_bytes - start)
             self._report(state.received_bytes)
-        record.sha256 = self.hasher.hexdigest()
+        record.sha256, record.session_url = self.hasher.hexdigest(), ""  # What is complete needs no session.
         self.journal.write_blob(self.node.name, record)
 
     def _require_sent(self, state: UploadState, record: BlobRecord) -> None:

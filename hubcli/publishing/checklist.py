@@ -69,10 +69,10 @@ class _Checklist:
 
     def issues(self) -> Iterator[Issue]:
         call = next((function for function in self.info.functions if function.path == "__call__"), None)
-        if call is not None and call.variants:
+        if call is not None and call.variants:  # Else nothing of it can be fine-tuned.
             yield from self._training(call)
             yield from self._probabilities(call)
-        yield from self._losses()
+            yield from self._losses()
         yield from self._trainable()
         yield from self._signatures()
         yield from self._vocabulary()

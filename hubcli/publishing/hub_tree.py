@@ -6,6 +6,7 @@ link in a directory and by a claim beside it in a bucket, and who comes with oth
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,8 +131,14 @@ class TreeUpload:
 
     def _compared(self, archive: Path) -> PackedArchive:
         """The archive, if it has the very files. Raises VersionExistsError."""
-        with unpacked_archive(archive, self.settings, ProgressListener()) as folder:
-            self._require_same(hashed_files(folder))
+        try:
+            with unpacked_archive(archive, self.settings, ProgressListener()) as folder:
+                self._require_same(hashed_files(folder))
+        except IntegrityError as error:
+            raise VersionExistsError(
+                f"{self.place.address} exists, and is not a valid archive: {error.message}",
+                hint="Publish it under the next version, or remove that archive.",
+            ) from error
         digest = hashlib.sha256()
         with open_regular(archive) as file:
             while block := file.read(_READ_BYTES):
@@ -219,10 +226,28 @@ def _take_name(staged: Path, place: Path) -> None:
         os.link(staged, place)
     except FileExistsError:
         raise
-    except OSError:  # A file system without hard links: the name is made first, then replaced.
-        with place.open("xb"):
-            pass
-        staged.replace(place)
+    except OSError:  # A file system without hard links.
+        with _locked(place.parent):
+            if os.path.lexists(place):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place)) from None
+            staged.rename(place)  # On Windows it never replaces.
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds a lock of the directory, where the system has such; readers and a crash see no half of a file."""
+    try:
+        from fcntl import LOCK_EX, flock
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            flock(descriptor, LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class _StoreUpload(TreeUpload):

@@ -33,7 +33,7 @@ __all__ = ["BlobRecord", "Journal", "Step", "open_journal"]
 _SCHEMA = 1
 _MAX_BYTES = 64 << 20
 # Kaggle's own command gives a session up after six days.
-_SESSION_S = 6 * 24 * 3600.0
+_SESSION_S, _CLOCK_ERROR_S = 6 * 24 * 3600.0, 3600.0
 _MARKER = "hubcli-upload-"
 
 
@@ -213,8 +213,12 @@ def _new_marker() -> str:
 def _drop_expired(state: _State) -> None:
     """Before a creation, forgets sessions that the storage has forgotten, and tokens of the same age."""
     if state.step is Step.UPLOADING:
-        oldest_s = time.time() - _SESSION_S
-        state.blobs = {name: blob for name, blob in state.blobs.items() if blob.started_s >= oldest_s}
+        now_s = time.time()
+        state.blobs = {
+            name: blob
+            for name, blob in state.blobs.items()
+            if now_s - _SESSION_S <= blob.started_s <= now_s + _CLOCK_ERROR_S  # NaN, and a clock set back.
+        }
 
 
 def _make_private(folder: Path) -> None:

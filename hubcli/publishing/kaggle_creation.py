@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hubcli.archive import FileRecord
@@ -90,6 +90,7 @@ class Creation:
     settings: Settings
     read_back: ReadBack
     wait_s: float
+    other_versions: set[int] = field(default_factory=set)  # Compared, and not ours: downloaded once alone.
 
     @property
     def page(self) -> str:
@@ -146,6 +147,8 @@ class Creation:
         except HubcliError as error:
             if _is_refusal(error):
                 self.journal.finish_creation(Step.UPLOADING)
+                if error.http_status in (400, 404):  # Kaggle may have dropped what was sent days ago.
+                    error.hint = f"{error.hint} To send the files again, add --restart.".strip()
                 raise
             return
         self.journal.finish_creation(Step.CREATED)
@@ -217,19 +220,27 @@ class Creation:
         if newest > self.journal.base_version + 1:
             numbers = kaggle.versions(self.model)
             candidates = sorted(number for number in numbers if number > self.journal.base_version)
+        if self.journal.marker in latest.version_notes:
+            return newest
+        if self.journal.creates_variation and 1 in candidates and self.journal.marker in latest.usage:
+            return 1
+        # Where no answer came, or others publish too, names and sizes are not enough: one more training of a
+        # model has the same.
+        is_sure = self.journal.step is Step.CREATED and len(candidates) == 1
         for number in candidates[:_MAX_CANDIDATES]:
-            texts = [latest.version_notes] if number == newest else []
-            texts += [latest.usage] if self.journal.creates_variation and number == 1 else []
-            if any(self.journal.marker in text for text in texts) or self._has_the_files(kaggle, number):
+            if self._has_the_files(kaggle, number, is_listing_enough=is_sure):
                 return number
         return None
 
-    def _has_the_files(self, kaggle: KaggleApi, number: int) -> bool:
-        """Whether the version is of the files that were sent: of the same bytes, where no answer came."""
+    def _has_the_files(self, kaggle: KaggleApi, number: int, *, is_listing_enough: bool) -> bool:
+        """Whether the version is of the files that were sent, by their list and, if need be, their bytes."""
         model, records = self.model.at_version(str(number)), self.journal.records
-        if not same_listing(kaggle, model, records):
+        if number in self.other_versions or not same_listing(kaggle, model, records):
             return False
-        return self.journal.step is not Step.CREATING or not self.difference(number, records)
+        if is_listing_enough or not self.difference(number, records):
+            return True
+        self.other_versions.add(number)
+        return False
 
     def difference(self, number: int, records: tuple[FileRecord, ...]) -> str:
         """How the version, downloaded, differs from these files; empty where it doesn't."""
@@ -244,7 +255,7 @@ def _is_refusal(error: HubcliError) -> bool:
     """Whether the error says that nothing was created."""
     if isinstance(error, NetworkError) and not error.was_sent:
         return True
-    if isinstance(error, UsageError):
+    if isinstance(error, (UsageError, AuthenticationError)):  # Refused, or no credentials could be read.
         return True
     status = error.http_status
     return status is not None and (status == 200 or (400 <= status < 500 and status != 408))

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import Tree, hashed_files
 from hubcli.config.settings import Settings
-from hubcli.errors import IntegrityError, TruncatedError, UsageError
+from hubcli.errors import IntegrityError, NetworkError, TruncatedError, UsageError
 from hubcli.progress import ProgressListener
 from hubcli.providers.kaggle import KaggleModel
 from hubcli.publishing.blobs import upload_blobs
@@ -75,11 +74,22 @@ class KaggleUpload:
         if self.journal.step is Step.UPLOADING:
             return None
         self.listener.step("Looking for the version that an earlier run created")
-        return self._finished()
+        number = self._finished()
+        if number is None and not self.is_of_earlier_run():
+            raise NetworkError(
+                f"Kaggle is still processing an earlier version of {self.creation.page}, and the source has "
+                "changed since",
+                hint="Run the command again later, or without --no-wait.",
+            )
+        return number
 
     def is_of_earlier_run(self) -> bool:
         """Whether the source still holds what the earlier run sent."""
-        return not differences(self.journal.records, _hashed(self.tree.top))
+        return not differences(self.journal.records, hashed_files(self.tree.top))
+
+    def is_wanted(self, number: int) -> bool:
+        """Whether the handle names that version, or none."""
+        return self.model.version in (None, str(number))
 
     @property
     def is_pending(self) -> bool:
@@ -100,9 +110,11 @@ class KaggleUpload:
 
     def _require_visibility(self, state: PublishedState) -> None:
         page = f"https://www.kaggle.com/models/{self.model.owner}/{self.model.model}"
-        if state.is_private is False and not self.request.is_public:
+        # An answer without the field is that of a public model too: protobuf's JSON leaves out what is false.
+        if state.has_model and not state.is_private and not self.request.is_public:
+            what = "is public" if state.is_private is False else "may be public: Kaggle does not say"
             raise UsageError(
-                f"{page} is public, and so would be what is added to it",
+                f"{page} {what}, and so would be what is added to it",
                 hint="Add --public, or use another model.",
             )
         if state.is_private and self.request.is_public:
@@ -145,7 +157,7 @@ class KaggleUpload:
             if not same_listing(kaggle, model, listed):
                 return "other names or sizes"
         self.listener.step(f"Comparing with version {number}")
-        return self.creation.difference(number, _hashed(self.tree.top))
+        return self.creation.difference(number, hashed_files(self.tree.top))
 
     def publish(self, state: PublishedState) -> int | None:
         """Creates what is missing and sends the files; the new version's number, None without `waits`."""
@@ -200,13 +212,10 @@ class KaggleUpload:
             if difference:
                 raise IntegrityError(
                     f"Version {number} of {self.creation.page} differs from what was sent ({difference})",
-                    hint=f"Look at {self.creation.page}, delete that version, then publish with --restart.",
+                    hint=f"Look at {self.creation.page}. If somebody else made that version, run the command "
+                    "again; if it is yours, delete it, then publish with --restart.",
                 )
         return number
-
-
-def _hashed(top: Path) -> tuple[FileRecord, ...]:
-    return hashed_files(top)
 
 
 def directory_body(tokens: Mapping[str, str]) -> dict[str, Any]:

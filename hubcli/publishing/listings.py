@@ -22,7 +22,7 @@ from hubcli.providers.kaggle import KaggleModel, handle_of
 from hubcli.publishing.answer_cache import AnswerCache
 from hubcli.publishing.kaggle_api import FRAMEWORKS, KaggleApi, KaggleListing, clean_text
 from hubcli.regular_file import read_regular
-from hubcli.urls import printed_url, remember_url
+from hubcli.urls import is_address, printed_url, remember_url, without_secrets
 
 __all__ = [
     "HostIndex",
@@ -127,6 +127,11 @@ class HostIndex:
     root: str
     entries: tuple[IndexEntry, ...]
 
+    @property
+    def address(self) -> str:
+        """The root as handles have it: without a password, which would be masked in them."""
+        return without_secrets(self.root) if "://" in self.root else self.root
+
     def hits(self) -> Iterator[ModelHit]:
         """The newest version of each model, by name."""
         newest: dict[str, IndexEntry] = {}
@@ -134,7 +139,7 @@ class HostIndex:
             newest[entry.name] = entry
         for entry in newest.values():
             yield ModelHit(
-                f"{self.root}/{entry.path}",
+                f"{self.address}/{entry.path}",
                 entry.path,
                 clean_text(entry.title) or entry.name,
                 owner=entry.name.partition("/")[0],
@@ -151,7 +156,7 @@ class HostIndex:
         return [
             VersionHit(
                 entry.version,
-                f"{self.root}/{entry.path}",
+                f"{self.address}/{entry.path}",
                 entry.model_bytes if entry.model_bytes is not None else entry.archive_bytes,
                 entry.published_s,
                 entry.sha256,
@@ -165,10 +170,17 @@ def read_index(
 ) -> HostIndex:
     """The index of the host at the address, or of the directory.
 
-    Raises NotFoundError where it has none, IntegrityError for what is no index, NetworkError.
+    Raises NotFoundError where it has none, IntegrityError for what is no index, UsageError for what can
+    have none, NetworkError.
     """
-    root = root.rstrip("/")
     remember_url(root)
+    is_web = root.lower().startswith(("http://", "https://"))
+    if is_web and (not is_address(root) or set("?#").intersection(root)):
+        raise UsageError(
+            f"'{printed_url(root)}' is not the address of a host",
+            hint="Use https://HOST or https://HOST/DIR.",
+        )
+    root = root.rstrip("/")
     address = f"{root}/{INDEX_FILE}"
     try:
         if "://" in root:

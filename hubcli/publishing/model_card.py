@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,26 +17,36 @@ from hubcli.units import format_size
 __all__ = ["model_card"]
 
 _MAX_ROWS = 50  # Of signatures, and of the tensors of one.
+_SCALAR = re.compile(r"[A-Za-z][\w./+-]*(?: [\w./+-]+)*", re.ASCII)
 _TODO = "<!-- TODO: {} -->"
 
 
-def model_card(model: Path, *, name: str | None = None, license: str | None = None) -> str:  # noqa: A002
+def model_card(
+    model: Path,
+    *,
+    name: str | None = None,
+    license: str | None = None,  # noqa: A002
+    address: str | None = None,
+) -> str:
     """The card of the model in the directory. What nobody but its publisher knows stands there as a TODO.
 
-    Raises BrokenModelError for a model that can't be read.
+    Its example loads the model by `address`, else by its name. Raises BrokenModelError for a model that
+    can't be read.
     """
     try:
         info = read_model(ModelFiles.of_directory(model))
     except OSError as error:
         raise BrokenModelError(f"Cannot read {error.filename or model}: {error.strerror}") from error
-    return "\n".join(_lines(info, _plain(name or model.resolve().name), license)) + "\n"
+    folder = model.resolve()  # A number is a version, as TensorFlow Serving has it.
+    name = _plain(name or (folder.parent.name if folder.name.isdecimal() else "") or folder.name)
+    return "\n".join(_lines(info, name, _quotable(address or name), license)) + "\n"
 
 
-def _lines(info: SavedModelInfo, name: str, license_name: str | None) -> Iterator[str]:
+def _lines(info: SavedModelInfo, name: str, address: str, license_name: str | None) -> Iterator[str]:
     yield from (
         "---",
-        f"license: {_plain(license_name or 'TODO')}",
-        f"title: {name}",
+        f"license: {_yaml(_plain(license_name or 'TODO'))}",
+        f"title: {_yaml(name)}",
         "---",
         "",
         f"# {name}",
@@ -45,7 +56,7 @@ def _lines(info: SavedModelInfo, name: str, license_name: str | None) -> Iterato
     yield from ("", "## Facts", "", "| | |", "|---|---|")
     yield from (f"| {key} | {_cell(value)} |" for key, value in _facts(info))
     yield from ("", "## Usage", "")
-    yield from _usage(info, name)
+    yield from _usage(info, address)
     yield from _signatures(info)
     for title, text in (
         ("Training data", "the datasets, their licenses, and what was done to them"),
@@ -67,15 +78,15 @@ def _facts(info: SavedModelInfo) -> Iterator[tuple[str, str]]:
         yield "Assets", ", ".join(f"`{_plain(asset.path)}`" for asset in info.assets[:_MAX_ROWS])
 
 
-def _usage(info: SavedModelInfo, name: str) -> Iterator[str]:
+def _usage(info: SavedModelInfo, address: str) -> Iterator[str]:
     call = next((function for function in info.functions if function.path == "__call__"), None)
-    yield from ("```python", "import tensorflow_hub as hub", "", f'obj = hub.load("{name}")')
+    yield from ("```python", "import tensorflow_hub as hub", "", f'obj = hub.load("{address}")')
     if call is not None and call.variants:
         yield f"result = {_plain(call.call)}"
         yield from ("```", "", *_call_facts(call))
         if info.parameters.trainable and info.reusable.conforms:
             yield from ("", "To fine-tune it:", "", "```python")
-            yield from (f'layer = hub.KerasLayer("{name}", trainable=True)', "```")
+            yield from (f'layer = hub.KerasLayer("{address}", trainable=True)', "```")
         return
     signatures = [signature for graph in info.meta_graphs[:1] for signature in graph.signatures]
     yield from (f"result = {_plain(signature.call)}" for signature in signatures[:1])
@@ -105,6 +116,16 @@ def _row(kind: str, tensor: SignatureTensor) -> str:
 def _plain(text: str) -> str:
     """Text of a model in one line, that ends no code and begins no tag."""
     return clean_text(text).replace("`", "'").replace("<", "‹").replace(">", "›")
+
+
+def _yaml(text: str) -> str:
+    """A scalar of YAML: in quotes where it would else be read as something else, such as `a: b`."""
+    return text if _SCALAR.fullmatch(text) else "'" + text.replace("'", "''") + "'"
+
+
+def _quotable(text: str) -> str:
+    """Text that ends no string of Python."""
+    return _plain(text).replace("\\", "/").replace('"', "'")
 
 
 def _cell(text: str) -> str:

@@ -25,7 +25,16 @@ _SECRET_NAMES = (
     *(".git-credentials", ".htpasswd", ".pgpass", "kaggle.json", "credentials", "credentials.json"),
     *("access_token", "client_secret*.json", "service-account*.json", "service_account*.json"),
     *("application_default_credentials.json", ".aws", ".ssh", ".gnupg", ".kaggle", ".kube", ".azure"),
-    *("secrets.json", "secrets.toml", "secrets.y*ml"),
+    *(
+        "secrets.json",
+        "secrets.toml",
+        "secrets.y*ml",
+        ".*_history",
+        ".docker",
+        ".dockercfg",
+        ".boto",
+        ".s3cfg",
+    ),
 )
 _CACHE_NAMES = (
     *(".git", ".hg", ".svn", "__pycache__", "*.pyc", ".ds_store", "thumbs.db", "desktop.ini"),
@@ -33,11 +42,12 @@ _CACHE_NAMES = (
     *(".vscode", ".idea", "node_modules", "*~", "*.swp", "*.tmp", "*.orig", ".huggingface", "._*"),
     *("*.hubcli-tmp", "*.hubcli.part"),
 )
-# Formats that are secrets wherever they stand. Sources: RFC 7468; the token formats of AWS, GitHub, Slack,
-# Google, Hugging Face and Kaggle.
+# Formats that are secrets wherever they stand. Sources: RFC 7468; RFC 9580; the token formats of AWS, GitHub,
+# GitLab, Slack, Google, Hugging Face, Kaggle, npm and PyPI.
 _SECRET_CONTENT = re.compile(
-    rb"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY-----|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
+    rb"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
     rb"|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{40}|\bxox[abpr]-[0-9A-Za-z-]{20}"
+    rb"|\bglpat-[A-Za-z0-9_-]{20}|\bnpm_[A-Za-z0-9]{36}\b|\bpypi-AgEI[A-Za-z0-9_-]{50}"
     rb"|\bAIza[0-9A-Za-z_-]{35}\b|\bhf_[A-Za-z]{34}\b|\bKGAT_[0-9A-Za-z_-]{16}"
 )
 _MAX_READ_BYTES = 1 << 20  # Secrets are small files; tensors and graphs aren't searched.
@@ -66,7 +76,7 @@ def _issue_of(node: TreeNode, top: Path) -> Issue | None:
         return _refusal("cache-file", f"{node.name} belongs to a tool, not to the model", node)
     if _leads_out(node.path, top):
         return _refusal("link-out-of-model", f"{node.name} is a link to a file outside of the model", node)
-    if node.size_bytes <= _MAX_READ_BYTES and _SECRET_CONTENT.search(_content(node.path)):
+    if node.size_bytes <= _MAX_READ_BYTES and _has_secret(_content(node.path)):
         return _refusal("secret-content", f"{node.name} contains a private key or an access token", node)
     return None
 
@@ -82,6 +92,11 @@ def _fits(segments: list[str], patterns: tuple[str, ...]) -> bool:
 
 def _leads_out(path: Path, top: Path) -> bool:
     return path.is_symlink() and not path.resolve().is_relative_to(top.resolve())
+
+
+def _has_secret(content: bytes) -> bool:
+    # Text of Windows may be in UTF-16.
+    return bool(_SECRET_CONTENT.search(content) or _SECRET_CONTENT.search(content.replace(b"\0", b"")))
 
 
 def _content(path: Path) -> bytes:

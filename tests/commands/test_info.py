@@ -21,6 +21,7 @@ from tests import models
 from tests.cases import each_of
 from tests.fake_kaggle import FakeKaggle
 from tests.publishing.conftest import kaggle as kaggle
+from tests.publishing.publisher import Listener
 from tests.server import HubServer
 
 NAME = "google/nnlm/tensorFlow2/en-dim128"
@@ -77,6 +78,16 @@ def test_a_cached_model_adds_its_readme_and_answers_offline_by_it_alone(
     assert (found.title, found.license, found.readme) == ("NNLM", "mit", offline.readme)
     assert found.sources == (PAGE, str(path))
     assert info(path.name, kaggle.settings(settings)).title == "NNLM"  # By its key.
+
+
+def test_a_cached_model_that_its_host_denies_is_told_by_its_readme(
+    kaggle: FakeKaggle, settings: Settings, tmp_path: Path
+) -> None:
+    archive = archive_of({**models.example_files(), "README.md": CARD}, tmp_path / "model.tar.gz")
+    fetch(f"{PAGE}/1", settings, FetchOptions(local=str(archive)))
+    listener = Listener()
+    assert info(f"{PAGE}/1", kaggle.settings(settings), listener).title == "My model"
+    assert [note.partition(":")[0] for note in listener.notes] == ["Showing only what the model itself tells"]
 
 
 def test_a_directory_and_an_archive_tell_by_their_readme(settings: Settings, tmp_path: Path) -> None:

@@ -173,6 +173,21 @@ def test_a_host_without_an_index_or_with_another_file_is_told(
         search(SearchQuery(host=server.url), settings)
 
 
+@each_of("root", ["?token=abc-s3cret", "/tree?v=1", "#x"])
+def test_an_address_with_a_query_is_no_host(root: str, settings: Settings, server: HubServer) -> None:
+    for host in (server.url + root, "https://", "http:///x"):
+        with pytest.raises(UsageError, match="is not the address of a host") as caught:
+            search(SearchQuery(host=host), settings)
+        assert "s3cret" not in caught.value.message
+    assert server.requests == []
+
+
+def test_handles_of_a_host_with_a_password_go_on_without_it(settings: Settings, server: HubServer) -> None:
+    server.serve("/index.json", index_bytes(ENTRIES))
+    found = search(SearchQuery("image", host=server.url.replace("://", "://me:pa55word-s3cret@")), settings)
+    assert [hit.handle for hit in found.hits] == [f"{server.url}/other/image/1"]
+
+
 def test_a_password_in_the_address_of_a_host_is_shown_nowhere(
     settings: Settings, server: HubServer, hubcli: Run
 ) -> None:

@@ -8,12 +8,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from hubcli.archive.pack import pack
+from hubcli.commands.fetch import fetch
+from hubcli.commands.publish import model_card_of
+from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError
 from hubcli.issues import Severity, codes
 from hubcli.publishing import checklist as module
 from hubcli.publishing.checklist import checklist
 from hubcli.publishing.model_card import model_card
 from hubcli.publishing.readme import Readme
+from hubcli.publishing.upload_files import read_files
+from tests import models
 from tests.cases import each_of
 from tests.corpus import KINDS, corpus_model
 from tests.savedmodel.protos import (
@@ -244,10 +250,44 @@ def test_a_card_tells_what_the_files_tell(tmp_path: Path) -> None:
         assert text in card
 
 
+@each_of(
+    "source, title, address",
+    [
+        ("example://mul/1", "mul", "example://mul/1"),
+        ("CACHED", "mul", "example://mul/1"),
+        ("ARCHIVE", "my-mul", "my-mul"),
+        ("VERSION", "trained", "trained"),
+    ],
+)
+def test_a_card_is_named_after_the_handle_not_after_a_directory_of_the_cache(
+    source: str, title: str, address: str, tmp_path: Path, settings: Settings
+) -> None:
+    cached = fetch("example://mul/1", settings).path
+    archive = tmp_path / "my-mul.tar.gz"
+    pack(read_files(cached), archive)
+    version = models.write_tree(tmp_path / "trained" / "0001", models.example_files())
+    sources = {"CACHED": cached, "ARCHIVE": archive, "VERSION": version}
+    card = model_card_of(str(sources.get(source, source)), settings)
+    assert f"title: {title}\n" in card
+    assert f'hub.load("{address}")' in card
+
+
+def test_a_card_for_a_handle_loads_it_and_its_front_matter_is_yaml(
+    tmp_path: Path, settings: Settings
+) -> None:
+    model = models.write_tree(tmp_path / 'a: "b', models.example_files())
+    card = model_card_of(str(model), settings, "me/mul/tensorFlow2/small", "Apache: 2.0")
+    assert 'hub.load("https://www.kaggle.com/models/me/mul/tensorFlow2/small")' in card
+    assert "license: 'Apache: 2.0'\ntitle: me/mul/tensorFlow2/small\n" in card
+    card = model_card_of(str(model), settings)
+    assert "title: 'a: \"b'\n" in card
+    assert 'hub.load("a: \'b")' in card
+
+
 def test_a_name_in_a_model_can_not_end_its_cell_or_begin_a_tag(tmp_path: Path) -> None:
     name = "a|b`c<script>\x1b[31m\nd"
     card = model_card(serving({name: IMAGE}).write(tmp_path), name="x\n---\n# y")
     assert "a¦b'c‹script›[31m d" in card
     assert "<script" not in card
     assert "\x1b" not in card
-    assert card.startswith("---\nlicense: TODO\ntitle: x --- # y\n---\n")
+    assert card.startswith("---\nlicense: TODO\ntitle: 'x --- # y'\n---\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -16,9 +17,16 @@ import pytest
 
 from hubcli.archive.tree import Tree
 from hubcli.commands.fetch import fetch
-from hubcli.commands.publish import KaggleRequest, PublishOptions, PublishResult, PublishStatus, publish
+from hubcli.commands.publish import (
+    KaggleRequest,
+    PublishOptions,
+    PublishResult,
+    PublishStatus,
+    parse_target,
+    publish,
+)
 from hubcli.config.settings import Settings
-from hubcli.errors import OutputError
+from hubcli.errors import HandleError, OutputError
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.progress import ProgressListener
@@ -27,6 +35,7 @@ from hubcli.publishing.errors import VersionExistsError
 from hubcli.publishing.hub_tree import HubPlace
 from hubcli.publishing.upload_files import read_files
 from tests import models
+from tests.cases import each_of
 from tests.server import HubServer
 
 NAME = "pub/mul"
@@ -62,6 +71,44 @@ def test_a_version_is_an_archive_with_an_entry_in_the_index(
     url = server.serve(f"/{NAME}/1", (www / NAME / "1").read_bytes())
     assert models.tree_files(fetch(url, settings).path) == models.tree_files(model)
     assert sorted(path.name for path in (www / NAME).iterdir()) == ["1", "index.html"]
+
+
+@each_of("content", [b"", b"\x1f\x8bno archive", b"<html>"])
+def test_what_is_no_archive_is_never_replaced_and_named(
+    content: bytes, model: Path, www: Path, settings: Settings
+) -> None:
+    models.write_tree(www / NAME, {"1": content})
+    with pytest.raises(VersionExistsError, match=rf"{NAME}/1 exists, and is not a valid archive"):
+        put(model, www / NAME / "1", settings)
+    assert (www / NAME / "1").read_bytes() == content
+
+
+def test_without_hard_links_readers_see_no_empty_archive(
+    model: Path, www: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*arguments: object) -> None:
+        raise PermissionError(errno.EPERM, "no hard links")
+
+    monkeypatch.setattr(os, "link", link)
+    rename, place = Path.rename, www / NAME / "1"
+
+    def rename_checked(self: Path, target: Path) -> Path:
+        assert target != place or not place.exists()
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename_checked)
+    put(model, place, settings)
+    before = place.read_bytes()
+    with pytest.raises(FileExistsError):
+        hub_tree._take_name(models.write_tree(www, {"staged": b"other"}) / "staged", place)
+    assert place.read_bytes() == before
+
+
+def test_a_file_address_is_a_place_and_another_machine_is_none(www: Path) -> None:
+    for host in ("", "localhost"):
+        assert parse_target(f"file://{host}{www}/a%62c/mul/1", None) == HubPlace(str(www), "abc/mul", "1")
+    with pytest.raises(HandleError, match="another host"):
+        parse_target("file://other/www/abc/mul/1", None)
 
 
 def test_the_same_files_are_there_already_and_others_are_refused(

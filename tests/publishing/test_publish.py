@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from hubcli.commands.publish import (
     PublishStatus,
     parse_target,
 )
+from hubcli.config.tiers import TierConfig
 from hubcli.errors import (
     AuthenticationError,
     HandleError,
@@ -114,6 +116,33 @@ def test_a_version_that_is_processed_for_too_long_is_awaited_by_the_next_run(pub
     publisher.require_published_once()
 
 
+def test_a_changed_source_is_not_called_submitted_while_an_earlier_version_is_processed(
+    publisher: Publisher,
+) -> None:
+    publisher.kaggle.processing_reads = 1000
+    publisher.publish(waits=False)
+    models.write_tree(publisher.model, {"assets/words.txt": b"one\n"})
+    with pytest.raises(NetworkError, match="the source has changed since"):
+        publisher.publish(waits=False)
+    assert len(publisher.versions) == 1
+
+
+def test_a_version_of_an_earlier_run_is_not_taken_for_another_number(publisher: Publisher) -> None:
+    publisher.kaggle.processing_reads = 1000
+    publisher.publish(waits=False)
+    publisher.kaggle.published(NAME)[0].is_ready, publisher.kaggle.processing_reads = True, 0
+    assert publisher.publish(f"{NAME}/2").version == "2"
+    assert publisher.versions == [publisher.files] * 2
+
+
+def test_a_version_is_read_back_from_kaggle_itself(publisher: Publisher, tmp_path: Path) -> None:
+    tier = tmp_path / "tier"
+    tiers = (TierConfig.parse(f"{tier}?mode=read-write&private=yes", "--tier"),)
+    publisher.settings = replace(publisher.settings, tiers=tiers)
+    assert publisher.publish().was_compared
+    assert not tier.exists()
+
+
 # Asked for ----------------------------------------------------------------------------------------
 
 
@@ -124,6 +153,17 @@ def test_a_public_model_is_created_only_by_public(publisher: Publisher) -> None:
     with pytest.raises(UsageError, match="is public") as caught:
         publisher.publish()
     assert "--public" in caught.value.hint
+    assert publisher.publish(is_public=True).version == "2"
+
+
+def test_a_model_that_may_be_public_gets_no_version_without_public(publisher: Publisher) -> None:
+    publisher.publish()
+    models.write_tree(publisher.model, {"assets/words.txt": b"one\n"})
+    publisher.kaggle.models[OWNER, "mul"].overrides["isPrivate"] = (
+        None  # As protobuf leaves out what is false.
+    )
+    with pytest.raises(UsageError, match="may be public: Kaggle does not say"):
+        publisher.publish()
     assert publisher.publish(is_public=True).version == "2"
 
 

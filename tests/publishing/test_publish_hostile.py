@@ -15,8 +15,9 @@ from hubcli.errors import (
     LockTimeoutError,
     NetworkError,
 )
+from hubcli.net.resumable_upload import require_session_url
 from hubcli.publishing.journal import open_journal
-from hubcli.urls import redacted
+from hubcli.urls import redacted, remember_secret
 from tests.cases import each_of
 from tests.fake_kaggle import Answer
 from tests.fake_kaggle_uploads import TOKEN
@@ -87,6 +88,23 @@ def test_the_record_is_for_its_user_alone_and_goes_with_the_upload(publisher: Pu
     publisher.publish()
     assert stat.S_IMODE(record.parent.stat().st_mode) == 0o700
     assert list(record.parent.glob("*.json*")) == []
+
+
+def test_the_record_holds_no_session_of_a_file_that_is_complete(publisher: Publisher) -> None:
+    text = record_of(publisher).read_text()
+    assert "blob-" in text
+    assert "upload_id" not in text
+
+
+def test_an_address_of_many_values_pushes_no_secret_out_of_memory(publisher: Publisher) -> None:
+    remember_secret("the-first-of-all")
+    for number in range(50):
+        values = "&".join(f"k{place}=value-{number:03}-{place:04}" for place in range(350))
+        require_session_url(
+            f"https://storage.example/o?upload_id=session-{number:020}&{values}", "https://x.example"
+        )
+    assert redacted("the-first-of-all") == "***"
+    assert redacted(f"x session-{7:020} y") == "x *** y"
 
 
 def test_a_record_behind_a_link_is_refused(publisher: Publisher, tmp_path: Path) -> None:

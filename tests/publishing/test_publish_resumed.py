@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import time
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from hubcli.errors import (
@@ -15,6 +18,7 @@ from hubcli.errors import (
     TruncatedError,
 )
 from hubcli.net import resumable_upload
+from hubcli.net.client import translate
 from hubcli.publishing import journal, kaggle_creation
 from hubcli.publishing.errors import UnknownOutcomeError
 from tests import models
@@ -81,6 +85,38 @@ def test_sessions_that_expired_meanwhile_are_begun_anew(publisher: Publisher) ->
     publisher.kaggle.faults.clear()
     publisher.kaggle.expire_sessions()
     publisher.publish()
+    publisher.require_published_once()
+
+
+@each_of("status", ["400", "403", "404", "410"])
+def test_a_session_that_takes_no_more_is_begun_anew(status: str, publisher: Publisher) -> None:
+    publisher.kaggle.models.clear()
+    publisher.kaggle.faults["put"] = [status]
+    publisher.publish()
+    publisher.require_published_once()
+
+
+def test_a_storage_that_takes_a_byte_at_a_time_is_left(publisher: Publisher) -> None:
+    grow(publisher)
+    publisher.settings = replace(publisher.settings, retries=1)
+    publisher.kaggle.script(
+        "PUT .*", *[Answer(status=308, headers={"Range": f"bytes=0-{end}"}) for end in range(200)]
+    )
+    with pytest.raises(NetworkError, match="takes too few bytes"):
+        publisher.publish()
+    assert len(publisher.kaggle.request_names("PUT")) < 20
+
+
+def test_a_record_of_tomorrow_is_not_tried(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher.kaggle.faults["variation"] = ["400"]
+    now_s = time.time()
+    with monkeypatch.context() as clock:
+        clock.setattr(time, "time", lambda: now_s + 30 * 86400)
+        with pytest.raises(NetworkError):
+            publisher.publish()
+    count = len(publisher.kaggle.blobs)
+    publisher.publish()
+    assert len(publisher.kaggle.blobs) == 2 * count
     publisher.require_published_once()
 
 
@@ -178,6 +214,23 @@ def test_a_creation_that_is_refused_is_tried_again_by_the_next_run(step: str, pu
     assert publisher.versions[-1] == publisher.files
 
 
+def test_a_creation_that_reached_nobody_is_not_of_unknown_outcome(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **more: Any) -> None:
+        raise translate(next(errors), "https://kaggle.example")
+
+    publisher.publish(waits=False)
+    models.write_tree(publisher.model, {"assets/words.txt": b"one\n"})
+    errors = iter([httpx.ConnectTimeout("x"), httpx.ProxyError("407 x"), httpx.ConnectError("x")])
+    with monkeypatch.context() as network:
+        network.setattr(kaggle_creation.Creation, "_post", refuse)
+        for _ in range(3):
+            with pytest.raises(NetworkError):
+                publisher.publish()
+    assert publisher.publish().version == "2"
+
+
 @each_of("step", ["variation", "version"])
 def test_a_version_of_somebody_else_is_not_taken_for_ones_own(step: str, publisher: Publisher) -> None:
     publisher.kaggle.models.clear()
@@ -190,6 +243,22 @@ def test_a_version_of_somebody_else_is_not_taken_for_ones_own(step: str, publish
     assert result.version == str(before + 2)
     assert publisher.versions[-1] == publisher.files
     assert len(publisher.versions) == before + 2
+
+
+def test_one_more_training_of_somebody_else_is_not_taken_for_ones_own(publisher: Publisher) -> None:
+    models.write_tree(publisher.model, {"assets/words.txt": b"one\n"})
+    publisher.publish()
+    models.write_tree(publisher.model, {"assets/words.txt": b"two\n"})
+    publisher.kaggle.processing_reads = 1000
+    publisher.publish(waits=False)
+    held = publisher.kaggle.published(NAME)
+    mine = held[-1]
+    other = dataclasses.replace(
+        mine, number=2, files={**mine.files, "assets/words.txt": b"six\n"}, is_ready=True
+    )
+    mine.number, mine.is_ready = 3, True
+    held.insert(1, other)
+    assert publisher.publish().version == "3"
 
 
 def test_an_earlier_upload_of_other_files_is_settled_first(publisher: Publisher) -> None:
