@@ -74,6 +74,8 @@ def test_100_machines_cause_one_download_of_each_of_30_models(
 @pytest.mark.slow
 def test_the_simulation_counts_the_requests_that_are_made(tmp_path: Path, s3_server: BucketServer) -> None:
     fleet_simulation = pytest.importorskip("benchmarks.fleet", reason="the benchmarks are not here")
+    if s3_server.checks_signatures:
+        pytest.skip("moto's requests are counted: Ceph's ETags take some more")
     world = fleet_simulation.Parameters(
         archive_mb=0.06, origin_failures=0, bucket_failures=0, holder_deaths=0, start_s=0, renewal_s=1e6
     )
