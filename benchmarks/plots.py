@@ -54,10 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _content(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
 def tables(run: Run) -> str:
     """A table for each group, as Markdown, behind a line about the machine."""
     lines = [f"{run.machine}, {run.cores} cores, with a load of {run.load:g}.", ""]

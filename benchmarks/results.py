@@ -171,7 +171,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows, worse = [], 0
     for row in new.rows:
         earlier = before.pop((row.group, row.name), None)
-        if earlier is None or row.skipped:
+        if earlier is None:
+            continue
+        if row.skipped:
+            print(f"skipped in {options.new}: {row.group}: {row.name}: {row.skipped}")
             continue
         time = _cost(row, options.by) / _cost(earlier, options.by)
         memory = row.peak_bytes / max(earlier.peak_bytes, 1)

@@ -232,8 +232,8 @@ def running_beside(job: Callable[[], None], stop: CancellationToken) -> Iterator
             errors.append(error)
 
     thread = threading.Thread(target=run, name="hubcli-beside", daemon=True)
-    thread.start()
     try:
+        thread.start()  # A signal may come before it returns.
         yield
         _wait_for(thread)
     except BaseException:

@@ -99,6 +99,17 @@ def test_processor_time_decides_where_it_is_asked_for(
     assert " 1.200 " in capsys.readouterr().out
 
 
+def test_a_row_that_is_measured_no_more_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_of(measured("gone"), measured("skipped")).write(tmp_path / "old.json")
+    run_of(measured("skipped", skipped="no nginx")).write(tmp_path / "new.json")
+
+    results.main([str(tmp_path / "old.json"), str(tmp_path / "new.json")])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert f"not in {tmp_path}/new.json: start: gone" in lines
+    assert f"skipped in {tmp_path}/new.json: start: skipped: no nginx" in lines
+
+
 @each_of("text", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "rows": [{"name": 1}]}'])
 def test_what_is_no_run_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(text)

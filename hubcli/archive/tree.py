@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -18,7 +17,7 @@ from hubcli.archive import FileRecord, Limits, Member, MemberStream
 from hubcli.archive.unpack import NameRules
 from hubcli.concurrency import CancellationToken, running_beside
 from hubcli.durability import UNSYNCED, Durability, WriteBack
-from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError
+from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError, means_full
 from hubcli.regular_file import open_regular
 from hubcli.units import format_size
 
@@ -177,8 +176,6 @@ def hashed_files(top: Path, on_bytes: Callable[[int], None] = lambda size: None)
 
 # A copy can be cancelled between two of these: some milliseconds each, on a slow disk a second.
 _COPY_BYTES = 16 << 20
-# What copy_file_range(2) says where these two files can't be copied so.
-_UNABLE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM)
 
 OnBytes = Callable[[int], None]
 
@@ -231,39 +228,40 @@ def copying(
 
 
 def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durability) -> None:
-    try:
+    with _reading(node.path):
         source = open_regular(node.path)
-    except OSError as error:
-        raise NotFoundError(
-            f"Cannot read {node.path}: {error.strerror}", hint="Check its permissions."
-        ) from error
+    copied = 0
     with source, target.open("xb", buffering=0) as target_file:
         write_back = WriteBack(target_file.fileno(), durability)
-        copied = (
-            _copy_in_kernel(source, target_file, on_bytes, write_back)
-            if hasattr(os, "copy_file_range")
-            else 0
-        )
-        while piece := source.read(_READ_BYTES):
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[target_file.write(rest) :]
-            copied += len(piece)
-            write_back.wrote(len(piece))
-            on_bytes(len(piece))
+        left = node.size_bytes + 1  # A byte more than there was: a file that always grows has no end.
+        while size := _copy_piece(node.path, source, target_file, left):
+            copied += size
+            left -= size
+            write_back.wrote(size)
+            on_bytes(size)
     if copied != node.size_bytes:
         raise TruncatedError(f"{node.path} changed while it was read", hint="Run the command again.")
 
 
-def _copy_in_kernel(source: BinaryIO, target: BinaryIO, on_bytes: OnBytes, write_back: WriteBack) -> int:
-    """How many bytes the file system copied; what is left after them can be read on."""
-    copied = 0
-    try:
-        while size := os.copy_file_range(source.fileno(), target.fileno(), _COPY_BYTES):
-            copied += size
-            write_back.wrote(size)
-            on_bytes(size)
-    except OSError as error:
-        if error.errno not in _UNABLE:
-            raise
-    return copied
+def _copy_piece(path: Path, source: BinaryIO, target: BinaryIO, max_bytes: int) -> int:
+    """Copies the next bytes, by the kernel where it can; how many, 0 at the end of the file.
+
+    Raises NotFoundError where the source can't be read, OSError where the target can't be written.
+    """
+    if hasattr(os, "copy_file_range"):
+        try:
+            size = os.copy_file_range(source.fileno(), target.fileno(), min(_COPY_BYTES, max_bytes))
+        except OSError as error:
+            # File systems say in many ways that they can't copy these two; where a disk fails, reading and
+            # writing tells which.
+            if means_full(error):
+                raise
+        else:
+            if size:  # Some say that of files that they can't copy, too: reading on is sure.
+                return size
+    with _reading(path):
+        rest = memoryview(source.read(min(_READ_BYTES, max_bytes)))
+    size = len(rest)
+    while rest:
+        rest = rest[target.write(rest) :]
+    return size

@@ -51,13 +51,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return print_model_words(argv[1:])
     disable_garbage_collection()
-    if argv[:1] == ["run"] and "--dry-run" not in argv:  # Which is quicker without the import.
-        from hubcli.tf.run_child import start_ahead
+    try:
+        if argv[:1] == ["run"] and "--dry-run" not in argv:  # Which is quicker without the import.
+            from hubcli.tf.run_child import start_ahead
 
-        start_ahead(argv[1:])
-    from hubcli.cli.entrypoint import run
+            start_ahead(argv[1:])
+        from hubcli.cli.entrypoint import run
 
-    return run(argv)
+        status = run(argv)
+    except KeyboardInterrupt:  # While modules load: from then on, `run` handles signals.
+        status = _report_interrupt(argv)
+    from hubcli.exit_status import ExitStatus
+
+    if status == ExitStatus.INTERRUPTED:
+        # Python marks an interrupt that comes within an `exec`, as dataclasses have it, as unhandled: of
+        # `python -m hubcli` the status would be the signal's. Another `exec` takes the mark away.
+        exec("")  # noqa: S102
+    return status
+
+
+def _report_interrupt(argv: Sequence[str]) -> int:
+    """Prints the error, as a command does, and returns the exit status."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from hubcli.cli.output import Output, error_document
+    from hubcli.errors import Interrupted
+
+    error, output = Interrupted("Interrupted"), Output(as_json="--json" in argv)
+    output.error(error)
+    if output.as_json:
+        output.document({"error": error_document(error)})
+    return int(error.exit_status)
 
 
 def _is_written(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import threading
@@ -86,6 +87,46 @@ def test_a_disk_that_fails_is_not_hidden(tree: Tree, tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "copy_file_range", failing, raising=False)
     with pytest.raises(OSError, match="No space"):
         copy_tree(tree, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EIO])
+def test_a_source_that_can_not_be_read_is_named(
+    code: int, tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel doesn't say which of the two disks failed."""
+
+    def failing(*_arguments: int) -> int:
+        raise OSError(code, os.strerror(code))
+
+    class Unreadable(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+        def fileno(self) -> int:
+            return 0
+
+    monkeypatch.setattr(os, "copy_file_range", failing, raising=False)
+    monkeypatch.setattr("hubcli.archive.tree.open_regular", lambda path: Unreadable())
+    with pytest.raises(NotFoundError, match=r"^Cannot read \S+: Input/output error$"):
+        copy_tree(tree, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("by_kernel", [True, False])
+def test_a_file_that_always_grows_is_copied_to_its_first_new_byte(
+    by_kernel: bool, tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = tree.top / "variables" / "shard"
+    if not by_kernel:
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+
+    def grow(size: int) -> None:
+        with shard.open("ab") as file:
+            file.write(bytes(1 << 20))
+
+    grow(0)
+    with pytest.raises(TruncatedError, match="shard changed"):
+        copy_tree(tree, tmp_path / "copy", grow)
+    assert (tmp_path / "copy" / "variables" / "shard").stat().st_size == len(FILES["variables/shard"]) + 1
 
 
 def test_a_copy_runs_while_its_source_is_checked(tree: Tree, tmp_path: Path) -> None:

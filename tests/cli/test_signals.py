@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from hubcli.cli.entrypoint import held_interrupts, turn_signals_into_interrupts
+from hubcli.cli.main import main
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -29,6 +32,42 @@ def handled_signals() -> Iterator[None]:
 def test_each_of_them_interrupts(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_interrupt_while_modules_load_is_no_traceback(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_argv: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hubcli.cli.entrypoint.run", interrupt)
+    assert main(["ls", *(["--json"] if as_json else [])]) == 130
+    signal.raise_signal(signal.SIGINT)  # A second one is ignored.
+    stdout, stderr = capsys.readouterr()
+    assert stderr == "Error: Interrupted\n"
+    assert not as_json or json.loads(stdout)["error"]["code"] == "interrupted"
+
+
+_INTERRUPTED_IN_EXEC = """
+import signal, sys
+import hubcli.cli.entrypoint
+from hubcli.cli.main import main
+def run(argv):
+    try:
+        exec("signal.raise_signal(signal.SIGINT)")
+    except KeyboardInterrupt:
+        return 130
+hubcli.cli.entrypoint.run = run
+sys.exit(main(["ls"]))
+"""
+
+
+def test_the_status_is_130_wherever_the_interrupt_came(tmp_path: Path) -> None:
+    """Of `python -m hubcli`: a console script leaves Python in another way."""
+    (tmp_path / "interrupted.py").write_text(_INTERRUPTED_IN_EXEC)
+    run = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, check=False, timeout=60)
+    assert run.returncode == 130
 
 
 def test_nothing_interrupts_the_cleaning() -> None:

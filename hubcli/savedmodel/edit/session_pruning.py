@@ -24,6 +24,8 @@ _NODE_LIST, _BYTES_LIST, _INTEGERS, _FLOATS, _ANY_LIST = 1, 2, 3, 4, 5  # of Col
 _ITEM = 1  # of each of these lists
 _ANY_VALUE = 2  # of google.protobuf.Any
 _MAX_DEPTH = 20
+# Each goes through all collections: a chain of variables would take hours. Real graphs take two or three.
+_MAX_ROUNDS = 100
 # What a loader runs, or reads the assets by.
 _INITIALIZERS = frozenset(
     {"legacy_init_op", "saved_model_main_op", "saved_model_init_op", "table_initializer", "local_init_op"}
@@ -55,8 +57,13 @@ def prune_session_graph(graph: EditableMetaGraph) -> tuple[list[Loss], str]:
     needed |= nodes.needed_by(nodes.run_by_signatures())
     needed |= nodes.needed_by(_initializers(graph))
     # What is kept of a collection may name nodes that are then needed, too.
-    while more := nodes.needed_by(_named_by_kept(graph, nodes, needed)) - needed:
+    for _ in range(_MAX_ROUNDS):
+        more = nodes.needed_by(_named_by_kept(graph, nodes, needed)) - needed
+        if not more:
+            break
         needed |= more
+    else:
+        return [], "its collections depend on one another in too many steps"
     _forget_others(graph, nodes, needed)
     lost = nodes.keep(needed)
     losses = prune_functions(graph, ())

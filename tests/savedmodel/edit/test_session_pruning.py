@@ -91,6 +91,23 @@ def test_a_variable_stays_with_all_that_a_loader_looks_up() -> None:
     assert [item.text(1) for item in items_of(graph, "trainable_variables")] == ["variable:0"]
 
 
+def test_a_chain_of_variables_is_followed_to_a_bound() -> None:
+    """Each variable is initialized by the next one: each step looks at all of them."""
+    for count, is_followed in ((10, True), (120, False)):
+        nodes, items = [node("init", "NoOp", "^v0")], []
+        for number in range(count):
+            nodes += [
+                node(f"v{number}", "VariableV2"),
+                node(f"i{number}", "Assign", f"v{number}", f"v{number + 1}"),
+            ]
+            items.append(encode_field(1, f"v{number}:0") + encode_field(2, f"i{number}"))
+        collections = collection("saved_model_main_op", 1, "init"), collection("variables", 2, *items)
+        _, names, notes = served(model(*collections, nodes=nodes))
+        assert {f"i{number}" for number in range(count)} <= names
+        assert ("gradient" in names) is not is_followed
+        assert bool(notes) is not is_followed
+
+
 def test_a_loop_stays_without_what_a_gradient_added_to_it() -> None:
     values = encode_field(1, "y:0") + encode_field(1, "gradient:0")
     values += encode_field(2, encode_field(1, "gradient:0") + encode_field(2, "x:0"))
