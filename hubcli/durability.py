@@ -247,7 +247,7 @@ def _start_write_back(descriptor: int, start: int, size_bytes: int) -> bool:
 
 # As patterns: what may stand behind a name of the cache; a hidden name with what it is of, and its number.
 TEMPORARY_SUFFIX = r"\.tmp[0-9a-f]{32}"
-HIDDEN_NAME = re.compile(r"\.(.{0,40})\.([0-9a-f]{12})\.hubcli-tmp", re.DOTALL)
+HIDDEN_NAME = r"(?s)\.(.{0,40})\.([0-9a-f]{12})\.hubcli-tmp"  # A pattern.
 SHOWN_CHARACTERS = 40  # Of the name that a hidden one is of: names end at 255 bytes.
 
 _AT_FDCWD = -100
@@ -266,7 +266,7 @@ def temporary_beside(path: Path, part: str = "") -> Path:
 
 def hidden_beside(place: Path, number: str = "") -> Path:
     """A hidden name beside `place`, which may be hidden itself; of that number, or a new one."""
-    match = HIDDEN_NAME.fullmatch(place.name)
+    match = re.fullmatch(HIDDEN_NAME, place.name)
     prefix = match[1] if match is not None else place.name[:SHOWN_CHARACTERS]
     return place.with_name(f".{prefix}.{(number or unique_number())[:12]}.hubcli-tmp")
 
