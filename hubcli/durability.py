@@ -22,10 +22,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.regular_file import open_at_once
 
@@ -61,8 +60,7 @@ _WRITE_BACK_BYTES = 8 << 20
 _SYNC_FILE_RANGE_WRITE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Durability:
+class Durability(NamedTuple):
     """Whether writes are synced to the disk: where `is_on` is False, for `--no-sync`, no method syncs.
 
     Every method raises OSError where the disk fails (EIO, ENOSPC, EDQUOT); a file system that can't sync a

@@ -100,7 +100,8 @@ def is_key(name: str) -> bool:
 
 def _are_keys(names: list[str]) -> bool:
     """Whether all of them are keys: at once, as most names of a cache are links from other spellings."""
-    return {*map(len, names)} <= {_KEY_LENGTH} and re.fullmatch(_KEYS, "".join(names)) is not None
+    is_long = {*map(len, names)} == {_KEY_LENGTH}
+    return not names or (is_long and re.fullmatch(_KEYS, "".join(names)) is not None)
 
 
 class EntryPaths(NamedTuple):

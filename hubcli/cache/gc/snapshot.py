@@ -9,9 +9,9 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from hubcli._moved import renamed
@@ -61,8 +61,7 @@ class Fragment(NamedTuple):
     is_complete: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The cache at one moment. `free_bytes` is what the disk has left for this user.
 
     `fragments` are those that may be leftovers: all of a key without a model, and
@@ -74,7 +73,7 @@ class Snapshot:
     free_bytes: int
     models: tuple[CachedModelInfo, ...]
     fragments: tuple[Fragment, ...]
-    locks: Mapping[str, LockFacts] = field(default_factory=dict)
+    locks: Mapping[str, LockFacts] = MappingProxyType({})
 
 
 _RECORDS = (NameKind.MANIFEST, NameKind.DESCRIPTOR, NameKind.PIN)
