@@ -22,10 +22,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.regular_file import open_at_once
 
@@ -61,8 +60,7 @@ _WRITE_BACK_BYTES = 8 << 20
 _SYNC_FILE_RANGE_WRITE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Durability:
+class Durability(NamedTuple):
     """Whether writes are synced to the disk: where `is_on` is False, for `--no-sync`, no method syncs.
 
     Every method raises OSError where the disk fails (EIO, ENOSPC, EDQUOT); a file system that can't sync a
@@ -247,7 +245,7 @@ def _start_write_back(descriptor: int, start: int, size_bytes: int) -> bool:
 
 # As patterns: what may stand behind a name of the cache; a hidden name with what it is of, and its number.
 TEMPORARY_SUFFIX = r"\.tmp[0-9a-f]{32}"
-HIDDEN_NAME = re.compile(r"\.(.{0,40})\.([0-9a-f]{12})\.hubcli-tmp", re.DOTALL)
+HIDDEN_NAME = r"(?s)\.(.{0,40})\.([0-9a-f]{12})\.hubcli-tmp"  # A pattern.
 SHOWN_CHARACTERS = 40  # Of the name that a hidden one is of: names end at 255 bytes.
 
 _AT_FDCWD = -100
@@ -266,7 +264,7 @@ def temporary_beside(path: Path, part: str = "") -> Path:
 
 def hidden_beside(place: Path, number: str = "") -> Path:
     """A hidden name beside `place`, which may be hidden itself; of that number, or a new one."""
-    match = HIDDEN_NAME.fullmatch(place.name)
+    match = re.fullmatch(HIDDEN_NAME, place.name)
     prefix = match[1] if match is not None else place.name[:SHOWN_CHARACTERS]
     return place.with_name(f".{prefix}.{(number or unique_number())[:12]}.hubcli-tmp")
 

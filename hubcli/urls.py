@@ -7,8 +7,6 @@ it may come back, and taken out of every message.
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import threading
 from collections.abc import Iterable, Iterator
@@ -272,6 +270,9 @@ def remember_secret(secret: str) -> None:
 
 def _spellings(secret: str) -> tuple[str, ...]:
     """The forms in which a program may repeat it, the longest first."""
+    import base64  # Most runs have no secret.
+    import json
+
     encoded = secret.encode("utf-8", "surrogateescape")
     quoted = {quote(encoded, safe=""), quote(encoded), quote_plus(encoded)}
     based = base64.b64encode(encoded).decode()
@@ -306,6 +307,8 @@ def _values_in(url: str) -> Iterator[str]:
     user, _, password = user_info.partition(":")
     yield password
     if user_info:
+        import base64
+
         # So httpx sends it.
         pair = f"{unquote(user)}:{unquote(password)}".encode("utf-8", "surrogateescape")
         yield base64.b64encode(pair).decode()

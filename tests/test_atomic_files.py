@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,10 @@ def test_a_temporary_name_is_one_that_a_collection_or_the_doctor_knows(tmp_path:
     lock = tmp_path / f"{'a' * 40}.lock"
     assert CacheName.parse(disk.temporary_beside(lock).name).kind is NameKind.LEFTOVER
     hidden = disk.hidden_beside(tmp_path / ("m" * 60))
-    match = disk.HIDDEN_NAME.fullmatch(hidden.name)
+    match = re.fullmatch(disk.HIDDEN_NAME, hidden.name)
     assert match is not None
     assert match[1] == "m" * disk.SHOWN_CHARACTERS
-    assert disk.HIDDEN_NAME.fullmatch(disk.hidden_beside(hidden).name)[1] == match[1]  # type: ignore[index]
+    assert re.fullmatch(disk.HIDDEN_NAME, disk.hidden_beside(hidden).name)[1] == match[1]  # type: ignore[index]
     assert disk.hidden_beside(hidden, "0" * 32).name.endswith(".000000000000.hubcli-tmp")
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli.cache.cached_model import CachedModel, LastUse, UseSource, fetched_at_s
 from hubcli.cache.disk_usage import Footprint, directory_size_bytes, measure
@@ -154,8 +155,7 @@ class CachedModelInfo(CachedModel):
         return self._detected
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(NamedTuple):
     """The models and foreign names, in no order, and how many names interrupted downloads left behind."""
 
     root: Path

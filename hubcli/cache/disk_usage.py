@@ -175,7 +175,7 @@ def directory_size_bytes(top: Path) -> int:
 
 
 _TABLE = Path("/proc/self/mountinfo")
-_OCTAL = re.compile(r"\\([0-7]{3})")
+_OCTAL = r"\\([0-7]{3})"
 _IN_MEMORY = ("tmpfs", "ramfs")
 _OF_NETWORK = (
     "9p",
@@ -243,7 +243,7 @@ def _mount_of(directory: Path) -> tuple[str, tuple[str, ...]]:
     for line in lines:
         before, _, behind = line.partition(" - ")
         fields = before.split(" ")
-        point = Path(_OCTAL.sub(lambda code: chr(int(code[1], 8)), fields[4]))
+        point = Path(re.sub(_OCTAL, lambda code: chr(int(code[1], 8)), fields[4]))
         depth = len(point.parts)
         if depth >= best and (point == directory or point in directory.parents):
             best, kind, options = depth, behind.split(" ")[0], tuple(fields[5].split(","))

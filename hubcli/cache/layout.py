@@ -60,14 +60,15 @@ _SUFFIXES = {
     "hubcli.part.journal": NameKind.SPOOL,
     "hubcli.part.json": NameKind.SPOOL,
 }
-_UNIQUE = re.compile(
+# Compiled at its first use: few roots have such names, and every start would pay for it.
+_UNIQUE = (
     r"(?P<staging>[0-9a-f]{32})\.tmp|(?P<trash>[0-9a-f]{32})\.trash"
     r"|(?P<leftover>(?:lock|descriptor\.txt|hubcli\.json|link)" + TEMPORARY_SUFFIX + ")"
 )
 _KINDS = {"staging": NameKind.STAGING, "trash": NameKind.TRASH, "leftover": NameKind.LEFTOVER}
 _KEY_LENGTH = 40
 _KEY = re.compile(f"[0-9a-f]{{{_KEY_LENGTH}}}")
-_KEYS = re.compile(r"[0-9a-f]*")
+_KEYS = r"[0-9a-f]*"
 
 
 class CacheName(NamedTuple):
@@ -85,7 +86,7 @@ class CacheName(NamedTuple):
             return cls(text, NameKind.TAG if text in (TAG_NAME, UPKEEP_NAME) else NameKind.FOREIGN)
         kind = _SUFFIXES.get(rest)
         if kind is None:
-            match = _UNIQUE.fullmatch(rest)
+            match = re.fullmatch(_UNIQUE, rest)
             kind = NameKind.FOREIGN if match is None else _KINDS[str(match.lastgroup)]
         if kind is NameKind.FOREIGN or text.endswith("."):
             return cls(text, NameKind.FOREIGN)
@@ -99,7 +100,8 @@ def is_key(name: str) -> bool:
 
 def _are_keys(names: list[str]) -> bool:
     """Whether all of them are keys: at once, as most names of a cache are links from other spellings."""
-    return {*map(len, names)} <= {_KEY_LENGTH} and _KEYS.fullmatch("".join(names)) is not None
+    is_long = {*map(len, names)} == {_KEY_LENGTH}
+    return not names or (is_long and re.fullmatch(_KEYS, "".join(names)) is not None)
 
 
 class EntryPaths(NamedTuple):

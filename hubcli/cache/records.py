@@ -177,7 +177,8 @@ def _file(document: Any) -> FileRecord:
     return FileRecord(path, size, sha256)
 
 
-_FORM = re.compile(
+# Both patterns are compiled when they are first used: most entries have a manifest and no lock.
+_FORM = (
     r"Module: (?P<handle>.*)\n"
     r"Download Time: (?P<time>.*)\n"
     r"Downloader Hostname: (?P<host>.*) \(PID:(?P<pid>[0-9]{1,20})\)\s*"
@@ -204,7 +205,7 @@ class Descriptor(NamedTuple):
     def read(cls, path: Path) -> Descriptor | None:
         """The descriptor in the file, or None where there is none that can be understood."""
         try:
-            match = _FORM.fullmatch(read_record(path, _MAX_DESCRIPTOR_BYTES).decode("utf-8", "replace"))
+            match = re.fullmatch(_FORM, read_record(path, _MAX_DESCRIPTOR_BYTES).decode("utf-8", "replace"))
         except OSError:
             return None
         if match is None:
@@ -225,7 +226,7 @@ class Descriptor(NamedTuple):
         )
 
 
-_OWNER_FORM = re.compile(r"(?P<host>.*)\.(?P<pid>[0-9]{1,20})\.(?P<uid>[0-9a-f]{1,64})", re.DOTALL)
+_OWNER_FORM = r"(?s)(?P<host>.*)\.(?P<pid>[0-9]{1,20})\.(?P<uid>[0-9a-f]{1,64})"
 _CLOCK_SLACK_S = 2.0
 
 
@@ -245,7 +246,7 @@ class LockOwner(NamedTuple):
     def read(cls, lock: Path) -> LockOwner | None:
         """The owner that the file names, or None where it is gone or names none."""
         try:
-            match = _OWNER_FORM.fullmatch(read_record(lock).decode("utf-8", "replace"))
+            match = re.fullmatch(_OWNER_FORM, read_record(lock).decode("utf-8", "replace"))
         except OSError:
             return None
         return cls(match["host"], int(match["pid"]), match["uid"]) if match else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -396,5 +395,7 @@ class FetchRun:
     def _tell_tensorflow_hub(self) -> None:
         fetched = any(not result.was_cached for result in self.results)
         if fetched and self.settings.root_is_unknown_to_tensorflow_hub:
+            import shlex
+
             root = shlex.quote(str(self.settings.cache_root))
             self.output.note(f"To let hub.load find these models: export TFHUB_CACHE_DIR={root}")

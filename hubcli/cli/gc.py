@@ -192,6 +192,8 @@ class GcRun:
         except KeyboardInterrupt as interrupt:
             raise self.interrupted() from interrupt
         self.errors += removal.errors
+        if removal.removed is None and not self.output.as_json:
+            return self._report_errors()  # Nothing was chosen: there is no plan to show.
         return self.finish(removal.collection)
 
     def confirm(self, plan: Plan) -> bool:
@@ -224,8 +226,7 @@ class GcRun:
             self._show(collection.plan)
         for pattern in collection.unmatched:
             self.output.note(f"No cached model matches '{pattern}'{Pattern.suggestion(pattern)}")
-        for _, error in self.errors:
-            self.output.error(error)
+        status = self._report_errors()
         if self.output.as_json:
             self.output.document(self._document(collection))
         elif self.output.quiet:
@@ -234,6 +235,12 @@ class GcRun:
             self.output.say("Nothing was removed")
         elif collection.actions:
             self.output.payload(collection_total(collection))
+        return status
+
+    def _report_errors(self) -> int:
+        """Writes them; the exit status of the first, or 0."""
+        for _, error in self.errors:
+            self.output.error(error)
         return int(self.errors[0][1].exit_status) if self.errors else 0
 
     def interrupted(self) -> Interrupted:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 import threading
@@ -200,6 +199,8 @@ class Output:
 
     def document(self, content: dict[str, Any]) -> None:
         """Writes the one JSON document of the run."""
+        import json  # Most runs write none.
+
         # Python's encoder is quick without indentation alone: a long document does without.
         rows = max((len(value) for value in content.values() if isinstance(value, list)), default=0)
         indent = 2 if rows <= _MAX_INDENTED_ROWS else None

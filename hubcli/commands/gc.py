@@ -10,10 +10,10 @@ from pathlib import Path
 from hubcli._moved import warn_of_old_name
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.disk_usage import Footprint
-from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect, require_collectable
+from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect
 from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Policy, Reason
 from hubcli.cache.gc.planner import candidates, make_plan
-from hubcli.cache.gc.snapshot import Snapshot, take_snapshot
+from hubcli.cache.gc.snapshot import Snapshot, require_collectable, take_snapshot
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.other_caches import forget_removed
 from hubcli.config.settings import Settings

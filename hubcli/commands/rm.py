@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hubcli.cache.catalog import CachedModelInfo
-from hubcli.cache.gc.collect import ActionResult, CompletedAction, require_collectable
-from hubcli.cache.gc.plan import Plan
-from hubcli.cache.gc.planner import is_held, plan_removal
-from hubcli.cache.gc.snapshot import Snapshot, take_snapshot
+from hubcli.cache.gc.snapshot import Snapshot, require_collectable, take_snapshot
 from hubcli.cache.layout import NameKind
-from hubcli.cache.other_caches import forget_removed
-from hubcli.commands.gc import Collection, act
 from hubcli.config.settings import Settings
 from hubcli.errors import CacheError, HubcliError, LockTimeoutError, NotFoundError, PinnedError
 from hubcli.fetching.model_ref import Pattern
 from hubcli.providers.handle import Handle
+
+TYPE_CHECKING = False  # What plans and removes is loaded once there is something to remove.
+if TYPE_CHECKING:
+    from hubcli.cache.gc.collect import CompletedAction
+    from hubcli.cache.gc.plan import Plan
+    from hubcli.commands.gc import Collection
 
 __all__ = ["Removal", "rm"]
 
@@ -24,12 +25,24 @@ __all__ = ["Removal", "rm"]
 _DOWNLOADED = (NameKind.SPOOL, NameKind.STAGING)
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """What was removed, and by name what could not be."""
+class Removal(NamedTuple):
+    """What was removed, and by name what could not be; `removed` is None where no model was chosen."""
 
-    collection: Collection
     errors: tuple[tuple[str, HubcliError], ...]
+    removed: Collection | None
+    snapshot: Snapshot
+    is_dry_run: bool
+
+    @property
+    def collection(self) -> Collection:
+        """The plan, and what became of it: one without items where no model was chosen."""
+        if self.removed is not None:
+            return self.removed
+        from hubcli.cache.gc.planner import plan_removal
+        from hubcli.commands.gc import Collection
+
+        actions = None if self.is_dry_run else ()
+        return Collection(plan_removal(self.snapshot, ()), actions, self.snapshot.free_bytes)
 
 
 def rm(
@@ -57,11 +70,17 @@ def rm(
     verb = _Rm(snapshot, force)
     for target in targets:
         verb.choose(target)
+    if not verb.chosen:
+        return Removal(tuple(verb.errors), None, snapshot, dry_run)
+    from hubcli.cache.gc.planner import plan_removal
+    from hubcli.cache.other_caches import forget_removed
+    from hubcli.commands.gc import act
+
     plan = plan_removal(snapshot, verb.chosen)
     collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done, durability=settings.durability)
     verb.look_back(collection)
     forget_removed(settings, collection.actions or ())
-    return Removal(collection, tuple(verb.errors))
+    return Removal(tuple(verb.errors), collection, snapshot, dry_run)
 
 
 class _Rm:
@@ -87,6 +106,8 @@ class _Rm:
             self._choose(key, name, None)
 
     def _choose(self, key: str, name: str, otherwise: HubcliError | None) -> None:
+        from hubcli.cache.gc.planner import is_held
+
         lock = self.snapshot.locks.get(key)
         if is_held(lock, self.snapshot.now_s, 0):
             holder = str(lock.owner) if lock is not None and lock.owner else "another process"
@@ -122,6 +143,8 @@ class _Rm:
 
     def look_back(self, collection: Collection) -> None:
         """Adds what stayed against the plan."""
+        from hubcli.cache.gc.collect import ActionResult
+
         for action in collection.actions or ():
             name = action.item.title
             if action.item.model is not None and action.result is ActionResult.BUSY:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from hubcli.errors import UsageError
@@ -46,7 +47,7 @@ def absolute(text: str, source: str) -> Path:
         raise UsageError(f"{source} has a NUL character", hint="Specify a directory.")
     if text.startswith(_FILE):
         return _of_address(text, source)
-    if re.match(_REMOTE, text):
+    if not text.startswith("/") and re.match(_REMOTE, text):
         raise UsageError(
             f"{source} is '{without_secrets(text)}', not a local directory",
             hint="Specify a directory on a local or mounted disk.",
@@ -109,12 +110,14 @@ def users_own(find: Callable[..., Path], what: str, where: str) -> Path:
 _EXAMPLE = "https://tfhub.dev=https://mirror.example/tfhub"
 
 
-@dataclass(frozen=True, slots=True)
-class Mirror:
+class Mirror(NamedTuple):
     """Where to ask instead: URLs that begin with `prefix` are asked at `replacement`."""
 
     prefix: str
-    replacement: str = field(repr=False)  # May hold user and password.
+    replacement: str
+
+    def __repr__(self) -> str:
+        return f"Mirror(prefix={self.prefix!r})"  # The other may hold user and password.
 
     @classmethod
     def parse(cls, text: str, source: str = "--mirror") -> Mirror:
@@ -242,8 +245,7 @@ BUCKET_VARIABLES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BucketConfig:
+class BucketConfig(NamedTuple):
     """What options and environment say of buckets; `hubcli.config.buckets` finds the credentials.
 
     `anonymous` sends none; with `requester_pays` the account that reads pays for the traffic.
@@ -251,7 +253,10 @@ class BucketConfig:
 
     anonymous: bool = False
     requester_pays: bool = False
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    variables: Mapping[str, str] = MappingProxyType({})
+
+    def __repr__(self) -> str:  # The variables hold credentials.
+        return f"BucketConfig(anonymous={self.anonymous}, requester_pays={self.requester_pays})"
 
     @classmethod
     def read(
@@ -275,7 +280,7 @@ class NetworkConfig:
     netrc: Path | None = None
     is_netrc_named: bool = False
     kaggle: KaggleAccount = field(default_factory=KaggleAccount)
-    buckets: BucketConfig = field(default_factory=BucketConfig)
+    buckets: BucketConfig = BucketConfig()  # noqa: RUF009 - a frozen value
 
     @classmethod
     def read(

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from hubcli.cache.disk_usage import FileSystem, directory_size_bytes
-from hubcli.cache.gc.collect import require_collectable
+from hubcli.cache.gc.snapshot import require_collectable
 from hubcli.cache.layout import is_key
 from hubcli.cache.other_caches import KaggleHub
 from hubcli.diagnosing.context import ROOT_SOURCES, Check, DiagnosisContext, Section, Status

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -139,7 +140,7 @@ class Leftover:
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
-        match = HIDDEN_NAME.fullmatch(self.path.name)
+        match = re.fullmatch(HIDDEN_NAME, self.path.name)
         if match is not None:
             _forget(match[2])
         return not os.path.lexists(self.path)
@@ -153,7 +154,7 @@ def leftovers_in(folder: Path, place: Path | None = None) -> Iterator[Leftover]:
     prefix = None if place is None else place.name[:SHOWN_CHARACTERS]
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            match = HIDDEN_NAME.fullmatch(entry.name)
+            match = re.fullmatch(HIDDEN_NAME, entry.name)
             if match is None or (prefix is not None and match[1] != prefix):
                 continue
             if entry.is_dir(follow_symlinks=False):
@@ -197,7 +198,7 @@ def _recorded(record: Path) -> Path | None:
     """The staging directory that the record names, None where it names none."""
     with suppress(OSError, ValueError):
         path = Path(os.fsdecode(read_regular(record, _MAX_LOCK_BYTES)))
-        if path.is_absolute() and HIDDEN_NAME.fullmatch(path.name):
+        if path.is_absolute() and re.fullmatch(HIDDEN_NAME, path.name):
             return path
     return None
 

@@ -22,7 +22,6 @@ from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, CacheError, NotFoundError, UsageError
 from hubcli.fetching.model_ref import is_mirrored, latest_of
 from hubcli.fetching.options import FetchOptions, FetchResult
-from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle, key_of
 from hubcli.regular_file import open_regular
@@ -268,7 +267,11 @@ def versioned(
     if _has_own_entry(handle, store):
         return handle
     cached = None if refresh else _cached_version(handle, store)
-    return cached or latest_of(handle, settings, RetryPolicy.of(settings, retries, listener.retrying))
+    if cached is not None:
+        return cached
+    from hubcli.net.retries import RetryPolicy  # What is cached is asked of no host.
+
+    return latest_of(handle, settings, RetryPolicy.of(settings, retries, listener.retrying))
 
 
 def _cached_version(handle: Handle, store: Store) -> Handle | None:

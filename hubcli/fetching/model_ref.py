@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
-_KEY = re.compile(r"[0-9a-f]{40}")
+_KEY = r"[0-9a-f]{40}"
 
 
 class ModelRef(NamedTuple):
@@ -72,7 +72,7 @@ class ModelRef(NamedTuple):
 
         Raises HandleError, NotFoundError for a path that isn't there, CacheError.
         """
-        handle = None if _KEY.fullmatch(text) and not Path(text).exists() else Handle.parse(text)
+        handle = None if re.fullmatch(_KEY, text) and not Path(text).exists() else Handle.parse(text)
         if handle is not None and handle.is_directory:
             directory = _existing(handle)
             return cls(str(handle), handle, directory=directory, entry=_entry_at(directory, settings))
@@ -100,7 +100,7 @@ class ModelRef(NamedTuple):
 
 def _entry_at(directory: Path, settings: Settings) -> CachedModel | None:
     """The entry whose printed path names the directory; most directories are none, and need no cache."""
-    if not _KEY.fullmatch(directory.name):
+    if not re.fullmatch(_KEY, directory.name):
         return None
     from hubcli.cache.cached_model import CachedModel
 
@@ -134,8 +134,8 @@ def _existing(handle: Handle) -> Path:
     raise NotFoundError(f"{path} does not exist", hint="Check the path.")
 
 
-_SUGGESTION = re.compile(r"Did you mean https://\S+ \?")
-_WORD = re.compile(r"[\w.-]+")
+_SUGGESTION = r"Did you mean https://\S+ \?"
+_WORD = r"[\w.-]+"
 
 
 class Pattern(NamedTuple):
@@ -169,10 +169,10 @@ class Pattern(NamedTuple):
         try:
             Handle.parse(text)
         except HandleError as error:
-            hint_match = _SUGGESTION.match(error.hint)
+            hint_match = re.match(_SUGGESTION, error.hint)
             if hint_match:
                 return f". {hint_match[0]}"
-            return f". Did you mean '*{text}*'?" if _WORD.fullmatch(text) else ""
+            return f". Did you mean '*{text}*'?" if re.fullmatch(_WORD, text) else ""
         return ""
 
     def means(self, model: CachedModelInfo) -> bool:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from hubcli.archive import FileRecord, Limits
-from hubcli.archive.tree import hashed_files, tree_digest
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.records import Manifest
 from hubcli.config.settings import Settings
@@ -102,7 +101,7 @@ class FetchResult:
     was_cached: bool
 
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA256 = r"[0-9a-f]{64}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class ExpectedDigests:
 
     def __post_init__(self) -> None:
         for text in (self.archive_sha256, self.tree_sha256):
-            if text is not None and not _SHA256.fullmatch(text):
+            if text is not None and not re.fullmatch(_SHA256, text):
                 raise UsageError(f"Invalid SHA-256 '{text}'", hint="Use 64 digits, 0-9 and a-f.")
 
     def check_archive(self, name: str, sha256: str | None) -> None:
@@ -130,7 +129,11 @@ class ExpectedDigests:
 
     def check_unpacked(self, name: str, files: Sequence[FileRecord]) -> None:
         """Whether the files that were unpacked from there are those."""
-        digest = None if self.tree_sha256 is None else tree_digest(files)
+        if self.tree_sha256 is None:
+            return
+        from hubcli.archive.tree import tree_digest  # Most fetches expect no digest.
+
+        digest = tree_digest(files)
         if digest != self.tree_sha256:
             raise ChecksumError(
                 f"{name} differs from the lock file: expected digest {self.tree_sha256}, got {digest}",
@@ -157,6 +160,8 @@ class ExpectedDigests:
         """Whether the files below `top`, read now, are those; the manifest helps to tell which one isn't."""
         if self.tree_sha256 is None:
             return
+        from hubcli.archive.tree import hashed_files, tree_digest
+
         files = hashed_files(top, on_bytes)
         digest = tree_digest(files)
         if digest == self.tree_sha256:
@@ -192,9 +197,9 @@ _Outcome = TypeVar("_Outcome")
 _MAX_LIST_BYTES = 16 << 20
 _FIFO_WAIT_S = 30.0
 # As in pip's lists: a fragment of a URL has no space before it.
-_COMMENT = re.compile(r"(^|\s)#.*")
-_OPTION = re.compile(r"\s--")
-_PROMISE = re.compile(r"\s--sha256(?:=|\s+)(?P<hex>[0-9A-Fa-f]{64})")
+_COMMENT = r"(^|\s)#.*"
+_OPTION = r"\s--"
+_PROMISE = r"\s--sha256(?:=|\s+)(?P<hex>[0-9A-Fa-f]{64})"
 
 
 class Requirement(NamedTuple):
@@ -327,15 +332,15 @@ def _listed(text: str, name: str) -> Iterator[Requirement]:
 
     require_merged(text, "standard input" if name == "-" else name)
     for number, line in enumerate(text.splitlines(), start=1):
-        entry = _COMMENT.sub("", line).strip()
+        entry = re.sub(_COMMENT, "", line).strip()
         if not entry:
             continue
         where = f"{'standard input' if name == '-' else name}, line {number}"
-        option = _OPTION.search(entry)
+        option = re.search(_OPTION, entry)
         handle, expected = (
             (entry[: option.start()].strip(), entry[option.start() :]) if option else (entry, "")
         )
-        match = _PROMISE.fullmatch(expected)
+        match = re.fullmatch(_PROMISE, expected)
         if "\0" in entry or (expected and match is None):
             raise UsageError(
                 f"{where} is invalid: {expected.strip() or entry!r}",

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.errors import HandleError
 from hubcli.providers.handle import Handle
 from hubcli.urls import printed_url, with_query
@@ -146,6 +145,8 @@ class Provider:
 
     def model_name(self, handle: Handle) -> tuple[str, ...]:
         """Publisher and model, as a tree of models names its folders; () where the handle doesn't tell."""
+        from hubcli.archive.compression import ARCHIVE_SUFFIXES  # No handle that is only looked up needs it.
+
         segments = [segment for segment in self._name_path(handle).split("/") if segment]
         if not segments or segments[-1].endswith(ARCHIVE_SUFFIXES):
             return ()

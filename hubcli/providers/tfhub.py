@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import (
     ProtocolHost,
@@ -49,6 +48,8 @@ class TfHub(ProtocolHost):
         """The page of `publisher/model` and `publisher/…/version`; not of what is a path on Kaggle."""
         if segments[0] == "models" and len(segments) in (5, 6):
             return None
+        from hubcli.archive.compression import ARCHIVE_SUFFIXES  # Of a near miss alone.
+
         name = "/".join(segments)
         is_version = len(segments) > 2 and is_number(segments[-1])
         is_model = len(segments) == 2 and not name.endswith(ARCHIVE_SUFFIXES)

@@ -33,11 +33,9 @@ from hubcli.cache.disk_usage import measure
 from hubcli.cache.gc.plan import Plan, PlannedItem, Reason
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind, cache_errors, is_key
 from hubcli.cache.lock import Lock, lock_at_once
-from hubcli.config.environment import in_home
 from hubcli.durability import SYNCED, Durability, replace_link
-from hubcli.errors import UsageError
 
-__all__ = ["ActionResult", "CompletedAction", "collect", "require_collectable"]
+__all__ = ["ActionResult", "CompletedAction", "collect"]
 
 # hub.load reads a model some milliseconds after it has listed the directory. Who lists it to see how
 # large it is means nothing by it, and may come back.
@@ -255,42 +253,3 @@ def _delete(path: Path) -> None:
             inner = Path(folder)
             inner.chmod(stat.S_IMODE(inner.lstat().st_mode) | stat.S_IRWXU)
     shutil.rmtree(path, ignore_errors=True)
-
-
-def require_collectable(root: Path) -> None:
-    """Raises UsageError where the root is `/`, somebody's home, or the top of a repository.
-
-    Its names differ from the cache's, but the root was probably given by mistake.
-    """
-    resolved = _real(root)
-    if resolved == Path(resolved.anchor):
-        what = "the root of the file system"
-    elif resolved in _homes(resolved):
-        what = "a home directory"
-    elif os.path.lexists(resolved / ".git"):
-        what = "the top of a Git repository"
-    else:
-        return
-    raise UsageError(
-        f"Refusing to remove anything from the cache {root}: it is {what}",
-        hint="Use a directory of its own for the cache: --cache-dir DIR",
-    )
-
-
-def _homes(root: Path) -> set[Path]:
-    """The homes of this user and of the directory's owner, by the environment and by the system's list."""
-    own = in_home(".")
-    homes = set() if own is None else {_real(own)}
-    try:
-        import pwd
-
-        for user in (os.getuid(), root.stat().st_uid):
-            homes.add(_real(Path(pwd.getpwuid(user).pw_dir)))
-    except (ImportError, KeyError, OSError):  # Another system, a user without a name, no such root.
-        pass
-    return homes
-
-
-def _real(path: Path) -> Path:
-    """Where it is; unlike Path.resolve, this bears links that lead to themselves."""
-    return Path(os.path.realpath(path))

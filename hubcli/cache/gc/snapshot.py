@@ -1,4 +1,7 @@
-"""A snapshot of the cache for a collection: every fact that a plan may need, none that it can change."""
+"""A snapshot of the cache for a collection: every fact that a plan may need, none that it can change.
+
+And which directories are never collected, as they were probably named by mistake.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from hubcli._moved import renamed
@@ -18,10 +21,12 @@ from hubcli.cache.disk_usage import Footprint, measure
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, cache_errors, leads_out
 from hubcli.cache.lock import last_sign_of_life_s
 from hubcli.cache.records import LockOwner
+from hubcli.config.environment import in_home
+from hubcli.errors import UsageError
 
 TYPE_CHECKING = False  # Each listing would pay for typing.
 
-__all__ = ["Fragment", "Holder", "LockFacts", "Snapshot", "take_snapshot"]
+__all__ = ["Fragment", "Holder", "LockFacts", "Snapshot", "require_collectable", "take_snapshot"]
 
 
 class Holder(Enum):
@@ -56,8 +61,7 @@ class Fragment(NamedTuple):
     is_complete: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The cache at one moment. `free_bytes` is what the disk has left for this user.
 
     `fragments` are those that may be leftovers: all of a key without a model, and
@@ -69,7 +73,7 @@ class Snapshot:
     free_bytes: int
     models: tuple[CachedModelInfo, ...]
     fragments: tuple[Fragment, ...]
-    locks: Mapping[str, LockFacts] = field(default_factory=dict)
+    locks: Mapping[str, LockFacts] = MappingProxyType({})
 
 
 _RECORDS = (NameKind.MANIFEST, NameKind.DESCRIPTOR, NameKind.PIN)
@@ -199,6 +203,45 @@ def _fragment(path: Path, name: CacheName, record: CachedModel, *, may_be_cut_of
         handle=record.handle,
         is_complete=is_staging and may_be_cut_off and record.difference(path) is None,
     )
+
+
+def require_collectable(root: Path) -> None:
+    """Raises UsageError where the root is `/`, somebody's home, or the top of a repository.
+
+    Its names differ from the cache's, but the root was probably given by mistake.
+    """
+    resolved = _real(root)
+    if resolved == Path(resolved.anchor):
+        what = "the root of the file system"
+    elif resolved in _homes(resolved):
+        what = "a home directory"
+    elif os.path.lexists(resolved / ".git"):
+        what = "the top of a Git repository"
+    else:
+        return
+    raise UsageError(
+        f"Refusing to remove anything from the cache {root}: it is {what}",
+        hint="Use a directory of its own for the cache: --cache-dir DIR",
+    )
+
+
+def _homes(root: Path) -> set[Path]:
+    """The homes of this user and of the directory's owner, by the environment and by the system's list."""
+    own = in_home(".")
+    homes = set() if own is None else {_real(own)}
+    try:
+        import pwd
+
+        for user in (os.getuid(), root.stat().st_uid):
+            homes.add(_real(Path(pwd.getpwuid(user).pw_dir)))
+    except (ImportError, KeyError, OSError):  # Another system, a user without a name, no such root.
+        pass
+    return homes
+
+
+def _real(path: Path) -> Path:
+    """Where it is; unlike Path.resolve, this bears links that lead to themselves."""
+    return Path(os.path.realpath(path))
 
 
 if not TYPE_CHECKING:  # What only runs: to the type checker the old names are gone.

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hubcli.cli.main import LazyImports
 from hubcli.cli.output import Output, errors_document, printable
-from hubcli.cli.tables import Column, Style, render_table
 from hubcli.errors import HubcliError
 from hubcli.units import format_size, plural
 
 if TYPE_CHECKING:
     from hubcli.commands.fetch import FetchResult
     from hubcli.fetching.peek import DryRun
+
+with LazyImports():
+    from hubcli.cli.tables import Column, Style, render_table
 
 __all__ = [
     "fetch_document",
@@ -43,13 +46,6 @@ def fetch_document(result: FetchResult) -> dict[str, Any]:
     }
 
 
-_DRY_RUN_COLUMNS = (
-    Column("HANDLE", stretches=True),
-    Column("SIZE", right=True),
-    Column("WHAT", styles={"cached": "green", "would": "cyan"}),
-)
-
-
 def show_dry_run(plans: Sequence[DryRun], errors: Sequence[tuple[str, HubcliError]], output: Output) -> None:
     """Writes what a fetch would do with each model; errors stand in a JSON document alone."""
     to_fetch = [plan for plan in plans if plan.is_to_fetch]
@@ -59,9 +55,12 @@ def show_dry_run(plans: Sequence[DryRun], errors: Sequence[tuple[str, HubcliErro
         if to_fetch:
             output.payload("\n".join(printable(plan.handle) for plan in to_fetch))
     elif plans:
-        output.payload(
-            render_table(_DRY_RUN_COLUMNS, [_dry_run_row(plan) for plan in plans], Style.of(output))
+        columns = (
+            Column("HANDLE", stretches=True),
+            Column("SIZE", right=True),
+            Column("WHAT", styles={"cached": "green", "would": "cyan"}),
         )
+        output.payload(render_table(columns, [_dry_run_row(plan) for plan in plans], Style.of(output)))
         output.payload(_dry_run_total(plans, to_fetch))
 
 
