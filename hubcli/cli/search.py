@@ -29,7 +29,7 @@ def _orders() -> list[str]:
 
 Words: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[QUERY...]", help="Words that all must occur.", show_default=False),
+    typer.Argument(metavar="[QUERY...]", help="Words to search for; all must match.", show_default=False),
 ]
 Owner: TypeAlias = Annotated[str | None, value_option("NAME", "Show only models of this publisher.")]
 Framework: TypeAlias = Annotated[
@@ -54,7 +54,7 @@ Host: TypeAlias = Annotated[
     CompletionHint(directories=True),
 ]
 Refresh: TypeAlias = Annotated[
-    bool, typer.Option("--refresh", help="Ask the host again, even if its last answer is recent.")
+    bool, typer.Option("--refresh", help="Ask the host again, even if a recent answer is cached.")
 ]
 
 
@@ -73,7 +73,7 @@ def search_command(
 ) -> None:
     """Find SavedModels on Kaggle or on another host.
 
-    Answers are kept for 10 minutes; with --offline, older ones are used too.
+    Answers are cached for 10 minutes; with --offline, older ones are used, too.
 
     Examples:
     hubcli search text embedding
@@ -127,7 +127,7 @@ def _show(result: SearchResult, limit: int, output: Output, settings: Settings) 
     if result.is_complete:
         return
     if len(result.hits) < limit:
-        output.note("Not all models were looked at: add words, or --owner")
+        output.note("Not all models were searched: add words, or use --owner NAME")
     else:
         output.note("More models match: use --limit N, or add words")
 

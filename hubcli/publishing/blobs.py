@@ -159,7 +159,7 @@ class _BlobUpload:
         root = self.kaggle.json.root
         token = document.get("token")
         if not isinstance(token, str) or not 0 < len(token) <= _MAX_TOKEN or not token.isprintable():
-            raise NetworkError(f"{root} answers without a token for {self.node.name}")
+            raise NetworkError(f"{root} answers without an upload token for {self.node.name}")
         url = require_session_url(document.get("createUrl"), root)
         self._begin_hash()
         return BlobRecord(self.node.size_bytes, token, url, time.time())
@@ -179,7 +179,7 @@ class _BlobUpload:
             state = upload.send(start, self._piece(file, record, start))
             if state.received_bytes <= start and not state.is_complete:
                 raise NetworkError(
-                    f"The storage takes no bytes of {self.node.name}", hint="Run the command again."
+                    f"The storage accepts no more bytes of {self.node.name}", hint="Run the command again."
                 ).transient()
             on_bytes(state.received_bytes - start)
             self._report(state.received_bytes)

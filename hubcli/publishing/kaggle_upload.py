@@ -92,8 +92,8 @@ class KaggleUpload:
             state = PublishedState.read(kaggle, self.model)
         if not state.has_variation and not self.request.license_name:
             raise UsageError(
-                f"{self.creation.page} is a new variation, which requires a license",
-                hint="Add its name: --license 'Apache 2.0'.",
+                f"The new variation {self.creation.page} requires a license",
+                hint="Specify its name, such as --license 'Apache 2.0'.",
             )
         self._require_visibility(state)
         return state
@@ -102,7 +102,7 @@ class KaggleUpload:
         page = f"https://www.kaggle.com/models/{self.model.owner}/{self.model.model}"
         if state.is_private is False and not self.request.is_public:
             raise UsageError(
-                f"{page} is public, and so would be what is added to it",
+                f"{page} is public, and a new version would be public, too",
                 hint="Add --public, or use another model.",
             )
         if state.is_private and self.request.is_public:
@@ -120,7 +120,8 @@ class KaggleUpload:
         wanted = None if self.model.version is None else int(self.model.version)
         if wanted is not None and wanted > state.version + 1:
             raise UsageError(
-                f"Cannot publish version {wanted} of {self.creation.page}: the next is {state.version + 1}",
+                f"Cannot publish version {wanted} of {self.creation.page}: "
+                f"the next version is {state.version + 1}",
                 hint=f"Use {self.creation.page} without a version.",
             )
         number = wanted if wanted is not None else state.version
@@ -199,7 +200,7 @@ class KaggleUpload:
             if difference:
                 raise IntegrityError(
                     f"Version {number} of {self.creation.page} differs from what was sent ({difference})",
-                    hint=f"Look at {self.creation.page}, delete that version, then publish with --restart.",
+                    hint=f"Delete that version on {self.creation.page}, then publish with --restart.",
                 )
         return number
 

@@ -95,7 +95,7 @@ class TierManifest:
             form = _text(archive["format"])
             _require(form in _FORMATS, "its format is unknown")
             files, digest = tuple(_file(file) for file in listed), _sha256(tree["sha256"])
-            _require(tree_digest(files) == digest, "its files have another digest than its tree")
+            _require(tree_digest(files) == digest, "the digest of its file list differs from its tree digest")
             return cls(
                 handle=_text(document["handle"]),
                 archive_sha256=_sha256(archive["sha256"]),
@@ -108,7 +108,7 @@ class TierManifest:
                 written_at=_text(document["written_at"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(f"{name} is not a manifest: {_reason(error)}") from error
+            raise IntegrityError(f"Invalid manifest {name}: {_reason(error)}") from error
 
     def to_bytes(self) -> bytes:
         """The content of the object."""
@@ -159,7 +159,7 @@ class Current:
                 written_at=_text(document["written_at"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(f"{name} is not a current.json: {_reason(error)}") from error
+            raise IntegrityError(f"Invalid {name}: {_reason(error)}") from error
 
     def means_the_same(self, other: Current) -> bool:
         """Whether both tell the same, no matter when they were written."""

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_help_fits_the_terminal(columns: str) -> None:
         assert max(map(len, result.stdout.splitlines())) <= int(columns)
 
 
+def test_paragraphs_of_a_help_fill_their_lines() -> None:
+    for result in run_many([[command, "--help"] for command in COMMANDS], columns="80"):
+        lines = [line.strip() for line in result.stdout.split("╭─", 1)[0].splitlines()]
+        for line, following in pairwise(lines):
+            if line and following:
+                assert len(line) + 1 + len(following.split()[0]) > 78, line
+
+
 def test_each_help_ends_with_examples_to_copy() -> None:
     runs = run_many([[command, "--help"] for command in COMMANDS])
     for command, result in zip(COMMANDS, runs, strict=True):
@@ -63,8 +72,9 @@ def test_the_short_help_is_one_sentence_and_the_usual_options() -> None:
         assert len(short.stdout) < len(long.stdout)
         assert f"All options and examples: hubcli {command} --help" in short.stdout
         assert "Examples:\n" not in short.stdout
-    assert "--max-members" in runs[1].stdout
-    assert "--max-members" not in runs[0].stdout
+    of_fetch = lines.index(["fetch", "-h"])
+    assert "--max-members" in runs[of_fetch + 1].stdout
+    assert "--max-members" not in runs[of_fetch].stdout
 
 
 def test_hubcli_lists_its_commands_in_groups() -> None:

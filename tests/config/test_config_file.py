@@ -404,7 +404,11 @@ COMMANDS = [
     ["inspect", "example://mul/1"],
     ["run", "example://mul/1", "--input", "[1]", "--dry-run"],
     ["verify"],
-    ["export", "example://mul/1", "exported"],
+    ["export", "example://mul/1", "www", "--layout", "hub", "--name", "maker/mul", "--version", "1"],
+    ["search", "--host", "www"],
+    ["versions", "./www/maker/mul"],
+    ["info", "./card"],
+    ["publish", "example://mul/1", "./www/maker/mul/2", "--dry-run"],
     ["pin", "example://mul/1"],
     ["unpin", "example://mul/1"],
     ["gc", "--dry-run"],
@@ -423,6 +427,8 @@ def test_every_command_reads_it(
     }
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "README.md").write_text("# Multiplication\n")
     config.write_text(f'cache-dir = "{cache}"\noffline = true\n')
     for line, result in zip(COMMANDS, run_many([[*words, "--json"] for words in COMMANDS]), strict=True):
         document = json.loads(result.stdout)
