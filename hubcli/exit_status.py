@@ -34,6 +34,6 @@ class ExitStatus(IntEnum):
     UNSAFE = 10, "`run` refuses a model in which the scan found something, unless `--unsafe`"
     VERSION_EXISTS = 11, "the version to publish exists with other files"
     TIER = 12, "a shared tier failed, and `--require-tier` is set"
-    UNKNOWN_OUTCOME = 13, "unknown outcome: `publish` got no answer and cannot tell whether the version was created"
+    UNKNOWN_OUTCOME = 13, "`publish` got no answer and cannot tell whether the version was created"
     BROKEN_PIPE = 120, "standard output was closed by its reader"
     INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"

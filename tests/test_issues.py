@@ -81,7 +81,7 @@ def _told_by(file: Path) -> str:
         return "tier verify"
     if file.name == "reusable.py":
         return "inspect --check"
-    if file.name in ("integrity.py", "verify.py"):
+    if file.name in ("integrity.py", "shard_chunks.py", "verify.py"):
         return "verify"
     if file.name in ("upload_files.py", "publish.py"):
         return "publish"
