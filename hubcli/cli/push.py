@@ -106,7 +106,10 @@ class PushRun:
     def push_all(self, targets: Sequence[str], lock: str | None) -> int:
         """Exit status of the first failure, or 0. Raises Interrupted with what was done before."""
         try:
-            for name, job in self._jobs(targets, lock):
+            jobs = self._jobs(targets, lock)
+            if not jobs:
+                self.output.note("Nothing to push")
+            for name, job in jobs:
                 self._push_one(name, job)
         except KeyboardInterrupt as interrupt:
             raise Interrupted("Interrupted", partial=self._document()) from interrupt

@@ -91,6 +91,7 @@ def test_every_document_is_as_its_schema_says(hubcli: Run, url: str, tier: Path)
 
 
 def test_all_leaves_out_what_no_host_has(hubcli: Run, url: str, tier: Path) -> None:
+    assert hubcli("push", "--all", "--tier", str(tier)).stderr == "Note: Nothing to push\n"
     hubcli("fetch", url, "example://mul/1")
     result = hubcli("push", "--all", "--tier", str(tier), "-q")
     assert (result.returncode, result.stdout) == (0, f"{url}\n")
