@@ -23,7 +23,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         , @('rm', 'Remove models from the cache')
         , @('pin', 'Protect models from gc')
         , @('unpin', 'Remove the protection of pinned models')
-        , @('push', 'Put models into a shared tier')
+        , @('push', 'Push models to a shared tier')
         , @('tier', 'List, verify, clean up or measure a shared tier')
         , @('doctor', 'Diagnose download and load problems')
     )
@@ -54,7 +54,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--sort', 'Sort by hotness, downloads, votes, created, updated, name or size. [default: hotness; name with --host]'),
             @('--limit', 'Show at most N models'),
             @('--host', 'Search the index of this host or directory instead of Kaggle'),
-            @('--refresh', 'Ask the host again, even if its last answer is recent'),
+            @('--refresh', 'Ask the host again, even if a recent answer is cached'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
             @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--json', 'Print JSON'),
@@ -71,7 +71,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         )
         'versions' = @(
             @('--limit', 'Show at most N versions'),
-            @('--refresh', 'Ask the host again, even if its last answer is recent'),
+            @('--refresh', 'Ask the host again, even if a recent answer is cached'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
             @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--json', 'Print JSON'),
@@ -87,7 +87,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-h', 'Show this message and exit')
         )
         'info' = @(
-            @('--refresh', 'Ask the host again, even if its last answer is recent'),
+            @('--refresh', 'Ask the host again, even if a recent answer is cached'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
             @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--json', 'Print JSON'),
@@ -117,7 +117,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--kagglehub', 'Make models from Kaggle available to kagglehub'),
             @('--mirror', 'Use URL as a mirror for handles with PREFIX. Repeatable. [env: HUBCLI_MIRRORS]'),
             @('--tier', 'Shared tier to ask before the origin. Repeatable. [env: HUBCLI_TIERS]'),
-            @('--require-tier', 'Fail when a shared tier fails, instead of passing it over'),
+            @('--require-tier', 'Fail if a shared tier fails, instead of skipping it'),
             @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--connections', 'Parallel connections for a large archive. [default: 8]'),
             @('--retries', 'Retries after a transient error. [default: 5]'),
@@ -131,7 +131,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--max-headers', 'Total size of extension headers'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
-            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
+            @('--requester-pays', 'Read requester-pays buckets, and pay for the traffic. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -165,7 +165,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
             @('--min-rate', 'Minimum rate in bytes per second, averaged over 60s; 0: no minimum. [default: 1KiB; env: HUBCLI_MIN_RATE]'),
             @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
-            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
+            @('--requester-pays', 'Read requester-pays buckets, and pay for the traffic. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -201,7 +201,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--timeout', 'Fail if loading or a run takes longer. [default: 1h]'),
             @('--unsafe', 'Run the model even if the scan finds unsafe ops'),
             @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
-            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
+            @('--requester-pays', 'Read requester-pays buckets, and pay for the traffic. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -219,7 +219,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--quick', 'Skip SHA-256 of shards; check tensor checksums only'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
-            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
+            @('--requester-pays', 'Read requester-pays buckets, and pay for the traffic. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -245,7 +245,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--dry-run', 'Show what the export would lose without writing it'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
-            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
+            @('--requester-pays', 'Read requester-pays buckets, and pay for the traffic. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--signature', 'Keep this signature and drop the others. Repeatable'),
             @('--drop-signature', 'Drop this signature. Repeatable'),
             @('--rename-signature', 'Rename a signature. Repeatable'),
@@ -290,7 +290,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--tag-set', 'Tags of the MetaGraph to train'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
-            @('--requester-pays', 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
+            @('--requester-pays', 'Read requester-pays buckets, and pay for the traffic. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
             @('--signature', 'Keep this signature and drop the others. Repeatable'),
             @('--drop-signature', 'Drop this signature. Repeatable'),
             @('--rename-signature', 'Rename a signature. Repeatable'),
@@ -320,10 +320,10 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--notes', 'Notes of the version'),
             @('--description', 'Markdown text for a new model and a new variation'),
             @('--framework', 'Framework, if HANDLE has none'),
-            @('--public', 'Let everyone download it. [default: private]'),
-            @('--no-wait', 'Do not wait for processing, nor compare'),
+            @('--public', 'Let everyone download the model. [default: private]'),
+            @('--no-wait', 'Do not wait for processing, and skip the comparison'),
             @('--wait', 'Wait for processing at most this long'),
-            @('--restart', 'Forget an earlier upload, even one of unknown outcome'),
+            @('--restart', 'Discard an earlier upload, even one with unknown outcome'),
             @('--check', 'Only check the model against the checklist for publishers'),
             @('--card', 'Only print a model card to fill in, as Markdown'),
             @('--dry-run', 'Show what would be created without sending it'),
@@ -434,9 +434,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-h', 'Show this message and exit')
         )
         'push' = @(
-            @('--all', 'Push every cached model that a host has'),
+            @('--all', 'Push all cached models that came from a host'),
             @('--lock', 'Push exactly what the lock file records'),
-            @('--tier', 'The shared tier. [env: HUBCLI_TIERS, its first writable one]'),
+            @('--tier', 'Shared tier to use. [env: HUBCLI_TIERS]'),
             @('--force', 'Upload again, and replace other archives of the handle'),
             @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
@@ -453,7 +453,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-h', 'Show this message and exit')
         )
         'tier' = @(
-            @('--tier', 'The shared tier. [env: HUBCLI_TIERS, its first writable one]'),
+            @('--tier', 'Shared tier to use. [env: HUBCLI_TIERS]'),
             @('--older-than', 'Remove models not used for this long'),
             @('--max-count', 'Remove least recently used models beyond N'),
             @('--max-size', 'Remove least recently used models until the archives are at most this large'),

@@ -32,7 +32,7 @@ class ExitStatus(IntEnum):
     CACHE = 8, "disk full, cache or output not writable, or timeout of a lock"
     FOUND = 9, "a check found something, or `gc` cannot meet its budget"
     UNSAFE = 10, "`run` refuses a model in which the scan found something, unless `--unsafe`"
-    VERSION_EXISTS = 11, "the version to publish exists with other bytes"
+    VERSION_EXISTS = 11, "the version to publish exists with other files"
     TIER = 12, "a shared tier failed, and `--require-tier` is set"
     UNKNOWN_OUTCOME = 13, "`publish` got no answer and cannot tell whether the version was created"
     BROKEN_PIPE = 120, "standard output was closed by its reader"

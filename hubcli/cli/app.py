@@ -61,7 +61,7 @@ GROUPS = MappingProxyType(
             "unpin": "Remove the protection of pinned models.",
         },
         "Share models": {
-            "push": "Put models into a shared tier.",
+            "push": "Push models to a shared tier.",
             "tier": "List, verify, clean up or measure a shared tier.",
         },
         "Diagnose problems": {"doctor": "Diagnose download and load problems."},
@@ -169,6 +169,8 @@ def _add(app: typer.Typer, name: str) -> None:
     """The docstring is the help; the lines behind `Examples:` in it come last, as they are typed."""
     command = _function(name)
     text, _, examples = (getdoc(command) or "").partition("\n\nExamples:\n")
+    # A line break within a paragraph would be kept at every width of the terminal.
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
     lines = [line.strip().replace("[", "\\[") for line in examples.splitlines() if line.strip()]
     epilog = "\n".join(["Examples:", *lines]) if lines else None
     app.command(name, help=text, epilog=epilog, rich_help_panel=_GROUP_OF[name])(with_option_groups(command))

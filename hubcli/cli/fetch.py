@@ -106,7 +106,7 @@ Tiers: TypeAlias = Annotated[
     CompletionHint(directories=True, words=("s3://", "gs://", "az://", "https://")),
 ]
 RequireTier: TypeAlias = Annotated[
-    bool, typer.Option("--require-tier", help="Fail when a shared tier fails, instead of passing it over.")
+    bool, typer.Option("--require-tier", help="Fail if a shared tier fails, instead of skipping it.")
 ]
 LockTimeout: TypeAlias = Annotated[
     str | None,

@@ -40,7 +40,7 @@ def info_command(
 ) -> None:
     """Show description, license and usage of a model.
 
-    They come from Kaggle, from the index of its host, and from the README.md or model card in the model.
+    The facts come from Kaggle, from the index of its host, and from the README.md or model card in it.
 
     Examples:
     hubcli info google/universal-sentence-encoder/tensorFlow2/lite

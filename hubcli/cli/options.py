@@ -167,7 +167,7 @@ RequesterPays: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--requester-pays",
-        help="Pay for the traffic of buckets whose readers pay. \\[env: HUBCLI_BUCKET_REQUESTER_PAYS=1]",
+        help="Read requester-pays buckets, and pay for the traffic. \\[env: HUBCLI_BUCKET_REQUESTER_PAYS=1]",
         rich_help_panel=BUCKET_PANEL,
     ),
 ]

@@ -82,11 +82,15 @@ Framework: TypeAlias = Annotated[
 ]
 Public: TypeAlias = Annotated[
     bool,
-    typer.Option("--public", help="Let everyone download it. \\[default: private]", rich_help_panel=_KAGGLE),
+    typer.Option(
+        "--public", help="Let everyone download the model. \\[default: private]", rich_help_panel=_KAGGLE
+    ),
 ]
 NoWait: TypeAlias = Annotated[
     bool,
-    typer.Option("--no-wait", help="Do not wait for processing, nor compare.", rich_help_panel=_KAGGLE),
+    typer.Option(
+        "--no-wait", help="Do not wait for processing, and skip the comparison.", rich_help_panel=_KAGGLE
+    ),
 ]
 Wait: TypeAlias = Annotated[
     str, typer.Option(metavar="TIME", help="Wait for processing at most this long.", rich_help_panel=_KAGGLE)
@@ -94,7 +98,7 @@ Wait: TypeAlias = Annotated[
 Restart: TypeAlias = Annotated[
     bool,
     typer.Option(
-        "--restart", help="Forget an earlier upload, even one of unknown outcome.", rich_help_panel=_KAGGLE
+        "--restart", help="Discard an earlier upload, even one with unknown outcome.", rich_help_panel=_KAGGLE
     ),
 ]
 Check: TypeAlias = Annotated[
@@ -134,10 +138,9 @@ def publish_command(
 ) -> None:
     """Publish a model on Kaggle, in a directory or in a bucket.
 
-    Checks the model, shows what would be created, and asks. Prints the handle of the version. An upload that
-    was interrupted is resumed by the same command. On Kaggle the new version is downloaded and compared. In a
-    directory or a bucket the model becomes PUBLISHER/MODEL/VERSION, as web servers of the TF Hub protocol
-    have it.
+    Checks the model, shows what would be created, and asks. Prints the handle of the new version. To resume
+    an interrupted upload, run the same command again. On Kaggle, the new version is downloaded and compared.
+    In a directory or a bucket, the model is stored as PUBLISHER/MODEL/VERSION, for a web server to serve.
 
     Examples:
     hubcli publish ./model --check
@@ -161,7 +164,9 @@ def publish_command(
             output.payload("\n".join(issue_lines(issues)) or f"No findings in {source}")
         raise typer.Exit(int(ExitStatus.FOUND) if any(i.severity.value == "error" for i in issues) else 0)
     if target is None:
-        raise UsageError("HANDLE is missing", hint="Add OWNER/MODEL/FRAMEWORK/VARIATION, or --check alone.")
+        raise UsageError(
+            "Missing argument 'HANDLE'", hint="Add OWNER/MODEL/FRAMEWORK/VARIATION, or use --check or --card."
+        )
     request = KaggleRequest(
         license_name=license_,
         notes=notes or "",
@@ -207,7 +212,9 @@ class _Question:
             )
         if not self.output.ask(f"Publish {format_size(plan.size_bytes)} to {plan.target}?"):
             return False
-        return not plan.is_public or self.output.ask("Everyone will be able to download it. Make it public?")
+        return not plan.is_public or self.output.ask(
+            "Everyone will be able to download the model. Make it public?"
+        )
 
 
 def _text_of(file: str | None) -> str:
@@ -218,7 +225,9 @@ def _text_of(file: str | None) -> str:
         return read_stream(Path(file), _MAX_DESCRIPTION_BYTES, _WAIT_S).decode()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
-        raise UsageError(f"--description: cannot read {file}: {reason}", hint="Use a text file.") from error
+        raise UsageError(
+            f"Cannot read {file}: {reason}", hint="Use a UTF-8 text file for --description."
+        ) from error
 
 
 def _show(result: PublishResult, output: Output) -> None:

@@ -28,7 +28,7 @@ __all__ = ["TierToWrite", "push_command"]
 
 TierToWrite: TypeAlias = Annotated[
     str | None,
-    value_option("ADDRESS", "The shared tier. \\[env: HUBCLI_TIERS, its first writable one]", "--tier"),
+    value_option("ADDRESS", "Shared tier to use. \\[env: HUBCLI_TIERS]", "--tier"),
     CompletionHint(directories=True, words=("s3://", "gs://", "az://")),
 ]
 
@@ -43,7 +43,9 @@ def push_command(
             show_default=False,
         ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Push every cached model that a host has.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Push all cached models that came from a host.")
+    ] = False,
     lock: Annotated[
         str | None, value_option("FILE", "Push exactly what the lock file records.", "--lock")
     ] = None,
@@ -54,10 +56,10 @@ def push_command(
     cacert: CaFile = None,
     timeout: Timeout = None,
 ) -> None:
-    """Put models into a shared tier.
+    """Push models to a shared tier.
 
-    A cached model is verified and packed; one that is not cached is fetched, and its archive put there
-    as it is. What the tier has already is not uploaded again.
+    A cached model is verified and packed; one that is not cached is fetched, and its archive
+    uploaded unchanged. What the tier has already is not uploaded again.
 
     Examples:
     hubcli push https://tfhub.dev/a/b/1 --tier s3://models/hub
@@ -72,7 +74,9 @@ def push_command(
     )
     if bool(targets) + every + (lock is not None) != 1:
         raise UsageError(
-            "Nothing to push" if not targets and not every and lock is None else "Too much to push",
+            "Nothing to push"
+            if not targets and not every and lock is None
+            else "TARGET, --all and --lock cannot be used together",
             hint="Specify one of: TARGET, --all, --lock FILE.",
         )
     run = PushRun(settings, shared.output(settings), force=force)
@@ -103,7 +107,10 @@ class PushRun:
     def push_all(self, targets: Sequence[str], lock: str | None) -> int:
         """Exit status of the first failure, or 0. Raises Interrupted with what was done before."""
         try:
-            for name, job in self._jobs(targets, lock):
+            jobs = self._jobs(targets, lock)
+            if not jobs:
+                self.output.note("Nothing to push")
+            for name, job in jobs:
                 self._push_one(name, job)
         except KeyboardInterrupt as interrupt:
             raise Interrupted("Interrupted", partial=self._document()) from interrupt

@@ -29,7 +29,7 @@ def _orders() -> list[str]:
 
 Words: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[QUERY...]", help="Words that all must occur.", show_default=False),
+    typer.Argument(metavar="[QUERY...]", help="Words to search for; all must match.", show_default=False),
 ]
 Owner: TypeAlias = Annotated[str | None, value_option("NAME", "Show only models of this publisher.")]
 Framework: TypeAlias = Annotated[
@@ -54,7 +54,7 @@ Host: TypeAlias = Annotated[
     CompletionHint(directories=True),
 ]
 Refresh: TypeAlias = Annotated[
-    bool, typer.Option("--refresh", help="Ask the host again, even if its last answer is recent.")
+    bool, typer.Option("--refresh", help="Ask the host again, even if a recent answer is cached.")
 ]
 
 
@@ -73,7 +73,7 @@ def search_command(
 ) -> None:
     """Find SavedModels on Kaggle or on another host.
 
-    Answers are kept for 10 minutes; with --offline, older ones are used too.
+    Answers are cached for 10 minutes; with --offline, older ones are used, too.
 
     Examples:
     hubcli search text embedding
@@ -103,7 +103,7 @@ def search_command(
         if result.hits:
             output.payload("\n".join(printable(hit.handle) for hit in result.hits))
     else:
-        _show(result, search_query.limit, output, settings)
+        _show(result, search_query, output, settings)
 
 
 def _host(text: str | None) -> str | None:
@@ -111,14 +111,14 @@ def _host(text: str | None) -> str | None:
     return text if text is None or "://" in text else str(Path(text).expanduser().absolute())
 
 
-def _show(result: SearchResult, limit: int, output: Output, settings: Settings) -> None:
+def _show(result: SearchResult, search_query: SearchQuery, output: Output, settings: Settings) -> None:
     """Writes the table; notes say where it comes from when nobody was asked, and what it leaves out."""
     note_age(result.cached_at_s, output, settings)
     if not result.hits:
         output.note(f"No matching models on {result.source}")
     else:
         now_s = time.time()
-        rows = [_row(hit, now_s) for hit in result.hits]
+        rows = [_row(hit, now_s, in_full=search_query.host is not None) for hit in result.hits]
         # A host's index tells less than Kaggle.
         filled = [place for place in range(len(_COLUMNS)) if any(row[place] != "-" for row in rows)]
         columns = [Column(_COLUMNS[place][0], **_COLUMNS[place][1]) for place in filled]
@@ -126,8 +126,8 @@ def _show(result: SearchResult, limit: int, output: Output, settings: Settings) 
         output.payload(render_table(columns, cells, Style.of(output)))
     if result.is_complete:
         return
-    if len(result.hits) < limit:
-        output.note("Not all models were looked at: add words, or --owner")
+    if len(result.hits) < search_query.limit:
+        output.note("Not all models were searched: add words, or use --owner NAME")
     else:
         output.note("More models match: use --limit N, or add words")
 
@@ -149,9 +149,10 @@ def note_age(cached_at_s: float | None, output: Output, settings: Settings) -> N
         output.note(f"Offline: showing an answer from {to_iso_utc(cached_at_s)}")
 
 
-def _row(hit: ModelHit, now_s: float) -> tuple[str, ...]:
+def _row(hit: ModelHit, now_s: float, *, in_full: bool) -> tuple[str, ...]:
+    """The cells of a model; `in_full` shows the handle of another host, whose short name no command takes."""
     return (
-        printable(hit.name),
+        printable(hit.handle if in_full else hit.name),
         printable(_shortened(hit.title)) or "-",
         "-" if hit.size_bytes is None else format_size(hit.size_bytes),
         printable(_shortened(hit.license or "-")),

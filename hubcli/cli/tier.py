@@ -90,9 +90,9 @@ def tier_command(
 ) -> None:
     """List, verify, clean up or measure a shared tier.
 
-    ls lists the models, stat counts them, verify reads every archive and compares it with its manifest
-    (exits with 9 if something is corrupt or missing). gc removes models by age of use, count or size, and
-    archives that no model has needed for the grace period; run it regularly.
+    ls lists the models, stat counts them. verify reads every archive and compares it with its manifest; it
+    exits with 9 if something is corrupt or missing. gc removes models by age, count or size, and archives
+    that no model has needed for the grace period. Run it regularly.
 
     Examples:
     hubcli tier ls --tier s3://models/hub
@@ -248,5 +248,5 @@ class TierRun:
             self.output.payload(f"Removed {plural(collection.models, 'model')} and {freed}")
             if collection.marked:
                 waiting = f"{plural(collection.marked, 'archive')} ({format_size(collection.marked_bytes)})"
-                self.output.say(f"{waiting} without a model: removed by a run after the grace period")
+                self.output.say(f"{waiting} without a model: run hubcli tier gc again after the grace period")
         return int(errors[0][1].exit_status) if errors else int(ExitStatus.DONE)

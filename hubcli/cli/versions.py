@@ -24,7 +24,7 @@ __all__ = ["versions_command"]
 HandleArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
-        metavar="HANDLE", help="A model of Kaggle, or of a host with an index.", show_default=False
+        metavar="HANDLE", help="A model on Kaggle, or on a host with an index.", show_default=False
     ),
     CompletionHint(handles=True, directories=True),
 ]

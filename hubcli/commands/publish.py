@@ -206,7 +206,7 @@ def parse_target(text: str, framework: str | None) -> HubPlace | KaggleModel:
     """Where to publish. Raises UsageError, HandleError."""
     if text.startswith((*_LOCAL, *_BUCKETS)):
         if framework is not None:
-            raise UsageError("--framework is for Kaggle", hint="Remove it.")
+            raise UsageError("--framework cannot be used without Kaggle", hint="Remove --framework.")
         if text.startswith("file://"):  # As of a source: escapes are undone, another machine is refused.
             text = str(Handle.parse(text).path)
         return HubPlace.parse(text)
@@ -222,12 +222,12 @@ def parse_target(text: str, framework: str | None) -> HubPlace | KaggleModel:
         raise
     if model is None:
         raise UsageError(
-            f"Cannot publish to {text}: only Kaggle, a directory or a bucket",
+            f"Cannot publish to {text}: not Kaggle, a directory or a bucket",
             hint="For a host of your own, publish to its directory: ./DIR/PUBLISHER/MODEL/VERSION",
         )
     if framework is not None and framework.lower() != model.framework.lower():
         raise UsageError(
-            f"{text} has another framework than --framework {framework}", hint="Remove one of them."
+            f"Framework mismatch: {text} and --framework {framework}", hint="Remove one of them."
         )
     return model
 
@@ -392,7 +392,7 @@ class _Publish:
             yield Issue(
                 Severity.WARNING,
                 "other-framework",
-                f"The handle says {model.framework}, and the model is one of {own}",
+                f"Framework mismatch: the handle says {model.framework}, the model is {own}",
                 hint=f"Publish it under {own}.",
             )
 

@@ -107,7 +107,7 @@ def _handle_of(entry: CachedModel, named: Handle | None) -> Handle | None:
 def _pushable(handle: Handle | None, name: str) -> Handle:
     if handle is None or not handle.is_remote:
         raise UsageError(
-            f"Cannot push {name}: it has no handle of a host, which other machines could fetch",
+            f"Cannot push {name}: it has no handle that other machines can fetch",
             hint="Import it under a handle first: hubcli fetch HANDLE --from FILE",
         )
     return handle

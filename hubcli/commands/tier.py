@@ -48,7 +48,10 @@ def named_tier(
         raise UsageError(what, hint="Specify one with --tier ADDRESS, or set HUBCLI_TIERS.")
     config: TierConfig = found[0]
     if settings.offline and not config.is_local:
-        raise UsageError("--offline excludes a shared tier on the network", hint="Run it without --offline.")
+        raise UsageError(
+            "--offline and a shared tier on the network cannot be used together",
+            hint="Run it without --offline.",
+        )
     return open_tier(config, settings, listener)
 
 
@@ -137,5 +140,5 @@ def title_of(tier: SharedTier, model: CollectedModel) -> str:
 def _require_there(tier: SharedTier) -> None:
     if not tier.exists():
         raise NotFoundError(
-            f"{tier.name} is not a shared tier", hint="Put a model there: hubcli push HANDLE --tier ADDRESS"
+            f"{tier.name} is not a shared tier", hint="Run: hubcli push HANDLE --tier ADDRESS"
         )

@@ -65,7 +65,9 @@ def versions(
     settings, listener = settings or Settings.read(), listener or ProgressListener()
     handle = Handle.parse(target)
     if not handle.is_remote and handle.path is None:
-        raise UsageError(f"{handle} has no other versions", hint="Use the handle of a host.")
+        raise UsageError(
+            f"{handle} is built in and has no versions", hint="Use a model on Kaggle or on a host."
+        )
     answers = AnswerCache.of(settings, is_refreshed=refresh)
     base = _without_version(handle)
     cached = dict(_cached_versions(handle, base, settings))

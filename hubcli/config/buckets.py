@@ -207,7 +207,7 @@ class _Search:
             return BucketOptions({"service_account": str(file)}, endpoint, place, headers)
         if kind != "authorized_user":
             raise AuthenticationError(
-                f"{place} holds credentials of the type '{str(kind)[:40]}', which cannot be used",
+                f"Unsupported credentials type '{str(kind)[:40]}' in {place}",
                 hint="Use a service account, or run: gcloud auth application-default login",
             )
         return BucketOptions({"application_credentials": str(file)}, endpoint, place, headers)
@@ -322,7 +322,7 @@ class _Profile:
         other = next((word for word in _BY_THE_CLI if self.get(word)), None)
         if other is not None:
             raise AuthenticationError(
-                f"The AWS profile '{self.name}' uses {other}, which only the AWS CLI follows",
+                f"The AWS profile '{self.name}' uses {other}, which only the AWS CLI supports",
                 hint=_EXPORT.format(self.name),
             )
         if self.is_named:
@@ -360,7 +360,7 @@ def _json_of(path: Path, place: str) -> dict[str, object]:
     except (OSError, ValueError, RecursionError):
         # The error may quote a secret.
         raise AuthenticationError(
-            f"{place} cannot be read as credentials", hint="Run: gcloud auth application-default login"
+            f"Cannot read the credentials in {place}", hint="Run: gcloud auth application-default login"
         ) from None
     return found if isinstance(found, dict) else {}
 

@@ -168,7 +168,7 @@ VARIABLES = (
     Variable(("HUBCLI_BUCKET_ANONYMOUS",), "`1`: read buckets without credentials, as `--anonymous`"),
     Variable(
         ("HUBCLI_BUCKET_REQUESTER_PAYS",),
-        "`1`: pay for the traffic of buckets whose readers pay, as `--requester-pays`",
+        "`1`: read requester-pays buckets and pay for the traffic, as `--requester-pays`",
     ),
     Variable(
         ("AWS_PROFILE", "AWS_REGION", "AWS_ENDPOINT_URL"),
@@ -255,9 +255,9 @@ def _login(account: KaggleAccount, credential: Credential | None) -> Iterator[Ch
         yield _credential_check(
             "kaggle-login",
             Status.INFO,
-            f"{login.file} {what}: it is ignored",
+            f"{login.file} {what} and is ignored",
             {"path": str(login.file)},
-            "To renew it, run: kaggle auth login",
+            "Run: kaggle auth login",
         )
 
 

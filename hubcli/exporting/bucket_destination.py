@@ -59,7 +59,7 @@ def export_to_bucket(
     address = BucketAddress.parse(destination)
     is_tree = options.layout is not Layout.PLAIN
     if not address.key and not is_tree:
-        raise UsageError(f"{address} names no object in a bucket", hint=f"Use {address}/NAME.")
+        raise UsageError(f"{address} is a bucket, not an object in it", hint=f"Use {address}/NAME.")
     bucket = BucketStore(
         address.container, settings, RetryPolicy.of(settings, settings.retries, listener.retrying)
     )
@@ -224,7 +224,7 @@ class _Upload:
             content = read_regular(top / INDEX_FILE, MAX_INDEX_BYTES + 1)
             add_to_stored_index(self._bucket, folder, parse_index(content, INDEX_FILE))
         except (OSError, HubcliError) as error:
-            self._listener.note(f"{error}: hubcli search --host does not find the version")
+            self._listener.note(f"{error}: hubcli search --host will not find the version")
 
     def _objects_beside(self, folder: str) -> dict[str, ObjectInfo]:
         found = islice(self._bucket.list_objects(f"{folder}/"), _MAX_LISTED)

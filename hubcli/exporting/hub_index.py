@@ -151,7 +151,7 @@ def parse_index(content: bytes, source: str) -> tuple[IndexEntry, ...]:
         raise IntegrityError(f"{source} is not an index of models", hint=hint)
     if schema != _SCHEMA:
         raise IntegrityError(
-            f"{source} has schema {schema}, and this hubcli reads {_SCHEMA}", hint="Upgrade hubcli."
+            f"{source} has schema {schema}, and this hubcli knows {_SCHEMA}", hint="Upgrade hubcli."
         )
     if len(models) > _MAX_ENTRIES:
         raise IntegrityError(f"{source} has more than {_MAX_ENTRIES} entries", hint=hint)
@@ -221,10 +221,10 @@ def add_to_index(root: Path, entry: IndexEntry, durability: Durability = SYNCED)
             write_whole(index, text, durability)
             durability.directory(root)
     except IntegrityError as error:
-        return f"{error.message}: it was kept, and hubcli search --host does not find {entry.path}"
+        return f"{error.message}: it was kept, and hubcli search --host will not find {entry.path}"
     except OSError as error:
         reason = error.strerror or error
-        return f"{index} cannot be written ({reason}): hubcli search --host does not find {entry.path}"
+        return f"Cannot write {index} ({reason}): hubcli search --host will not find {entry.path}"
     return None
 
 
@@ -247,8 +247,8 @@ def add_to_stored_index(store: ObjectStore, folder: str, new: Sequence[IndexEntr
             return
         time.sleep(min(1.0, 0.01 * 2**attempt))
     raise NetworkError(
-        f"Cannot add {new[0].path} to {name}: others keep changing it",
-        hint="The version is published. Run the command again to add it to the index.",
+        f"Cannot add {new[0].path} to {name}: other processes keep changing it",
+        hint="The version is published. To add it to the index, run the command again.",
     )
 
 

@@ -59,7 +59,9 @@ class TierModel:
     def check_archive(self, sha256: str | None, size_bytes: int | None) -> None:
         """Raises ChecksumError where the archive that came is another."""
         if sha256 != self.archive_sha256:
-            raise ChecksumError(f"SHA-256 mismatch for {self.name}: got {sha256}")
+            raise ChecksumError(
+                f"SHA-256 mismatch for {self.name}: expected {self.archive_sha256}, got {sha256}"
+            )
         if size_bytes != self.archive_bytes:
             raise ChecksumError(f"{self.name} has {size_bytes} bytes instead of {self.archive_bytes}")
 
@@ -294,15 +296,15 @@ class TierTurn:
             return
         if self._is_private:
             self._listener.note(
-                f"Not put into {tier.name}: {self._handle} was fetched with credentials. "
-                "If the tier may hold private models, add private=yes to its address"
+                f"Not pushed to {tier.name}: {self._handle} was fetched with credentials. "
+                "To allow private models there, add private=yes to the address"
             )
         elif self._copy is not None and not self._copy.is_complete:
-            self._failed(tier, CacheError("there is no disk space for a copy of the archive"))
+            self._failed(tier, CacheError("not enough disk space for a copy of the archive"))
         elif self._copy is not None and not self._is_skipped(tier):
             with self.faults_of(tier):
                 if tier.put(self._handle, manifest, self._copy.path):
-                    self._listener.note(f"Put {self._handle} into {tier.name}")
+                    self._listener.note(f"Pushed {self._handle} to {tier.name}")
                 self._is_there = True
                 if unversioned is not None:
                     tier.point(unversioned, self._handle)

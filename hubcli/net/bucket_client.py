@@ -257,7 +257,7 @@ class BucketClient:
             try:
                 moment = parsedate_to_datetime(self.retries().until_done(self._ask)["date"])
             except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-                raise NetworkError(f"{self.name} does not tell the time") from error
+                raise NetworkError(f"{self.name} sends no valid Date header") from error
             moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
             self._clock = time.monotonic(), moment.astimezone(timezone.utc)
         asked_s, moment = self._clock
@@ -270,7 +270,7 @@ class BucketClient:
         text, code = self._without_key(str(error)), _code(error)
         status = _status(text)
         if isinstance(error, ValueError) and "parse path" in text:
-            return HandleError(f"{name} has a key that cannot be used", hint="Rename the object.")
+            return HandleError(f"{name} has an unsupported key", hint="Rename the object.")
         if isinstance(error, FileNotFoundError):
             return self.missing(name, code)
         if type(error).__name__ == "InvalidPathError":
@@ -307,9 +307,7 @@ class BucketClient:
                 hint="Set the clock: sudo timedatectl set-ntp true",
             )
         if code == "UserProjectMissing":
-            return AuthenticationError(
-                f"{name} is in a bucket whose readers pay", hint="Add --requester-pays."
-            )
+            return AuthenticationError(f"{name} is in a requester-pays bucket", hint="Add --requester-pays.")
         if code in _EXPIRED:
             return AuthenticationError(
                 f"{name} answers {status}: the session token in {place} has expired or is invalid",
@@ -332,7 +330,7 @@ class BucketClient:
         access = "without credentials" if place == "none" else f"to the credentials in {place}"
         return AuthenticationError(
             f"{name} answers 403: access is denied {access}",
-            hint="Check the permissions; if the bucket's readers pay, add --requester-pays.",
+            hint="Check the permissions; for a requester-pays bucket, add --requester-pays.",
         )
 
     def _failed(self, name: str, status: int | None, code: str, text: str) -> HubcliError:
@@ -353,9 +351,11 @@ class BucketClient:
             ).transient()
         if "non-partial" in text:
             return BodyChangedError(
-                f"{name} is sent as a whole where a part was requested", hint="Try again.", has_ranges=False
+                f"{name} was sent as a whole instead of the requested range",
+                hint="Try again.",
+                has_ranges=False,
             )
-        reason = "cannot be reached" if "connect" in text.lower() else "broke the connection off"
+        reason = "cannot be reached" if "connect" in text.lower() else "closed the connection"
         return NetworkError(
             f"{self.options.endpoint}, which has {name}, {reason}",
             hint="Check the network and the endpoint: hubcli doctor --network",

@@ -283,9 +283,9 @@ class BucketStore(ObjectStore):
             right = self.head(probe)
             wrong = right and right._replace(etag='"' + "0" * 32 + '"')
             if right is None or wrong is None or self._swap(probe, b"2", wrong):
-                raise UnsupportedError(f"{self.address} ignores conditions of writes")
+                raise UnsupportedError(f"{self.address} ignores conditional writes")
             if not self._swap(probe, b"3", right):
-                raise UnsupportedError(f"{self.address} cannot compare and swap")
+                raise UnsupportedError(f"{self.address} does not support compare-and-swap")
         finally:
             with suppress(HubcliError):
                 self.delete(probe)
@@ -297,8 +297,8 @@ class BucketStore(ObjectStore):
         try:
             if self.create(probe, b"2"):
                 raise UnsupportedError(
-                    f"{self.address} overwrites objects that must only be created",
-                    hint="Use it read-only, or a server with conditional writes.",
+                    f"{self.address} does not support conditional writes",
+                    hint="Use it with mode=read, or use a server with conditional writes.",
                 )
         finally:
             with suppress(HubcliError):
@@ -337,7 +337,9 @@ class BucketStore(ObjectStore):
                 sender.is_stopped = True
         info = self.head(key)
         if info is None or info.size_bytes != path.stat().st_size:
-            raise IntegrityError(f"{self._name(key)} is not what was uploaded", hint="Try again.")
+            raise IntegrityError(
+                f"{self._name(key)} has another size than the uploaded file", hint="Try again."
+            )
         return info
 
     @contextmanager

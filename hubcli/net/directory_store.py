@@ -315,7 +315,7 @@ class DirectoryStore(ObjectStore):
 
     def _without_locks(self) -> UnsupportedError:
         return UnsupportedError(
-            f"{self.address} is on a file system without locks that other machines see",
+            f"{self.address} is on a file system without locks between machines",
             hint="Mount it without nolock and local_lock.",
         )
 

@@ -111,7 +111,7 @@ class JsonApi:
             if not following:
                 return
             if not isinstance(following, str) or len(following) > _MAX_TOKEN or following in seen:
-                raise self._invalid(self._url(path, None), "has an invalid token of its next page")
+                raise self._invalid(self._url(path, None), "has an invalid next-page token")
             seen.add(following)
             token = following
         raise self._invalid(self._url(path, None), f"has more than {_MAX_PAGES} pages")
@@ -186,7 +186,8 @@ class JsonApi:
                     break
                 if time.monotonic() - began_s > _MAX_ANSWER_S:
                     raise NetworkError(
-                        f"{printed} takes longer than {_MAX_ANSWER_S:.0f} s", hint="Try again later."
+                        f"Timed out after {_MAX_ANSWER_S:.0f} s waiting for {printed}",
+                        hint="Try again later.",
                     ).transient()
         except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             if is_cut:
@@ -199,7 +200,7 @@ class JsonApi:
     @staticmethod
     def _invalid(printed: str, what: str) -> NetworkError:
         return NetworkError(
-            f"The answer of {printed} {what}", hint="Try again later, or report it to the host."
+            f"The answer from {printed} {what}", hint="Try again later, or report it to the host."
         )
 
 
@@ -208,7 +209,7 @@ def parse_json(content: bytes, name: str) -> Any:
     try:
         return json.loads(content.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise NetworkError(f"The answer of {name} is not valid JSON", hint="Check the URL.") from None
+        raise NetworkError(f"The answer from {name} is not valid JSON", hint="Check the URL.") from None
 
 
 def _no_constant(name: str) -> Any:

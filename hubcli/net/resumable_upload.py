@@ -138,7 +138,7 @@ def require_session_url(value: object, endpoint: str) -> str:
 
     Only https, but for an endpoint of tests without it; no user info.
     """
-    problem = NetworkError(f"{endpoint} answers with an invalid address of an upload session")
+    problem = NetworkError(f"{endpoint} answers with an invalid upload session URL")
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_URL:
         raise problem
     if not value.isascii() or not value.isprintable() or " " in value:

@@ -55,7 +55,7 @@ class BucketAddress(NamedTuple):
         scheme = parts.scheme.lower()
         noun = _NOUNS.get(scheme, "bucket")
         if scheme not in BUCKETS or not _BUCKET.fullmatch(parts.netloc):
-            raise refusal(text, f"names no {noun}", f"Use {scheme or 's3'}://{noun.upper()}/path.")
+            raise refusal(text, f"is missing the {noun}", f"Use {scheme or 's3'}://{noun.upper()}/path.")
         # A URL's parser drops line breaks, and ends a path at ? and #: another object would be meant.
         is_altered = is_altered or any(mark in ";#" or not mark.isprintable() for mark in text)
         if is_altered or queries.keys() - ({"account"} if scheme == "az" else set()):
@@ -66,7 +66,7 @@ class BucketAddress(NamedTuple):
             raise refusal(text, "has a key with an empty segment, '.' or '..'", "Rename the object.")
         account = queries.get("account", [None])[0] if scheme == "az" else None
         if account is not None and not _ACCOUNT.fullmatch(account):
-            raise refusal(text, "names an invalid storage account", "Use ?account=NAME.")
+            raise refusal(text, "has an invalid storage account", "Use ?account=NAME.")
         return cls(scheme, parts.netloc, key, account)
 
     @classmethod
@@ -125,7 +125,7 @@ class Bucket(Provider):
         """The handle of an object or a prefix. Raises HandleError."""
         address = BucketAddress.parse(text)
         if not address.key:
-            raise refusal(text, "names no object in a bucket", f"Use {address}/path/model.tar.gz.")
+            raise refusal(text, "is a bucket, not an object in it", f"Use {address}/path/model.tar.gz.")
         return Handle(text, self, str(address), version_in([address.bucket, *address.key.split("/")]))
 
     def is_immutable(self, handle: Handle) -> bool:

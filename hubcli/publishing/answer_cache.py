@@ -70,7 +70,7 @@ class AnswerCache:
             return held[1]
         if self._offline:
             raise OfflineError(
-                f"No cached answer of {name}, and --offline is set", hint="Run it without --offline."
+                f"No cached answer from {name}, and --offline is set", hint="Run it without --offline."
             )
         answer = ask()
         if file is not None and len(answer) < _MAX_FILE_BYTES - _MAX_HEAD_BYTES:

@@ -160,7 +160,7 @@ class _BlobUpload:
         root = self.kaggle.json.root
         token = document.get("token")
         if not isinstance(token, str) or not 0 < len(token) <= _MAX_TOKEN or not token.isprintable():
-            raise NetworkError(f"{root} answers without a token for {self.node.name}")
+            raise NetworkError(f"{root} answers without an upload token for {self.node.name}")
         url = require_session_url(document.get("createUrl"), root)
         self._begin_hash()
         return BlobRecord(self.node.size_bytes, token, url, time.time())
@@ -181,7 +181,7 @@ class _BlobUpload:
             # Fewer bytes at a time than the storage's granule would make a large file endless.
             if state.received_bytes - start < _MIN_TAKEN_BYTES and not state.is_complete:
                 raise NetworkError(
-                    f"The storage takes too few bytes of {self.node.name}", hint="Run the command again."
+                    f"The storage accepts too few bytes of {self.node.name}", hint="Run the command again."
                 ).transient()
             on_bytes(state.received_bytes - start)
             self._report(state.received_bytes)

@@ -221,11 +221,11 @@ class _Checklist:
             if any(map(body.may_hold, _ACCELERATORS)):
                 pins.update(node.device for node in body.nodes() if _is_accelerator(node.device))
         if pins:
-            verb = "asks" if pins.total() == 1 else "ask"
+            verb = "requests" if pins.total() == 1 else "request"
             yield _advice(
                 _WARNING,
                 "device-pins",
-                f"{plural(pins.total(), 'op')} {verb} for a device: {_some(sorted(pins))}",
+                f"{plural(pins.total(), 'op')} {verb} a device: {_some(sorted(pins))}",
                 "Remove them: hubcli export SOURCE DEST --clear-devices",
             )
 

@@ -74,12 +74,14 @@ class HubPlace:
             or not all(map(_SEGMENT.fullmatch, parts[-3:-1]))
         ):
             raise UsageError(
-                f"'{text}' is not the place of a version in a tree of models",
+                f"Invalid destination '{text}'",
                 hint="Use DIR/PUBLISHER/MODEL/VERSION, such as ./www/google/mul/1 or s3://bucket/google/mul/1.",
             )
         root = "/".join(parts[:-3])
         if text.startswith(_SCHEMES) and not _REMOTE.match(root):
-            raise UsageError(f"'{text}' has no bucket", hint="Use s3://BUCKET/PUBLISHER/MODEL/VERSION.")
+            raise UsageError(
+                f"'{text}' is missing the bucket", hint="Use s3://BUCKET/PUBLISHER/MODEL/VERSION."
+            )
         return cls(root or "/", "/".join(parts[-3:-1]), parts[-1])
 
     @property
@@ -126,7 +128,7 @@ class TreeUpload:
         if difference:
             raise VersionExistsError(
                 f"{self.place.address} exists with other files ({difference})",
-                hint="Publish it under the next version: versions are immutable.",
+                hint="Publish the next version: versions are immutable.",
             )
 
     def _compared(self, archive: Path) -> PackedArchive:
@@ -172,7 +174,7 @@ class _DirectoryUpload(TreeUpload):
         if not os.path.lexists(self.path):
             return None
         if not self.path.is_file():
-            raise OutputError(f"{self.path} is not an archive", hint="Use another version, or remove it.")
+            raise OutputError(f"{self.path} is not an archive", hint="Remove it, or publish another version.")
         return self._compared(self.path)
 
     def publish(self) -> PackedArchive:
@@ -182,7 +184,7 @@ class _DirectoryUpload(TreeUpload):
             kind = DiskFullError if means_full(error) else OutputError
             raise kind(
                 f"Cannot write {self.path}: {error.strerror or error}",
-                hint=f"Check {self.path.parent} and its permissions, or use another directory.",
+                hint=f"Check the permissions of {self.path.parent}, or use another directory.",
             ) from error
 
     def _write(self) -> PackedArchive:
@@ -294,8 +296,8 @@ class _StoreUpload(TreeUpload):
         found = self.store.read(self.claim_key, _MAX_CLAIM_BYTES)
         if found is None or found[0] != claim:
             raise VersionExistsError(
-                f"{self.place.address} is claimed for other bytes by {self.claim_key}",
-                hint="Publish it under the next version; or, if no archive is there, remove that object.",
+                f"{self.place.address} is reserved for other files by {self.claim_key}",
+                hint="Publish the next version, or remove that object if no archive is there.",
             )
 
     def add_to_index(self, packed: PackedArchive) -> None:

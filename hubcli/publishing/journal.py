@@ -166,7 +166,7 @@ class Journal:
                 temporary.unlink(missing_ok=True)
             what = "Not enough disk space for" if means_full(error) else "Cannot write"
             raise CacheError(
-                f"{what} the record of the upload, {self._path}: {error.strerror}",
+                f"{what} {self._path}, the record of the upload: {error.strerror}",
                 hint="Free some space, and check the permissions of the directory.",
             ) from error
 
@@ -228,14 +228,14 @@ def _make_private(folder: Path) -> None:
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or not _is_own(status):
             raise CacheError(
-                f"{folder} is a link or belongs to another user: it would hold the addresses of uploads",
-                hint="Remove it, or set XDG_STATE_HOME to a directory of yours.",
+                f"{folder} is a symbolic link or belongs to another user",
+                hint="Remove it, or set XDG_STATE_HOME to a directory of your own.",
             )
         if os.name != "nt" and stat.S_IMODE(status.st_mode) & 0o077:
             folder.chmod(0o700)
     except OSError as error:
         raise CacheError(
-            f"Cannot make the directory {folder}: {error.strerror}", hint="Check its permissions."
+            f"Cannot create the directory {folder}: {error.strerror}", hint="Check its permissions."
         ) from error
 
 
@@ -250,7 +250,10 @@ def _opened(path: Path, flags: int) -> int:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or not _is_own(status) or status.st_nlink > 1:
         os.close(descriptor)
-        raise CacheError(f"{path} is not a file of yours alone", hint="Remove it, and run the command again.")
+        raise CacheError(
+            f"{path} is a link, has several links or belongs to another user",
+            hint="Remove it, and run the command again.",
+        )
     return descriptor
 
 
@@ -331,6 +334,6 @@ def _text(value: object) -> str:
 
 def _unreadable(path: Path, target: str) -> CacheError:
     return CacheError(
-        f"Cannot read the record of an earlier upload to {target}, {path}",
-        hint=f"Look at the versions of {target}, then remove that file.",
+        f"Cannot read {path}, the record of an earlier upload to {target}",
+        hint=f"Check the versions of {target}, then remove that file.",
     )

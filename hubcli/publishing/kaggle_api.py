@@ -110,7 +110,7 @@ def open_kaggle(
     """
     endpoint = settings.access.kaggle.endpoint
     if settings.offline and answers is None:
-        raise OfflineError(f"Cannot ask {endpoint}: --offline is set", hint="Run it without --offline.")
+        raise OfflineError(f"{endpoint} is not available offline", hint="Run it without --offline.")
     retries = RetryPolicy.of(settings, settings.retries, on_retry)
     options = JsonApiOptions(settings.timeout_s, settings.access, retries, settings.min_rate_bytes_s)
     with open_json_api(endpoint, options) as api:

@@ -170,8 +170,9 @@ class Creation:
                 time.sleep(delay_s)
         name = f"{self.model.owner}/{self.model.model}"
         raise UnknownOutcomeError(
-            f"No answer to the creation of the model {name}, which cannot be seen: {error.message}",
-            hint=f"Look for it on https://www.kaggle.com/models/{name}, and run the command again.",
+            f"Unknown outcome: no answer to the creation of the model {name}, which is not listed: "
+            f"{error.message}",
+            hint=f"Check https://www.kaggle.com/models/{name}, then run the command again.",
         ) from error
 
     def await_version(self, *, waits: bool = True) -> int | None:
@@ -205,8 +206,9 @@ class Creation:
     def _unknown(self, why: str) -> UnknownOutcomeError:
         what = "variation" if self.journal.creates_variation else "version"
         return UnknownOutcomeError(
-            f"No answer to the creation of the {what} {self.page}, and no new version shows{why}",
-            hint=f"Look at {self.page} for a version newer than {self.journal.base_version}. If it is there, "
+            f"Unknown outcome: no answer to the creation of the {what} {self.page}, "
+            f"and no new version is listed{why}",
+            hint=f"Check {self.page} for a version newer than {self.journal.base_version}. If it is there, "
             "run the command again; if not, add --restart to create it.",
         )
 

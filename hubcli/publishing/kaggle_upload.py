@@ -102,8 +102,8 @@ class KaggleUpload:
             state = PublishedState.read(kaggle, self.model)
         if not state.has_variation and not self.request.license_name:
             raise UsageError(
-                f"{self.creation.page} is a new variation, which requires a license",
-                hint="Add its name: --license 'Apache 2.0'.",
+                f"The new variation {self.creation.page} requires a license",
+                hint="Specify its name, such as --license 'Apache 2.0'.",
             )
         self._require_visibility(state)
         return state
@@ -114,7 +114,7 @@ class KaggleUpload:
         if state.has_model and not state.is_private and not self.request.is_public:
             what = "is public" if state.is_private is False else "may be public: Kaggle does not say"
             raise UsageError(
-                f"{page} {what}, and so would be what is added to it",
+                f"{page} {what}, and a new version would be public, too",
                 hint="Add --public, or use another model.",
             )
         if state.is_private and self.request.is_public:
@@ -133,7 +133,7 @@ class KaggleUpload:
         if requested is not None and requested > state.version + 1:
             raise UsageError(
                 f"Cannot publish version {requested} of {self.creation.page}: "
-                f"the next is {state.version + 1}",
+                f"the next version is {state.version + 1}",
                 hint=f"Use {self.creation.page} without a version.",
             )
         number = requested if requested is not None else state.version

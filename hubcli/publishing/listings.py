@@ -189,7 +189,7 @@ def read_index(
             return HostIndex(root, parse_index(answers.get(("index", address), name, ask), name))
         return HostIndex(root, parse_index(read_regular(address, MAX_INDEX_BYTES + 1), address))
     except (NotFoundError, FileNotFoundError, NotADirectoryError) as error:
-        hint = "Write an index: hubcli export SOURCE DIR --layout hub"
+        hint = "To write an index, run: hubcli export SOURCE DIR --layout hub"
         raise NotFoundError(f"{printed_url(address)} does not exist", hint=hint) from error
     except OSError as error:
         raise NotFoundError(
@@ -218,7 +218,7 @@ def index_of_model(
     address = handle.canonical if handle.path is None else str(handle.path)
     if "://" in address and urlsplit(address).query:
         raise UsageError(
-            f"{handle.provider.display_name(handle)} is not a model of a host with an index",
+            f"{handle.provider.display_name(handle)} is not on a host with an index",
             hint="Use https://HOST/PUBLISHER/MODEL.",
         )
     base, _, path = address.partition("://") if "://" in address else ("", "", address)
@@ -243,7 +243,7 @@ def index_of_model(
             return index, name
     raise NotFoundError(
         f"No {INDEX_FILE} above {handle.provider.display_name(handle)} lists its versions",
-        hint="Use a model of Kaggle, or of a host with an index: hubcli export SOURCE DIR --layout hub",
+        hint="Use a model on Kaggle, or write an index: hubcli export SOURCE DIR --layout hub",
     )
 
 

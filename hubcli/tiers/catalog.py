@@ -57,7 +57,9 @@ def entries_of(tier: SharedTier) -> Generator[TierEntry, None, None]:
         return None if key is None else _entry(tier, key, info.modified.timestamp())
 
     if not tier.exists():
-        raise NotFoundError(f"{tier.name} is not a shared tier", hint="Fill it: hubcli push HANDLE --tier …")
+        raise NotFoundError(
+            f"{tier.name} is not a shared tier", hint="Run: hubcli push HANDLE --tier ADDRESS"
+        )
     found = (entry for entry in _read_ahead(tier.store.list_objects(MODELS), read) if entry is not None)
     for _, group in groupby(found, key=lambda entry: entry.key.model):
         entries = list(group)
@@ -128,7 +130,7 @@ def verify_tier(
             if problem is not None:
                 yield _issue("tier-archive", entry, problem)
             if entry.is_conflict:
-                yield _issue("tier-conflict", entry, "the tier has other files for this handle too")
+                yield _issue("tier-conflict", entry, "the tier also has other files for this handle")
     yield from _issues_of_currents(tier, inventory)
 
 
@@ -151,7 +153,9 @@ def _problem_of_archive(
     if size_bytes != manifest.archive_bytes:
         return f"its archive has {size_bytes} bytes instead of {manifest.archive_bytes}"
     if digest.hexdigest() != manifest.archive_sha256:
-        return f"its archive has the SHA-256 {digest.hexdigest()}"
+        return (
+            f"SHA-256 mismatch of its archive: expected {manifest.archive_sha256}, got {digest.hexdigest()}"
+        )
     return None
 
 
@@ -180,5 +184,5 @@ def _issue(code: str, entry: TierEntry, what: str) -> Issue:
         code,
         f"{entry.title}: {what}",
         Location(file=manifest_key(*entry.key)),
-        hint=f"Put it there anew: hubcli push --force {entry.title}" if entry.manifest is not None else "",
+        hint=f"Run: hubcli push --force {entry.title}" if entry.manifest is not None else "",
     )

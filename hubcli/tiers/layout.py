@@ -135,7 +135,7 @@ def require_known_version(content: bytes, tier: str) -> None:
     if version > TIER_VERSION:
         raise UnsupportedError(
             f"{tier} is a shared tier of version {version}; this hubcli knows {TIER_VERSION}",
-            hint="Update hubcli.",
+            hint="Upgrade hubcli.",
         )
 
 

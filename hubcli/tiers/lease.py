@@ -62,7 +62,7 @@ class _Record:
             holder, host, expiry_s = document["holder"], document["host"], document["expiry_s"]
             renewals, state = document["renewals"], document["state"]
         except KeyError as error:
-            raise IntegrityError(f"{name} is not a lease: {error} is missing") from error
+            raise IntegrityError(f"Invalid lease {name}: {error} is missing") from error
         is_valid = (
             isinstance(holder, str)
             and isinstance(host, str)
@@ -72,7 +72,7 @@ class _Record:
             and state in (_HELD, _RELEASED, _FAILED)
         )
         if not is_valid:
-            raise IntegrityError(f"{name} is not a lease")
+            raise IntegrityError(f"Invalid lease {name}")
         # Whoever writes it has nobody wait for longer than this; NaN is no time at all.
         expiry_s = min(max(expiry_s, _SHORTEST_S), _LONGEST_S) if expiry_s == expiry_s else _SHORTEST_S
         return cls(holder, host, float(expiry_s), renewals, state)

@@ -96,7 +96,7 @@ class TierManifest:
             form = _text(archive["format"])
             _require(form in ARCHIVE_FORMATS, "its format is unknown")
             files, digest = tuple(_file(file) for file in listed), _sha256(tree["sha256"])
-            _require(tree_digest(files) == digest, "its files have another digest than its tree")
+            _require(tree_digest(files) == digest, "the digest of its file list differs from its tree digest")
             return cls(
                 handle=_text(document["handle"]),
                 archive_sha256=_sha256(archive["sha256"]),
@@ -110,7 +110,7 @@ class TierManifest:
                 is_private=_typed(document.get("private", False), bool),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(f"{name} is not a manifest: {_reason(error)}") from error
+            raise IntegrityError(f"Invalid manifest {name}: {_reason(error)}") from error
 
     def to_bytes(self) -> bytes:
         """The content of the object."""
@@ -162,7 +162,7 @@ class Current:
                 written_at=_text(document["written_at"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(f"{name} is not a current.json: {_reason(error)}") from error
+            raise IntegrityError(f"Invalid {name}: {_reason(error)}") from error
 
     def means_the_same(self, other: Current) -> bool:
         """Whether both tell the same, no matter when they were written."""

@@ -52,8 +52,8 @@ def push_model(
     began_s = time.monotonic()
     if entry.manifest is not None and entry.manifest.is_private and not tier.takes_private:
         raise UsageError(
-            f"{handle} was fetched with credentials, and {tier.name} may not hold private models",
-            hint="Add private=yes to the address of the tier if only those who may read the model read it.",
+            f"{handle} was fetched with credentials, and {tier.name} does not allow private models",
+            hint="If only people with access to the model can read the tier, add private=yes to its address.",
         )
     tier.require_writable()
     files = _files_of(entry, on_bytes)

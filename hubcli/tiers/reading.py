@@ -176,7 +176,7 @@ class TierReader:
         digest = tree_digest(files)
         if digest != model.tree_sha256:
             raise ChecksumError(
-                f"{model.name} differs from its manifest: expected digest {model.tree_sha256}, got {digest}"
+                f"Digest mismatch for {model.name}: expected {model.tree_sha256}, got {digest}"
             )
 
     def distrust(self, model: TierModel) -> None:

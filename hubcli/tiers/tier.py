@@ -184,7 +184,7 @@ class SharedTier(TierReader):
                 return changed
             elif self.store.replace(key, content, info):
                 return changed
-        raise NetworkError(f"{self.name}/{key} changes all the time", hint="Try again.").transient()
+        raise NetworkError(f"{self.name}/{key} keeps changing", hint="Try again.").transient()
 
     def require_writable(self) -> None:
         """Makes the tier where there is none. Raises UnsupportedError for one that mustn't be written.
@@ -236,7 +236,9 @@ class SharedTier(TierReader):
         """
         self.require_writable()
         if not self.has_swaps():
-            raise UnsupportedError(f"{self.name} cannot compare and swap: each machine downloads by itself")
+            raise UnsupportedError(
+                f"{self.name} does not support compare-and-swap: each machine downloads from the origin"
+            )
         lease = Lease(self.store, handle.cache_key, self.config.lease_s)
 
         def look() -> bool:

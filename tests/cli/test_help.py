@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def test_help_fits_the_terminal(columns: str) -> None:
     for result in run_many([["--help"], *([command, "--help"] for command in COMMANDS)], columns=columns):
         assert result.status == 0
         assert max(map(len, result.stdout.splitlines())) <= int(columns)
+
+
+def test_paragraphs_of_a_help_fill_their_lines() -> None:
+    for result in run_many([[command, "--help"] for command in COMMANDS], columns="80"):
+        lines = [line.strip() for line in result.stdout.split("╭─", 1)[0].splitlines()]
+        for line, following in pairwise(lines):
+            if line and following:
+                assert len(line) + 1 + len(following.split()[0]) > 78, line
 
 
 def test_each_help_ends_with_examples_to_copy() -> None:

@@ -101,9 +101,9 @@ def test_statuses_of_versions_that_exist_and_of_unknown_outcomes(
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        ((), 2, "HANDLE is missing"),
+        ((), 2, "Missing argument 'HANDLE'"),
         (("--check", "--card"), 2, "cannot be used together"),
-        ((NAME, "--description", "missing.md"), 2, "--description: cannot read missing.md"),
+        ((NAME, "--description", "missing.md"), 2, "Cannot read missing.md"),
         ((NAME, "--wait", "never"), 2, "never"),
         (("https://tfhub.dev/google/elmo/3",), 2, "Cannot publish to"),
         (("owner/model/pytorch/x",), 3, "has no SavedModels"),

@@ -147,6 +147,19 @@ def test_handles_go_on_to_fetch(kaggle: FakeKaggle, cache: Path) -> None:
     assert (Path(fetched.stdout.strip()) / "saved_model.pb").is_file()
 
 
+def test_a_host_of_ones_own_is_listed_by_handles_that_fetch_takes(cache: Path, tmp_path: Path) -> None:
+    def run(*words: str) -> str:
+        result = run_python(["-m", "hubcli", *words, "--cache-dir", str(cache)])
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    host = tmp_path / "www"
+    run("publish", "example://mul/1", f"{host}/maker/mul/1", "--yes")
+    handle = run("search", "mul", "--host", str(host)).splitlines()[1].split()[0]
+    assert handle == f"{host}/maker/mul/1"
+    run("fetch", handle)
+
+
 def test_no_text_of_a_host_commands_the_terminal(cache: Path) -> None:
     fake = FakeKaggle()
     facts = {"title": HOSTILE, "subtitle": HOSTILE, "description": f"{HOSTILE}\n\n# {HOSTILE}\n\n> {HOSTILE}"}

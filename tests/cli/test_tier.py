@@ -50,7 +50,7 @@ def test_the_variable_names_tiers_and_off_none(
 ) -> None:
     variable = f"{tier}?mode=read-write"
     first = hubcli("fetch", url, HUBCLI_TIERS=variable)
-    assert f"Note: Put {url} into {tier}" in first.stderr
+    assert f"Note: Pushed {url} to {tier}" in first.stderr
     hubcli("fetch", url, "--cache-dir", str(tmp_path / "b"), HUBCLI_TIERS=variable)
     assert len(server.requests) == 1
     hubcli("fetch", url, "--cache-dir", str(tmp_path / "c"), HUBCLI_TIERS="off")
@@ -91,6 +91,7 @@ def test_every_document_is_as_its_schema_says(hubcli: Run, url: str, tier: Path)
 
 
 def test_all_leaves_out_what_no_host_has(hubcli: Run, url: str, tier: Path) -> None:
+    assert hubcli("push", "--all", "--tier", str(tier)).stderr == "Note: Nothing to push\n"
     hubcli("fetch", url, "example://mul/1")
     result = hubcli("push", "--all", "--tier", str(tier), "-q")
     assert (result.returncode, result.stdout) == (0, f"{url}\n")
@@ -154,11 +155,11 @@ def test_wrong_words_say_what_is_right(hubcli: Run, tier: Path) -> None:
         (
             ("tier", "stat", "--tier", "https://h.example/x", "--offline"),
             2,
-            "--offline excludes a shared tier",
+            "--offline and a shared tier on the network",
         ),
         (("push",), 2, "Nothing to push"),
-        (("push", "x", "--all"), 2, "Too much to push"),
-        (("push", "example://mul/1", "--tier", str(tier)), 2, "no handle of a host"),
+        (("push", "x", "--all"), 2, "TARGET, --all and --lock cannot be used together"),
+        (("push", "example://mul/1", "--tier", str(tier)), 2, "no handle that other machines can fetch"),
     ):
         result = hubcli(*words)
         assert result.returncode == status, (words, result.stderr)

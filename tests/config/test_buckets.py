@@ -151,10 +151,10 @@ def test_application_default_credentials_are_found(home: Path) -> None:
     named = options("gs", {"GOOGLE_APPLICATION_CREDENTIALS": str(account)})
     assert named.config == {"service_account": str(account)}
     moved = write(home / "sdk/application_default_credentials.json", '{"type": "external_account"}')
-    with pytest.raises(AuthenticationError, match="of the type 'external_account'"):
+    with pytest.raises(AuthenticationError, match="Unsupported credentials type 'external_account'"):
         options("gs", {"CLOUDSDK_CONFIG": str(moved.parent)})
     for broken in ("{", "[" * 5000, ""):
-        with pytest.raises(AuthenticationError, match="cannot be read as credentials"):
+        with pytest.raises(AuthenticationError, match="Cannot read the credentials in"):
             options("gs", {"GOOGLE_APPLICATION_CREDENTIALS": str(write(home / "broken", broken))})
 
 

@@ -46,12 +46,12 @@ def test_an_address_tells_how_it_may_be_used() -> None:
         ("models", "--tier is 'models', not an address of a shared tier"),
         ("ftp://x/y", "--tier is 'ftp://x/y', not an address of a shared tier"),
         ("s3://", "--tier is 's3://', not an address of a shared tier"),
-        ("s3://x?mode=write", "--tier has mode='write', not one of read, read-write"),
-        ("s3://x?private=", "--tier has private='', not one of no, yes"),
-        ("s3://x?mod=read", "--tier has an unknown item 'mod'. Did you mean 'mode'?"),
+        ("s3://x?mode=write", "--tier has the invalid mode='write', not one of read, read-write"),
+        ("s3://x?private=", "--tier has the invalid private='', not one of no, yes"),
+        ("s3://x?mod=read", "--tier has an unknown parameter 'mod'. Did you mean 'mode'?"),
         ("s3://x?lease=1s", "--tier has lease='1s', not a time from 2s to 10m"),
         ("s3://x?lease=1h", "--tier has lease='1h', not a time from 2s to 10m"),
-        ("s3://x?" + "&" * 30 + "a=b&" * 30, "--tier has too many items"),
+        ("s3://x?" + "&" * 30 + "a=b&" * 30, "--tier has too many parameters"),
     ],
 )
 def test_what_is_no_tier_is_refused(text: str, message: str) -> None:

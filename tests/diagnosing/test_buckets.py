@@ -52,7 +52,7 @@ def test_what_cannot_be_used_is_a_warning_with_its_cure(home: Path) -> None:
 
     check = check_named(found, "buckets-s3")
     assert check.status is Status.WARNING
-    assert "uses sso_session, which only the AWS CLI follows" in check.message
+    assert "uses sso_session, which only the AWS CLI supports" in check.message
     assert "export-credentials" in check.hint
 
 

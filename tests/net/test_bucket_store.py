@@ -248,7 +248,7 @@ def test_a_bucket_that_loses_conditions_is_found_out(s3_server: BucketServer, s3
     s3_proxy.faults.append(Fault("unconditional"))
     store = store_of(s3_server.through(s3_proxy.url))
 
-    with pytest.raises(UnsupportedError, match="overwrites objects that must only be created") as caught:
+    with pytest.raises(UnsupportedError, match="does not support conditional writes") as caught:
         store.require_conditional_writes()
     assert "read-only" in caught.value.hint
     assert list(store.list_objects()) == []
@@ -310,7 +310,7 @@ def _xml(code: str) -> bytes:
         (403, "InvalidAccessKeyId", AuthenticationError, "AWS rejects the credentials in AWS_ACCESS_KEY_ID"),
         (403, "AccessDenied", AuthenticationError, "denied to the credentials in AWS_ACCESS_KEY_ID"),
         (401, "Unauthorized", AuthenticationError, "AWS rejects the credentials"),
-        (400, "UserProjectMissing", AuthenticationError, "whose readers pay"),
+        (400, "UserProjectMissing", AuthenticationError, "requester-pays bucket"),
         (404, "NoSuchBucket", NotFoundError, "^s3://models does not exist$"),
         (503, "SlowDown", NetworkError, "answers 503"),
         (400, "Strange", NetworkError, "answers 400 Strange"),

@@ -114,7 +114,7 @@ def test_what_is_no_json_object_is_an_error_of_ours(body: bytes) -> None:
     with FakeKaggle().running() as kaggle:
         error = error_of(kaggle, Answer(body))
         assert isinstance(error, NetworkError)
-        assert "The answer of http://" in error.message
+        assert "The answer from http://" in error.message
 
 
 def test_an_answer_is_read_up_to_its_limit(kaggle: FakeKaggle) -> None:
@@ -128,7 +128,7 @@ def test_an_answer_is_read_up_to_its_limit(kaggle: FakeKaggle) -> None:
 def test_an_answer_that_takes_too_long_is_left(kaggle: FakeKaggle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_api, "_MAX_ANSWER_S", -1.0)
     kaggle.script("/x", *[json_answer({}) for _ in range(9)])
-    with api_at(kaggle.url, retries=1) as api, pytest.raises(NetworkError, match="takes longer than"):
+    with api_at(kaggle.url, retries=1) as api, pytest.raises(NetworkError, match="Timed out after"):
         api.get("/x")
     assert len(kaggle.requests) == 2
 
@@ -214,7 +214,7 @@ def test_pages_follow_their_tokens(kaggle: FakeKaggle) -> None:
 def test_a_token_that_would_never_end_is_an_error(token: object) -> None:
     with FakeKaggle().running() as kaggle:
         kaggle.script("/x", *[json_answer({"nextPageToken": token}) for _ in range(9)])
-        with api_at(kaggle.url) as api, pytest.raises(NetworkError, match="invalid token of its next page"):
+        with api_at(kaggle.url) as api, pytest.raises(NetworkError, match="invalid next-page token"):
             list(api.pages("/x", {}))
         assert len(kaggle.requests) <= 2
 

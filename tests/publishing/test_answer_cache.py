@@ -62,7 +62,7 @@ def test_offline_any_age_will_do_and_is_told(tmp_path: Path, clock: Clock) -> No
     offline = cache_at(tmp_path / "a", clock, offline=True, refresh=True)
     assert offline.get(("x",), "x", host) == b"answer 1"
     assert offline.oldest_s == saved_s
-    with pytest.raises(OfflineError, match="No cached answer of the host"):
+    with pytest.raises(OfflineError, match="No cached answer from the host"):
         offline.get(("y",), "the host", host)
     assert host.count == 1
 

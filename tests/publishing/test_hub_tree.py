@@ -307,7 +307,7 @@ def test_other_bytes_do_not_come_under_a_version_that_is_claimed_or_there(
     with pytest.raises(ConnectionError):
         upload(store, model, settings).publish()
     models.write_tree(model, {"assets/words.txt": b"one\n"})
-    with pytest.raises(VersionExistsError, match="is claimed for other bytes"):
+    with pytest.raises(VersionExistsError, match="is reserved for other files"):
         upload(store, model, settings).publish()
     assert f"{NAME}/1" not in store.objects
     upload(store, model, settings, "2").publish()

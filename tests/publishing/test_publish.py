@@ -69,7 +69,7 @@ def test_versions_are_immutable(publisher: Publisher) -> None:
     with pytest.raises(VersionExistsError, match="Version 1 of .* exists with other files") as caught:
         publisher.publish(f"{NAME}/1")
     assert int(caught.value.exit_status) == 11
-    with pytest.raises(UsageError, match="Cannot publish version 7 .* the next is 2"):
+    with pytest.raises(UsageError, match="Cannot publish version 7 .* the next version is 2"):
         publisher.publish(f"{NAME}/7")
     assert publisher.publish(f"{NAME}/2").version == "2"
 

@@ -63,7 +63,7 @@ class Killed:
             if result.status == _SUCCESS:
                 break
             assert result.status == _UNKNOWN, result.output
-            assert "Look at https://www.kaggle.com/models/" in result.output
+            assert "Check https://www.kaggle.com/models/" in result.output
             # What was created is always found: unknown is only what never arrived.
             assert len(self.kaggle.published(name)) == before
             self.unknown += 1

@@ -184,10 +184,10 @@ def test_an_unknown_outcome_is_never_created_again(fault: str, publisher: Publis
     publisher.kaggle.faults["version"] = [fault]
     began = len(publisher.kaggle.request_names("create/version"))
     for _ in range(2):
-        with pytest.raises(UnknownOutcomeError, match="No answer to the creation of the version") as caught:
+        with pytest.raises(UnknownOutcomeError, match="no answer to the creation of the version") as caught:
             publisher.publish(wait_s=0.02)
     assert int(caught.value.exit_status) == 13
-    assert "Look at https://www.kaggle.com/models/" in caught.value.hint
+    assert "Check https://www.kaggle.com/models/" in caught.value.hint
     assert len(publisher.kaggle.request_names("create/version")) == began + 1
     for version in publisher.kaggle.published(NAME):
         version.is_ready = True

@@ -103,7 +103,7 @@ def test_a_bucket_that_loses_conditional_writes_is_not_written_to(
         pytest.skip("a server that checks signatures takes no request without its signed conditions")
     with fleet_behind_proxy(tmp_path, s3_server) as (fleet, proxy, bucket):
         proxy.faults[:] = [Fault("unconditional", "^PUT ")]
-        assert "overwrites objects that must only be created" in fetch_all(fleet, 0)
+        assert "does not support conditional writes" in fetch_all(fleet, 0)
         assert bucket.keys() == []
         for arguments in (("push", "--all"), ("tier", "gc", "-y", "--max-count", "0")):
             status, text = fleet.run(0, *arguments)

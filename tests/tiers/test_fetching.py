@@ -32,7 +32,7 @@ from tests.tiers.fleet import HANDLE, UNVERSIONED, Fleet, Notes
 
 def test_what_one_machine_downloaded_the_others_have_from_the_tier(fleet: Fleet) -> None:
     fleet.fetch()
-    assert fleet.notes == [f"Put {HANDLE} into {fleet.folder}"]
+    assert fleet.notes == [f"Pushed {HANDLE} to {fleet.folder}"]
     assert fleet.blob.read_bytes() == fleet.packed
     for _ in range(3):
         result = fleet.fetch()
@@ -159,7 +159,7 @@ def test_a_tier_that_fails_is_passed_over_or_an_error_where_it_is_required(fleet
     with pytest.raises(TierError) as raised:
         fleet.fetch(require_tier=True)
     assert int(raised.value.exit_status) == 12
-    assert raised.value.hint == "Update hubcli."
+    assert raised.value.hint == "Upgrade hubcli."
 
 
 def test_the_next_tier_is_asked_and_the_first_writable_one_gets_the_model(
@@ -170,7 +170,7 @@ def test_the_next_tier_is_asked_and_the_first_writable_one_gets_the_model(
     other_server.serve("/tier/hubcli-tier.json", Reply(status=403))
     fleet.fetch()
     assert fleet.notes[1].startswith(f"Shared tier {other_server.url}/tier failed: ")
-    assert fleet.notes[-1] == f"Put {HANDLE} into {second}"
+    assert fleet.notes[-1] == f"Pushed {HANDLE} to {second}"
     assert not fleet.folder.exists()
     fleet.fetch()
     assert fleet.downloads == 1

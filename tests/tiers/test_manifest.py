@@ -51,7 +51,7 @@ def _without(document: dict[str, Any], path: str) -> dict[str, Any]:
 )
 def test_every_key_is_needed(path: str) -> None:
     document = _without(json.loads(_MANIFEST.to_bytes()), path)
-    with pytest.raises(IntegrityError, match="is not a manifest"):
+    with pytest.raises(IntegrityError, match="Invalid manifest"):
         TierManifest.parse(json.dumps(document).encode(), "m")
 
 
@@ -92,7 +92,7 @@ def test_bytes_are_an_error_of_ours(content: bytes) -> None:
 )
 def test_what_a_handle_means_is_bounded(changes: dict[str, object]) -> None:
     document = {**json.loads(_CURRENT.to_bytes()), **changes}
-    with pytest.raises(IntegrityError, match=r"is not a current\.json"):
+    with pytest.raises(IntegrityError, match="Invalid c: "):
         Current.parse(json.dumps(document).encode(), "c")
 
 

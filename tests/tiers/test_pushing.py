@@ -107,7 +107,7 @@ def test_what_other_machines_could_not_fetch_is_refused(fleet: Fleet, tmp_path: 
     fetch("example://mul/1", settings)
     models.write_tree(tmp_path / "model", models.example_files())
     for target in ("example://mul/1", str(tmp_path / "model")):
-        with pytest.raises(UsageError, match="no handle of a host"):
+        with pytest.raises(UsageError, match="no handle that other machines can fetch"):
             push(target, fleet.tier, settings)
 
 

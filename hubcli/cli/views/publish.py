@@ -25,7 +25,7 @@ def plan_lines(plan: PublishPlan) -> Iterator[str]:
     yield f"  Creates     {creates}{number}"
     if plan.creates != ("archive",):
         yield f"  Visibility  {'public: everyone can download it' if plan.is_public else 'private'}"
-    yield f"  License     {plan.license_name or 'none named'}"
+    yield f"  License     {plan.license_name or 'not specified'}"
     yield f"  Files       {plural(len(plan.files), 'file')}, {format_size(plan.size_bytes)}"
     for file in plan.files[:_SHOWN_FILES]:
         yield f"    {file.path}  {format_size(file.size_bytes)}"

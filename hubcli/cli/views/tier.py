@@ -31,9 +31,9 @@ __all__ = [
 _PAGE = 500
 _REASONS = {
     "age": "not used recently",
-    "count": "over the count",
+    "count": "over the count limit",
     "size": "over the size limit",
-    "missing": "its archive is missing",
+    "missing": "archive missing",
 }
 
 
@@ -84,7 +84,7 @@ def stat_lines(tier: str, stat: TierStat) -> Iterator[str]:
     """The same for a person."""
     yield f"Tier      {tier}"
     yield f"Models    {stat.models}" + (
-        f", {plural(stat.manifests, 'version')} of their archives" if stat.manifests != stat.models else ""
+        f", {plural(stat.manifests, 'manifest')}" if stat.manifests != stat.models else ""
     )
     yield f"Archives  {stat.blobs}, {format_size(stat.blob_bytes)}"
     if stat.orphans:
@@ -94,7 +94,7 @@ def stat_lines(tier: str, stat: TierStat) -> Iterator[str]:
     if stat.oldest_use_s is not None and stat.newest_use_s is not None:
         now_s = time.time()
         oldest, newest = format_age(now_s - stat.oldest_use_s), format_age(now_s - stat.newest_use_s)
-        yield f"Last use  {newest}; of the model not used for longest: {oldest}"
+        yield f"Last use  {newest}; least recently used model: {oldest}"
 
 
 def issue_document(issue: Issue) -> dict[str, Any]:

@@ -202,7 +202,7 @@ class _Message:
         """The contexts in it: ControlFlowContextDef has a cond or a while."""
         for context in item.messages(self.nested) if self.nested else ():
             if depth >= _MAX_DEPTH:
-                raise BrokenModelError(f"a context of control flow has {_MAX_DEPTH} others around it")
+                raise BrokenModelError(f"control flow contexts are nested deeper than {_MAX_DEPTH}")
             for number, message in ((1, _COND), (2, _WHILE)):
                 yield from ((message, inner) for inner in context.messages(number))
 
