@@ -9,7 +9,7 @@ from itertools import islice
 from hubcli.archive import Limits
 from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.config.settings import Settings
-from hubcli.errors import AuthenticationError, NotFoundError, UnsafeArchiveError
+from hubcli.errors import AuthenticationError, IntegrityError, NotFoundError, UnsafeArchiveError
 from hubcli.fetching.byte_sources import Transfer, download_options
 from hubcli.formats import MAIN_FILES
 from hubcli.net.bucket_source import BucketSource, BucketTree
@@ -21,7 +21,7 @@ from hubcli.providers.bucket import BucketAddress
 
 __all__ = ["open_in_bucket"]
 
-_MAX_SUGGESTED = 3
+_MAX_SUGGESTED, _MAX_LISTED = 3, 1000
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def _source(bucket: BucketStore, key: str, known_etag: str | None) -> BucketSour
         raise denied
     what = f"is neither an object nor a directory with {MAIN_FILES[0]}"
     if key.endswith(ARCHIVE_SUFFIXES):
-        what = "does not exist"
+        what = "does not exist" if info is None else "is empty"
     raise NotFoundError(
         f"{bucket.address}/{key} {what}",
         hint=_hint(bucket, key),
@@ -94,12 +94,16 @@ def _is_marker(bucket: BucketStore, info: ObjectInfo, folders: set[str]) -> bool
 
 
 def _hint(bucket: BucketStore, key: str) -> str:
-    """What may be meant: a folder below, such as a version. Raises NotFoundError without the bucket."""
+    """What may be meant: a folder below, such as a version, as far as the first page of a listing has it.
+
+    Raises NotFoundError without the bucket.
+    """
     try:
-        names = sorted(bucket.list_folders(f"{key}/"), key=lambda name: (not name.isdecimal(), name))
-    except AuthenticationError:
-        names = []
-    found = [name for name in names[:_MAX_SUGGESTED] if name]
+        keys = [info.key[len(key) + 1 :] for info in islice(bucket.list_objects(f"{key}/"), _MAX_LISTED)]
+    except (AuthenticationError, IntegrityError):
+        keys = []
+    names = {name for name, slash, _ in (key.partition("/") for key in keys) if slash}
+    found = sorted(names, key=lambda name: (not name.isdecimal(), name))[:_MAX_SUGGESTED]
     if not found:
         return "Check the bucket and the path."
     return f"Specify one of its directories: {', '.join(f'{bucket.address}/{key}/{name}' for name in found)}"

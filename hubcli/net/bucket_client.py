@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from hubcli.config.buckets import BucketOptions, bucket_options, hidden_variables
+from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import Settings
 from hubcli.errors import (
     AuthenticationError,
@@ -138,6 +140,12 @@ class BucketClient:
             self._options = bucket_options(buckets, self._address.scheme, self._address.account)
         return self._options
 
+    @property
+    def _access(self) -> NetworkConfig:
+        """The network's settings, with the authorities that the AWS CLI would trust."""
+        access = self._settings.access
+        return replace(access, ca_file=access.ca_file or self.options.ca_file)
+
     def store(self, *, with_retries: bool = False) -> Any:
         """The store of obstore; one `with_retries` is for uploads, whose parts are its own."""
         with self._lock:
@@ -162,7 +170,7 @@ class BucketClient:
         }
         if options.headers:
             client["default_headers"] = dict(options.headers)
-        ca_file = self._settings.access.ca_file or options.ca_file
+        ca_file = self._access.ca_file
         if ca_file is not None:
             client["root_certificate"] = _certificates(ca_file)
         retries = {
@@ -246,7 +254,7 @@ class BucketClient:
     def _ask(self) -> dict[str, str]:
         """The headers of an answer about the bucket, asked for without credentials. Raises NetworkError."""
         url = f"{self.options.endpoint}/{self._address.bucket}"
-        with open_client(url, self.timeout_s, self._settings.access) as client:
+        with open_client(url, self.timeout_s, self._access) as client:
             response = client.ask_once(url, lambda event, facts: None)
             response.close()
             return {name.lower(): value for name, value in response.headers.items()}

@@ -248,6 +248,22 @@ def test_denied_reads_name_where_the_credentials_are(
     assert "test-secret" not in f"{caught.value} {caught.value.hint}"
 
 
+def test_what_is_no_model_is_said_by_one_page_of_a_listing(
+    gcs_server: BucketServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, address = settings_of(gcs_server, tmp_path / "cache"), gcs_server.new_bucket()
+    put(gcs_server, f"{address}/m", {"a/x": b"1", "10/x": b"1", "9/x": b"1", "file": b"1"})
+    put(gcs_server, address, {"empty.tar.gz": b""})
+
+    with pytest.raises(NotFoundError, match=r"empty\.tar\.gz is empty"):
+        fetch(f"{address}/empty.tar.gz", settings)
+    for limit, names in ((1000, ["10", "9", "a"]), (1, ["10"])):  # A million of objects is not listed.
+        monkeypatch.setattr("hubcli.fetching.buckets._MAX_LISTED", limit)
+        with pytest.raises(NotFoundError, match="is neither an object nor a directory") as caught:
+            fetch(f"{address}/m", settings)
+        assert caught.value.hint.endswith(": " + ", ".join(f"{address}/m/{name}" for name in names))
+
+
 # --- What goes wrong on the way
 
 
