@@ -15,7 +15,7 @@ from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.fetching.options import ExpectedDigests, FetchOptions
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
-from hubcli.tiers.push import PushedModel, push_model
+from hubcli.tiers.push import PushedModel, push_model, require_allowed
 
 if TYPE_CHECKING:
     from hubcli.tiers.tier import SharedTier
@@ -83,6 +83,9 @@ def _fetched(
     fetched = Handle.parse(result.handle)
     found = tier.find(fetched, ExpectedDigests(result.archive_sha256))
     if found is None:
+        entry = CachedModel.at(result.path, settings.cache_root)
+        if entry is not None:
+            require_allowed(tier, fetched, entry)
         raise TierError(f"{tier.name} does not have {fetched} after it was fetched")
     return PushedModel(
         str(fetched),

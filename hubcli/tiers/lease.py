@@ -27,6 +27,7 @@ _SCHEMA = 1
 _HELD, _RELEASED, _FAILED = "held", "released", "failed"
 _SHORTEST_S, _LONGEST_S = 1.0, 600.0
 _LONGEST_POLL_S = 1.0
+_RELEASES = 3
 _MAX_HOST = 255
 
 
@@ -67,6 +68,7 @@ class _Record:
             isinstance(holder, str)
             and isinstance(host, str)
             and len(holder) + len(host) <= 2 * _MAX_HOST
+            and host.isprintable()
             and type(renewals) is int
             and type(expiry_s) in (int, float)
             and state in (_HELD, _RELEASED, _FAILED)
@@ -147,7 +149,9 @@ class Lease:
             return
         self._renewing.join(_poll_s(self._record.expiry_s))
         with suppress(HubcliError):  # It expires.
-            self._swap(replace(self._record, state=_FAILED if has_failed else _RELEASED))
+            for _ in range(_RELEASES):  # A renewal that is on its way may come in between.
+                if self._swap(replace(self._record, state=_FAILED if has_failed else _RELEASED)):
+                    return
 
     def _begin(self, acquired: Acquired) -> Acquired:
         self._renewing = threading.Thread(target=self._renew, name="hubcli-lease", daemon=True)
@@ -166,6 +170,8 @@ class Lease:
         found = self._read()
         if found is None or found[0] is None or found[0].holder != self._record.holder:
             return False
+        if self._ended.is_set() and record.state == _HELD:
+            return False  # A late renewal would hold what was released.
         self._record = record
         return self._store.replace(self._key, record.to_bytes(), found[1])
 

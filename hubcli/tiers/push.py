@@ -19,7 +19,7 @@ from hubcli.tiers.layout import ManifestKey
 from hubcli.tiers.manifest import TierManifest
 from hubcli.tiers.tier import SharedTier
 
-__all__ = ["PushedModel", "push_model"]
+__all__ = ["PushedModel", "push_model", "require_allowed"]
 
 _FORMAT = "tar"
 
@@ -50,11 +50,15 @@ def push_model(
     TierConflictError, NetworkError, DiskFullError.
     """
     began_s = time.monotonic()
+<<<<<<< HEAD
     if entry.manifest is not None and entry.manifest.is_private and not tier.takes_private:
         raise UsageError(
             f"{handle} was fetched with credentials, and {tier.name} does not allow private models",
             hint="If only people with access to the model can read the tier, add private=yes to its address.",
         )
+=======
+    require_allowed(tier, handle, entry)
+>>>>>>> rvtiers
     tier.require_writable()
     files = _files_of(entry, on_bytes)
     there = None if force else _found(tier, handle, tree_digest(files))
@@ -89,6 +93,15 @@ def push_model(
         ) from error
     seconds = time.monotonic() - began_s
     return PushedModel(str(handle), tier.name, packed.sha256, packed.size_bytes, not is_new, seconds)
+
+
+def require_allowed(tier: SharedTier, handle: Handle, entry: CachedModel) -> None:
+    """Raises UsageError for a private model where the tier mustn't hold it."""
+    if entry.manifest is not None and entry.manifest.is_private and not tier.takes_private:
+        raise UsageError(
+            f"{handle} was fetched with credentials, and {tier.name} may not hold private models",
+            hint="Add private=yes to the address of the tier if only those who may read the model read it.",
+        )
 
 
 def _files_of(entry: CachedModel, on_bytes: Callable[[int], None]) -> Sequence[FileRecord]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -173,3 +174,21 @@ def test_a_store_without_swaps_gives_no_lease(tmp_path: Path) -> None:
     _dead(store, state="released")
     with pytest.raises(UnsupportedError):
         _lease(store).acquire(1, _nothing)
+
+
+def test_a_release_wins_over_a_renewal_that_is_on_its_way(tmp_path: Path) -> None:
+    class Renewing(_Store):
+        lost = 1
+
+        def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
+            self.lost -= 1
+            return self.lost < 0 and super().replace(key, data, expected)
+
+    store = Renewing(tmp_path, UNSYNCED)
+    lease = _lease(store, 60)
+    lease.acquire(1, _nothing)
+    lease.release()
+    lease._swap(replace(lease._record, state="held"))
+    found = store.read(lease_key(_MODEL), 1000)
+    assert found is not None
+    assert json.loads(found[0])["state"] == "released"

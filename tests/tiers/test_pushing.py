@@ -150,3 +150,9 @@ def test_a_tier_that_is_named_to_be_written_needs_no_mode() -> None:
     assert writable_address("/data/mode=x/tier") == "/data/mode=x/tier?mode=read-write"
     assert writable_address("s3://b/t?private=yes") == "s3://b/t?private=yes&mode=read-write"
     assert writable_address("s3://b/t?mode=read") == "s3://b/t?mode=read"
+
+
+def test_a_private_model_that_is_fetched_on_the_way_is_refused_by_what_it_is(fleet: Fleet) -> None:
+    address = fleet.server.url.replace("://", "://me:secret@") + "/model.tar.gz"
+    with pytest.raises(UsageError, match="fetched with credentials"):
+        push(address, fleet.tier, fleet.settings())
