@@ -50,15 +50,7 @@ def push_model(
     TierConflictError, NetworkError, DiskFullError.
     """
     began_s = time.monotonic()
-<<<<<<< HEAD
-    if entry.manifest is not None and entry.manifest.is_private and not tier.takes_private:
-        raise UsageError(
-            f"{handle} was fetched with credentials, and {tier.name} does not allow private models",
-            hint="If only people with access to the model can read the tier, add private=yes to its address.",
-        )
-=======
     require_allowed(tier, handle, entry)
->>>>>>> rvtiers
     tier.require_writable()
     files = _files_of(entry, on_bytes)
     there = None if force else _found(tier, handle, tree_digest(files))
