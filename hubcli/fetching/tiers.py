@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -130,30 +131,35 @@ class Tier(Protocol):
 class ArchiveCopy:
     """The bytes of an archive as they come from the origin, in a file that ends with the process.
 
-    A copy that the disk has no room for is given up. `path` opens it anew while the context lasts.
+    A copy that the disk has no room for is given up. `path` opens it anew until it is closed.
     """
+
+    path = Path()
 
     def __init__(self, folder: Path) -> None:
         self._opened = ExitStack()
+        self._file: FileIO | None = None
         try:
             descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600)
             self._file = self._opened.enter_context(os.fdopen(descriptor, "w+b", buffering=0))
             self.path = Path(f"/proc/self/fd/{descriptor}")
         except (OSError, AttributeError):  # Not on this system, or on this file system.
-            temporary = tempfile.TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True)
-            self.path = Path(self._opened.enter_context(temporary)) / "archive"
-            self._file = self._opened.enter_context(self.path.open("x+b", buffering=0))
-        self.is_complete = True
+            with suppress(OSError):  # A container may have no folder for temporary files.
+                temporary = tempfile.TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True)
+                self.path = Path(self._opened.enter_context(temporary)) / "archive"
+                self._file = self._opened.enter_context(self.path.open("x+b", buffering=0))
+        self.is_complete = self._file is not None
 
     def restart(self) -> None:
         """Begins anew, for another attempt at the download."""
-        self._file.seek(0)
-        self._file.truncate()
-        self.is_complete = True
+        if self._file is not None:
+            self._file.seek(0)
+            self._file.truncate()
+            self.is_complete = True
 
     def write(self, chunk: bytes) -> None:
         """Takes the next bytes."""
-        if not self.is_complete:
+        if not self.is_complete or self._file is None:
             return
         try:
             rest = memoryview(chunk)

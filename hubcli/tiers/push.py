@@ -80,7 +80,7 @@ def push_model(
     except OSError as error:
         kind = DiskFullError if means_full(error) else CacheError
         raise kind(
-            f"Cannot pack {handle} in {tempfile.gettempdir()}: {error.strerror}",
+            f"Cannot pack {handle} in a temporary directory: {error.strerror or error}",
             hint="Use a directory with enough space: TMPDIR=DIR hubcli push …",
         ) from error
     seconds = time.monotonic() - began_s

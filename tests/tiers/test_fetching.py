@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -385,3 +386,16 @@ def test_a_refresh_takes_no_tier_at_its_word_for_what_the_origin_has(fleet: Flee
     assert fetch(UNVERSIONED, machine).archive_sha256 != fleet.sha256
     assert fetch(UNVERSIONED, machine, FetchOptions(refresh=True)).archive_sha256 == fleet.sha256
     assert fetch(UNVERSIONED, machine, FetchOptions(refresh=True)).was_cached
+
+
+def test_without_a_place_for_a_copy_the_model_is_fetched_and_not_put(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    fleet.fetch()
+    assert fleet.blob.exists()
+    fleet.folder = fleet.folder.with_name("other")
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    fleet.fetch()
+    assert "no space for a copy of the archive" in fleet.notes[-1]
+    assert not fleet.blob.exists()
