@@ -258,3 +258,21 @@ def test_an_error_of_the_context_stops_the_job_beside_and_waits_for_it() -> None
     with pytest.raises(ValueError, match="unsound"), running_beside(work, stop):
         check()
     assert not [thread for thread in threading.enumerate() if thread.name == "hubcli-beside"]
+
+
+def test_an_interrupt_as_the_thread_of_a_job_beside_starts_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = CancellationToken()
+    start = threading.Thread.start
+
+    def start_interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    def work() -> None:
+        while True:
+            stop.check()
+
+    monkeypatch.setattr(threading.Thread, "start", start_interrupted)
+    with pytest.raises(KeyboardInterrupt), running_beside(work, stop):
+        pytest.fail("the context was begun")
+    assert not [thread for thread in threading.enumerate() if thread.name == "hubcli-beside"]
