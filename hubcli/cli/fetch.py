@@ -31,6 +31,8 @@ from hubcli.errors import HubcliError, Interrupted, UsageError
 from hubcli.units import format_size, parse_duration_s, parse_size_bytes
 
 with LazyImports():
+    from shlex import quote
+
     from hubcli.cache.gc.plan import Policy, claim_auto_gc
     from hubcli.cli.multi_progress import MultiProgress, multi_progress_for
     from hubcli.cli.views.fetch import fetch_document, fetch_summary, show_dry_run
@@ -389,13 +391,10 @@ class FetchRun:
             self.output.note(note)
 
     def _document(self) -> dict[str, Any]:
-        models = [fetch_document(result) for result in self.results]
-        return {"models": models, **errors_document(self.errors)}
+        return {"models": [fetch_document(result) for result in self.results], **errors_document(self.errors)}
 
     def _tell_tensorflow_hub(self) -> None:
         fetched = any(not result.was_cached for result in self.results)
         if fetched and self.settings.root_is_unknown_to_tensorflow_hub:
-            import shlex
-
-            root = shlex.quote(str(self.settings.cache_root))
+            root = quote(str(self.settings.cache_root))
             self.output.note(f"To let hub.load find these models: export TFHUB_CACHE_DIR={root}")

@@ -133,8 +133,7 @@ class ExpectedDigests:
             return
         from hubcli.archive.tree import tree_digest  # Most fetches expect no digest.
 
-        digest = tree_digest(files)
-        if digest != self.tree_sha256:
+        if (digest := tree_digest(files)) != self.tree_sha256:
             raise ChecksumError(
                 f"{name} differs from the lock file: expected digest {self.tree_sha256}, got {digest}",
                 hint="If you trust the change, lock it again: --lock without --locked.",
@@ -163,8 +162,7 @@ class ExpectedDigests:
         from hubcli.archive.tree import hashed_files, tree_digest
 
         files = hashed_files(top, on_bytes)
-        digest = tree_digest(files)
-        if digest == self.tree_sha256:
+        if (digest := tree_digest(files)) == self.tree_sha256:
             return
         what = _difference(manifest.files if manifest is not None else (), files)
         cached, replaced = "", ""
@@ -337,9 +335,8 @@ def _listed(text: str, name: str) -> Iterator[Requirement]:
             continue
         where = f"{'standard input' if name == '-' else name}, line {number}"
         option = re.search(_OPTION, entry)
-        handle, expected = (
-            (entry[: option.start()].strip(), entry[option.start() :]) if option else (entry, "")
-        )
+        end = option.start() if option else len(entry)
+        handle, expected = entry[:end].strip(), entry[end:]
         match = re.fullmatch(_PROMISE, expected)
         if "\0" in entry or (expected and match is None):
             raise UsageError(
@@ -373,8 +370,7 @@ def _understood(requirement: Requirement) -> FetchRequest:
 def _joined(first: FetchRequest, again: FetchRequest, where: str) -> FetchRequest:
     if first.sha256 and again.sha256 and first.sha256 != again.sha256:
         raise UsageError(
-            f"{where}: different SHA-256 for {first.name} than before",
-            hint="Remove the wrong line.",
+            f"{where}: different SHA-256 for {first.name} than before", hint="Remove the wrong line."
         )
     spellings = first.spellings if again.handle is None else (*first.spellings, again.handle)
     return first._replace(sha256=first.sha256 or again.sha256, spellings=spellings)

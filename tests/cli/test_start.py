@@ -20,6 +20,8 @@ from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.completion import option_names
 from hubcli.cli.entrypoint import GLOBAL_OPTIONS, _names_of
 from hubcli.cli.main import DeferredClasses, LazyImports
+from hubcli.commands.fetch import fetch
+from hubcli.config.settings import Settings
 from tests import models
 from tests.cases import each_of
 from tests.cli.command_batch import run_many, run_many_anew
@@ -47,11 +49,56 @@ def test_the_version_is_told_before_anything_else_is_loaded() -> None:
     assert loaded == "0 __future__ hubcli hubcli._moved hubcli.cli hubcli.cli.main"
 
 
-def test_a_run_loads_no_other_command() -> None:
-    program = f"{_LOADED}status = main(['ls', '-q']){_TELL}"
+def loaded_by(*line: str) -> tuple[int, set[str]]:
+    """The exit status of the command in an interpreter that has just started, and the modules it loaded."""
+    program = f"{_LOADED}status = main({[*line]}){_TELL}"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = set(result.stdout.split())
+    status, *loaded = result.stdout.splitlines()[-1].split()
+    return int(status), {*loaded}
+
+
+# What no command needs that only looks a handle up in the cache: OpenSSL behind hashlib is 3 ms by itself.
+NOT_OF_A_LOOKUP = {
+    *("hashlib", "_hashlib", "base64", "shlex", "tomllib", "unicodedata", "socket", "fractions"),
+    *("hubcli.archive.compression", "hubcli.archive.tree", "hubcli.archive.unpack", "hubcli.cli.tables"),
+    *("hubcli.cache.gc.plan", "hubcli.cache.gc.planner", "hubcli.cache.gc.collect", "hubcli.commands.gc"),
+    *("hubcli.net.retries", "hubcli.providers.kaggle", "hubcli.savedmodel.layout"),
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "more"),
+    [
+        (["pin", "example://mul/1"], 0, {"hubcli.cache.catalog", "hubcli.concurrency", "hubcli.progress"}),
+        (["fetch", "-q", "example://mul/1"], 0, {"hubcli.cache.catalog"}),
+        (["rm", "-y", "https://tfhub.dev/nobody/nothing/1"], 4, {"hubcli.cache.other_caches"}),
+    ],
+)
+def test_a_handle_is_looked_up_without_what_fetches_plans_or_removes(
+    line: list[str], status: int, more: set[str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUBCLI_CACHE_DIR", str(cache))
+    fetch("example://mul/1", Settings.read())
+    found, loaded = loaded_by(*line)
+    assert found == status
+    assert not loaded & (HEAVY | NOT_OF_A_LOOKUP | more)
+
+
+def test_a_usage_error_loads_no_json_and_nothing_of_the_cache(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUBCLI_CACHE_DIR", str(cache))
+    of_an_option, of_a_value = loaded_by("ls", "--sise"), loaded_by("ls", "--sort", "colour")
+    assert [status for status, _ in (of_an_option, of_a_value)] == [2, 2]
+    assert not of_a_value[1] & (HEAVY | NOT_OF_A_LOOKUP)
+    unused = HEAVY | NOT_OF_A_LOOKUP | {"json", "hubcli.cache", "hubcli.archive"}
+    assert not of_an_option[1] & unused - {"shlex"}  # Which completion has, whose options are suggested.
+
+
+def test_a_run_loads_no_other_command() -> None:
+    _, loaded = loaded_by("ls", "-q")
     assert "hubcli.cli.ls" in loaded
+    assert not loaded & {"hashlib", "base64", "hubcli.archive.compression", "hubcli.providers.provider"}
     assert not loaded & {f"hubcli.cli.{name}" for name in {*COMMANDS.values()} - {"ls"}}
 
 
@@ -230,8 +277,6 @@ def test_a_dry_run_of_fine_tuned_values_loads_nothing_that_starts_tensorflow(tmp
     folder = models.write_tree(tmp_path / "model", models.example_files())
     values = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
     line = ["finetune-export", str(folder), "-q", "--dry-run", "--weights", str(values)]
-    program = f"{_LOADED}status = main({line}){_TELL}"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    status, *loaded = result.stdout.splitlines()[-1].split()
-    assert status == "0"
-    assert not {*loaded} & {"tensorflow", "hubcli.tf.importing", "logging"}
+    status, loaded = loaded_by(*line)
+    assert status == 0
+    assert not loaded & {"tensorflow", "hubcli.tf.importing", "logging"}

@@ -515,7 +515,7 @@ def test_the_plan_is_the_same_however_the_names_came(
     models, fragments = list(facts.models), list(facts.fragments)
     chance.shuffle(models)
     chance.shuffle(fragments)
-    shuffled = replace(facts, models=tuple(models), fragments=tuple(fragments))
+    shuffled = facts._replace(models=tuple(models), fragments=tuple(fragments))
     first, second = (make_plan(snapshot, policy, condemned=condemned) for snapshot in (facts, shuffled))
     assert first.items == second.items
     assert (first.shortfalls, first.usage_after_bytes) == (second.shortfalls, second.usage_after_bytes)
