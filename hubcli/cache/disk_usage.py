@@ -55,7 +55,7 @@ class Footprint(NamedTuple):
     @property
     def freed_bytes(self) -> int:
         """The room that the disk gets back when the tree goes: not that of files named elsewhere too."""
-        within = {file: self.shared.count(file) for file in set(self.shared)}
+        within = Counter(self.shared)
         freed_sizes = (file.disk_bytes for file, names in within.items() if names >= file.names)
         return self.own_bytes + sum(freed_sizes)
 
