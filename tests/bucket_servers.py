@@ -41,7 +41,15 @@ _AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K
 _MOTO = """
 import logging
 import sys
+import threading
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
+# moto looks at a condition, then writes: of two threads both may win, as in no real store.
+lock, put_object = threading.Lock(), S3Response.put_object
+def put_at_once(self):
+    with lock:
+        return put_object(self)
+S3Response.put_object = put_at_once
 server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
 logging.getLogger("werkzeug").disabled = True
 server.start()

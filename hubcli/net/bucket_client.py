@@ -3,8 +3,6 @@
 obstore's calls hold a signal back until they return, so they run on threads of their own. It retries
 nothing here but the parts of an upload: `RetryPolicy` does, and tells the user. A process that was forked
 after the first call must make none (obstore 0.12 would hang): hubcli starts its processes anew.
-
-Error codes of S3: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 """
 
 from __future__ import annotations
@@ -12,28 +10,22 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from hubcli.config.buckets import BucketOptions, bucket_options, hidden_variables
 from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import Settings
 from hubcli.errors import (
-    AuthenticationError,
-    BodyChangedError,
-    HandleError,
-    HubcliError,
-    IntegrityError,
     NetworkError,
-    NotFoundError,
     UsageError,
 )
 from hubcli.net.bounds import RateMeter
+from hubcli.net.bucket_errors import NO_BUCKET, OTHER_REGION, BucketErrors, code_of, status_of
 from hubcli.net.client import open_client
 from hubcli.net.retries import RetryPolicy
 from hubcli.providers.bucket import BucketAddress
@@ -43,27 +35,13 @@ __all__ = ["BucketClient", "in_thread", "load_obstore"]
 
 T = TypeVar("T")
 
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<(?:Code|code)>(\w{1,80})</(?:Code|code)>")
-_OTHER_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
-_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken")
-_WRONG_KEYS = (
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "AuthenticationFailed",
-    "UnrecognizedClientException",
-)
-_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
-# Questions for a token, to services that only a machine of the cloud reaches.
-_TOKEN = re.compile(
-    r"token request|169\.254\.|metadata|InstanceCreds|identity|oauth|AzureCLI|azure cli|STS", re.I
-)
-# obstore names the URL, but for one with a signature.
-_REQUEST = re.compile(r"Error performing [A-Z]+ (\S+) in ")
+_PAGE = 1000
+_MAX_REPEATED = 10  # Pages without a new key.
 _CLOCK_S = 60.0
+# A page of a listing, or an object that is read as a whole: a server that never ends it is left.
+_ANSWER_S = 300.0
 _MAX_CERTIFICATES_BYTES = 16 << 20
 _UPLOAD_RETRY = timedelta(minutes=3)
-_NAMES = {"s3": "AWS", "gs": "Google Cloud", "az": "Azure"}
 
 
 def load_obstore() -> Any:
@@ -80,9 +58,12 @@ def load_obstore() -> Any:
     return obstore
 
 
-def in_thread(call: Callable[[], T]) -> T:
-    """What the call returns or raises; an interrupt of the main thread ends the wait at once."""
-    if threading.current_thread() is not threading.main_thread():
+def in_thread(call: Callable[[], T], limit_s: float | None = None) -> T:
+    """What the call returns or raises; an interrupt of the main thread ends the wait at once.
+
+    Raises TimeoutError beyond the limit; the call ends by itself, or with the process.
+    """
+    if limit_s is None and threading.current_thread() is not threading.main_thread():
         return call()
     results: list[T] = []
     errors: list[BaseException] = []
@@ -95,13 +76,15 @@ def in_thread(call: Callable[[], T]) -> T:
 
     thread = threading.Thread(target=run, name="hubcli-bucket", daemon=True)
     thread.start()
-    thread.join()
+    thread.join(limit_s)
+    if thread.is_alive():
+        raise TimeoutError
     if errors:
         raise errors[0]
     return results[0]
 
 
-class BucketClient:
+class BucketClient(BucketErrors):
     """The requests to one bucket. May be shared between threads; opened by the first call."""
 
     def __init__(
@@ -120,11 +103,10 @@ class BucketClient:
         self._counts_together = counts_together
         self.is_google = address.scheme == "gs"
         self.is_anonymous = settings.access.buckets.anonymous
-        self._address = address
+        self._address, self.scheme = address, address.scheme
         self._settings = settings
         self._options: BucketOptions | None = None
         self._stores: dict[bool, Any] = {}
-        self._region: str | None = None
         self._lock = threading.Lock()
         self._clock: tuple[float, datetime] | None = None
 
@@ -156,9 +138,9 @@ class BucketClient:
     def _opened(self, with_retries: bool) -> Any:
         stores, options, scheme = self.obstore.store, self.options, self._address.scheme
         kinds = {"s3": stores.S3Store, "gs": stores.GCSStore, "az": stores.AzureStore}
-        config = {**options.config, **({"region": self._region} if self._region else {})}
-        if self._region and options.endpoint.endswith(".amazonaws.com"):
-            config["endpoint"] = f"https://s3.{self._region}.amazonaws.com"
+        config = {**options.config, **({"region": self.region} if self.region else {})}
+        if self.region and options.endpoint.endswith(".amazonaws.com"):
+            config["endpoint"] = f"https://s3.{self.region}.amazonaws.com"
         timeout = timedelta(seconds=self.timeout_s)
         client: dict[str, Any] = {
             # That of a whole request, with its body: silence is bounded by the other one.
@@ -185,35 +167,77 @@ class BucketClient:
         except self.obstore.exceptions.BaseError as error:
             raise self.translated(error, self.name) from error
 
-    def call(
-        self, name: str, action: Callable[[Any], T], *, with_retries: bool = False, key: str | None = None
-    ) -> T:
-        """What the action makes of the store, tried again after a transient error.
-
-        `name` is that of the object in messages; `key` is given of a question whose answer has no body to
-        say why it is refused. FileNotFoundError and what is `lost` are left to the caller.
-        """
-        return self.retries().until_done(lambda: self.once(name, action, with_retries=with_retries, key=key))
+    def call(self, name: str, action: Callable[[Any], T], **more: Any) -> T:
+        """What the action makes of the store, tried again after a transient error; the rest as `once`."""
+        return self.retries().until_done(lambda: self.once(name, action, **more))
 
     def once(
-        self, name: str, action: Callable[[Any], T], *, with_retries: bool = False, key: str | None = None
+        self,
+        name: str,
+        action: Callable[[Any], T],
+        *,
+        with_retries: bool = False,
+        key: str | None = None,
+        is_small: bool = False,
     ) -> T:
-        """The same, tried once; a bucket that turns out to be in another region is asked there."""
+        """What the action makes of the store; a bucket that turns out to be in another region is asked there.
+
+        `name` is that of the object in messages; `key` is given of a question whose answer has no body to
+        say why it is refused; one with a small answer is bounded in time. FileNotFoundError and what is
+        `lost` are left to the caller.
+        """
+        region, limit_s = self.region, max(_ANSWER_S, 2 * self.timeout_s) if is_small else None
         try:
-            return in_thread(lambda: action(self.store(with_retries=with_retries)))
+            return in_thread(lambda: action(self.store(with_retries=with_retries)), limit_s)
+        except TimeoutError as error:
+            raise self.timed_out(name) from error
         except self.lost as error:
-            if _code(error) != "ConditionalRequestConflict":
+            if code_of(error) != "ConditionalRequestConflict":
                 raise
             # Two writes at once: the service asks for another try.
             raise NetworkError(f"{name} is being written by another process").transient() from error
         except FileNotFoundError as error:
-            if _code(error) not in _NO_BUCKET:
+            if code_of(error) not in NO_BUCKET:
                 raise
-            raise self.missing(name, _code(error)) from error
+            raise self.missing(name, code_of(error)) from error
         except (self.obstore.exceptions.BaseError, ValueError) as error:
-            if self._is_elsewhere(error) and self._move():
-                return in_thread(lambda: action(self.store(with_retries=with_retries)))
+            if region is None and self._is_elsewhere(error) and (self.region or self._move()):
+                return self.once(name, action, with_retries=with_retries, key=key, is_small=is_small)
             raise self.translated(self._with_words(error, key), name) from error
+
+    def pages(self, name: str, folder: str, start_after: str | None) -> Iterator[Sequence[Any]]:
+        """The objects below the folder, by pages in the order of their keys. Raises NetworkError."""
+        listing = self.obstore.list
+        stream: Iterator[Any] | None = None
+        end, highest, repeated = object(), "", 0
+
+        def begin(store: Any) -> Any:
+            nonlocal stream
+            stream = iter(
+                listing(store, f"{folder}/" if folder else None, offset=start_after, chunk_size=_PAGE)
+            )
+            return next(stream, end)
+
+        def go_on(store: Any) -> Any:
+            nonlocal stream
+            if stream is None:  # One that failed would be at its end, and the rest missing.
+                raise NetworkError(f"The listing of {name} broke off", hint="Try again.").transient()
+            pages, stream = stream, None
+            page = next(pages, end)
+            stream = pages
+            return page
+
+        page = self.once(name, begin, is_small=True)
+        while page is not end:
+            newest = max((found["path"] for found in page), default="")
+            repeated = 0 if newest > highest else repeated + 1
+            if repeated > _MAX_REPEATED:
+                raise NetworkError(
+                    f"{name} lists the same objects over and over", hint="Report it to the host."
+                )
+            highest = max(highest, newest)
+            yield page
+            page = self.once(name, go_on, is_small=True)
 
     @property
     def lost(self) -> tuple[type[Exception], ...]:
@@ -223,23 +247,23 @@ class BucketClient:
 
     def _with_words(self, error: Exception, key: str | None) -> Exception:
         """The error of a request whose answer says why, where that of a HEAD can't."""
-        if key is None or _code(error) or _status(str(error)) not in (400, 403):
+        if key is None or code_of(error) or status_of(str(error)) not in (400, 403):
             return error
         options = {"range": (0, 1)}
         try:
             in_thread(lambda: self.obstore.get(self.store(), key, options=options))
         except (self.obstore.exceptions.BaseError, OSError) as other:
-            return other if _code(other) else error
+            return other if code_of(other) else error
         return error
 
     # --- Another region, and the clock
 
     def _is_elsewhere(self, error: Exception) -> bool:
         """Whether the bucket may be in another region. Its answer to HEAD has no words: 400 alone."""
-        if self._address.scheme != "s3" or self._region is not None:
+        if self._address.scheme != "s3":
             return False
-        text, code = str(error), _code(error)
-        return code in _OTHER_REGION or "configured region" in text or (not code and _status(text) == 400)
+        text, code = str(error), code_of(error)
+        return code in OTHER_REGION or "configured region" in text or (not code and status_of(text) == 400)
 
     def _move(self) -> bool:
         """Goes to the region that the service tells; whether there is another one than before."""
@@ -247,7 +271,7 @@ class BucketClient:
         if not re.fullmatch(r"[a-z0-9-]{4,40}", region) or region == self.options.config.get("region"):
             return False
         with self._lock:
-            self._region = region
+            self.region = region
             self._stores.clear()
         return True
 
@@ -271,104 +295,6 @@ class BucketClient:
         asked_s, moment = self._clock
         return moment + timedelta(seconds=time.monotonic() - asked_s)
 
-    # --- Errors
-
-    def translated(self, error: Exception, name: str) -> HubcliError:
-        """The error as one of ours: nothing of obstore's text but status, code and a known reason."""
-        text, code = self._without_key(str(error)), _code(error)
-        status = _status(text)
-        if isinstance(error, ValueError) and "parse path" in text:
-            return HandleError(f"{name} has an unsupported key", hint="Rename the object.")
-        if isinstance(error, FileNotFoundError):
-            return self.missing(name, code)
-        if type(error).__name__ == "InvalidPathError":
-            return IntegrityError(
-                f"{name} contains an object whose key has an empty segment, '.', '..' or a control character",
-                hint="Rename or remove that object.",
-            )
-        if status in (400, 401, 403) or (status is None and _TOKEN.search(text)):
-            return self._denied(name, status, code, text)
-        return self._failed(name, status, code, text)
-
-    def _without_key(self, text: str) -> str:
-        """The text without the URL of a request to the bucket: the words of a key are no reason."""
-        request = _REQUEST.search(text)
-        if request is None:
-            return text
-        host, own = urlsplit(request[1]).netloc, urlsplit(self.options.endpoint).netloc
-        hosts = {own, f"s3.{self._region}.amazonaws.com"}
-        if request[1] != "REDACTED" and not any(f".{host}".endswith(f".{known}") for known in hosts):
-            return text
-        return text[request.start() :].replace(request[1], "")
-
-    def missing(self, name: str, code: str = "") -> NotFoundError:
-        """The error for an object, or a bucket, that isn't there."""
-        if code in _NO_BUCKET:
-            return NotFoundError(f"{self.name} does not exist", hint="Check the name of the bucket.")
-        return NotFoundError(f"{name} does not exist", hint="Check the bucket and the path.")
-
-    def _denied(self, name: str, status: int | None, code: str, text: str) -> HubcliError:
-        cloud, place = _NAMES[self._address.scheme], self.options.place
-        if code == "RequestTimeTooSkewed":
-            return AuthenticationError(
-                f"{name} answers 403: the clock of this machine is more than 15 minutes off",
-                hint="Set the clock: sudo timedatectl set-ntp true",
-            )
-        if code == "UserProjectMissing":
-            return AuthenticationError(f"{name} is in a requester-pays bucket", hint="Add --requester-pays.")
-        if code in _EXPIRED:
-            return AuthenticationError(
-                f"{name} answers {status}: the session token in {place} has expired or is invalid",
-                hint="Renew it, for example: aws sso login",
-            )
-        if status is None or (_TOKEN.search(text.partition("status code")[0]) and not code):
-            return AuthenticationError(
-                f"No {cloud} credentials found for {self.name}: {place} gives none",
-                hint="For a public bucket, add --anonymous. See: hubcli doctor",
-            )
-        if code in _WRONG_KEYS or status == 401:
-            return AuthenticationError(
-                f"{name} answers {status}: {cloud} rejects the credentials in {place}",
-                hint="Check them: hubcli doctor",
-            )
-        if status == 400:
-            return NetworkError(
-                f"{name} answers 400 {code}".rstrip(), hint="Check the bucket and its region."
-            )
-        access = "without credentials" if place == "none" else f"to the credentials in {place}"
-        return AuthenticationError(
-            f"{name} answers 403: access is denied {access}",
-            hint="Check the permissions; for a requester-pays bucket, add --requester-pays.",
-        )
-
-    def _failed(self, name: str, status: int | None, code: str, text: str) -> HubcliError:
-        if "configured region" in text or code in _OTHER_REGION:
-            return NetworkError(
-                f"{name} is in another region", hint="Set AWS_REGION to the region of the bucket."
-            )
-        if status == 404:
-            return self.missing(name, code)
-        if status is not None:
-            error = NetworkError(f"{name} answers {status} {code}".rstrip(), hint="Try again later.")
-            return error.transient() if status >= 500 or status in (408, 409, 429) else error
-        # Its `retry_timeout` stands in each text that tells of its retries.
-        if "imeout" in text.replace("retry_timeout", "") or "timed out" in text:
-            return NetworkError(
-                f"Timed out waiting for data from {name}",
-                hint="Try again, or wait longer with --timeout SECONDS.",
-            ).transient()
-        if "non-partial" in text:
-            return BodyChangedError(
-                f"{name} was sent as a whole instead of the requested range",
-                hint="Try again.",
-                has_ranges=False,
-            )
-        reason = "cannot be reached" if "connect" in text.lower() else "closed the connection"
-        return NetworkError(
-            f"{self.options.endpoint}, which has {name}, {reason}",
-            hint="Check the network and the endpoint: hubcli doctor --network",
-        ).transient()
-
 
 def _certificates(path: Path) -> bytes:
     """What the file of certificates holds. Raises UsageError."""
@@ -379,13 +305,3 @@ def _certificates(path: Path) -> bytes:
             f"Cannot read the CA certificates in {path}: {error.strerror}",
             hint="Check --cacert and AWS_CA_BUNDLE.",
         ) from error
-
-
-def _code(error: Exception) -> str:
-    found = _CODE.search(str(error))
-    return found[1] if found else ""
-
-
-def _status(text: str) -> int | None:
-    found = _STATUS.search(text)
-    return int(found[1]) if found else None

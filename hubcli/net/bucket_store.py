@@ -28,7 +28,6 @@ from hubcli.providers.bucket import BucketAddress
 __all__ = ["PART_BYTES", "BucketStore", "open_store"]
 
 PART_BYTES, _PARTS_AT_A_TIME = 16 << 20, 4
-_PAGE = 1000
 
 
 def open_store(address: str, settings: Settings, on_retry: OnRetry = lambda text: None) -> ObjectStore:
@@ -99,7 +98,9 @@ class BucketStore(ObjectStore):
         head = self._client.obstore.head
         full = self._key(key)
         try:
-            found = self._client.call(self._name(key), lambda store: head(store, full), key=full)
+            found = self._client.call(
+                self._name(key), lambda store: head(store, full), key=full, is_small=True
+            )
         except FileNotFoundError:
             return None
         return self._info(found)
@@ -127,7 +128,7 @@ class BucketStore(ObjectStore):
             return bytes(result.bytes()), result.meta
 
         try:
-            content, meta = self._call(key, read)
+            content, meta = self._call(key, read, is_small=True)
         except FileNotFoundError:
             return None
         return content, self._info(meta)
@@ -165,10 +166,10 @@ class BucketStore(ObjectStore):
         Raises IntegrityError where one of them has a key that obstore can't spell.
         """
         folder = self._key(prefix.rpartition("/")[0])
-        last = start_after
+        last, name = start_after, str(self._place.container._replace(key=folder))
         retries = self._client.retries()
         while True:
-            pages = self._pages(folder, last)
+            pages = self._client.pages(name, folder, last and self._key(last))
             try:
                 for page in pages:
                     for found in page:
@@ -182,18 +183,6 @@ class BucketStore(ObjectStore):
                 retries.wait(error)  # Goes on behind the last key; raises where it can't.
             else:
                 return
-
-    def _pages(self, folder: str, last: str | None) -> Iterator[Any]:
-        name, offset = str(self._place.container._replace(key=folder)), last and self._key(last)
-        listing = self._client.obstore.list
-
-        def begin(store: Any) -> Any:
-            return listing(store, f"{folder}/" if folder else None, offset=offset, chunk_size=_PAGE)
-
-        stream = self._client.once(name, begin)
-        end = object()
-        while (page := self._client.once(name, lambda store: next(stream, end))) is not end:
-            yield page
 
     def list_folders(self, prefix: str = "") -> Iterator[str]:
         """The next segments of keys behind the prefix, which is empty or ends in `/`, without objects."""

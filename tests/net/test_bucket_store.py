@@ -409,6 +409,42 @@ def test_a_bucket_in_another_region_is_asked_there(server: HubServer) -> None:
     assert "authorization" not in question.headers
 
 
+def _page(*keys: str, more: bool = False) -> bytes:
+    found = "".join(
+        f"<Contents><Key>{key}</Key><LastModified>2026-11-29T00:00:00Z</LastModified><Size>1</Size></Contents>"
+        for key in keys
+    )
+    token = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>" * more
+    return f"<?xml version='1.0'?><ListBucketResult>{token}{found}</ListBucketResult>".encode()
+
+
+def test_a_listing_begins_again_in_the_region_of_the_bucket(server: HubServer) -> None:
+    elsewhere = Reply(_xml("PermanentRedirect"), status=301)
+    region = Reply(b"", status=403, headers={"x-amz-bucket-region": "eu-west-1"})
+    server.serve("/models", Reply(_page("a", "b"), first=[elsewhere, region]))
+    settings = Settings.read({**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"})
+
+    store = open_store("s3://models", replace(settings, retries=0))
+
+    assert [info.key for info in store.list_objects()] == ["a", "b"]  # Not an empty one.
+
+
+def test_a_listing_without_an_end_is_left(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hubcli.net.bucket_client._PAGE", 2)
+    server.serve("/models", Reply(_page("a", "b", more=True)))
+    settings = Settings.read({**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"})
+    store = open_store("s3://models", replace(settings, retries=0))
+
+    with pytest.raises(NetworkError, match="lists the same objects over and over"):
+        list(store.list_objects())
+    server.serve("/models", Reply(_page(more=True)))
+    monkeypatch.setattr("hubcli.net.bucket_client._ANSWER_S", 0.05)
+    store = open_store("s3://models", replace(settings, retries=0, timeout_s=0.1))
+    with pytest.raises(NetworkError, match="Timed out waiting for data"):
+        list(store.list_objects())
+    server.serve("/models", Reply(_page()))  # Its thread ends, too.
+
+
 def test_requester_pays_and_anonymous_reach_the_service(server: HubServer) -> None:
     server.serve(
         "/models/x", Reply(b"m", etag='"1"', headers={"Last-Modified": "Sun, 29 Nov 2026 00:00:00 GMT"})
