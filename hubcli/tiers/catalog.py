@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple, TypeVar
 
@@ -72,13 +71,14 @@ def _entry(tier: SharedTier, key: ManifestKey, used_s: float) -> TierEntry | Non
         return TierEntry(key, used_s, None, error.message)
     if manifest is None:  # It went meanwhile.
         return None
-    bare = replace(manifest, files=())
-    return TierEntry(key, used_s, bare, file_count=len(manifest.files), size_bytes=manifest.size_bytes)
+    return TierEntry(
+        key, used_s, manifest.without_files(), file_count=len(manifest.files), size_bytes=manifest.size_bytes
+    )
 
 
 def _is_conflict(entries: list[TierEntry]) -> bool:
-    trees = {entry.manifest.tree_sha256 for entry in entries if entry.manifest is not None}
-    return len(trees) > 1 and _is_immutable(entries[0].title)
+    manifests = [entry.manifest for entry in entries if entry.manifest is not None]
+    return len({manifest.tree_sha256 for manifest in manifests}) > 1 and _is_immutable(manifests[0].handle)
 
 
 def _is_immutable(text: str) -> bool:

@@ -282,3 +282,20 @@ def test_models_are_listed_without_their_files_and_few_manifests_are_kept(
     assert [(entry.file_count, entry.size_bytes) for entry in entries] == [(1, 1)] * 5
     assert all(entry.manifest is not None and not entry.manifest.files for entry in entries)
     assert len(shared._seen) == 2
+
+
+def test_a_conflict_is_listed_beside_a_manifest_that_cannot_be_read(tier: Tier) -> None:
+    first = tier.manifest(0)
+    for number, digit in enumerate("bc", 7):
+        other = TierManifest.of(
+            first.handle,
+            (f"{number:064x}", 1, "tar"),
+            (FileRecord("saved_model.pb", 1, digit * 64),),
+            source="",
+            etag=None,
+            now_s=0.0,
+        )
+        (tier.folder / manifest_key(*other.key)).write_bytes(other.to_bytes())
+    tier.path(0).write_bytes(b"{}")
+    conflicts = [entry.is_conflict for entry in tier_ls(tier.tier) if entry.key.model == first.key.model]
+    assert conflicts == [True] * 3
