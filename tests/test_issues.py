@@ -22,6 +22,7 @@ CALLS = {
     "_advice": 1,
     "_fault": 0,
     "_check": 0,
+    "_issue": 0,
     "_credential_check": 0,
     "of": 1,
     "Risk": 0,
