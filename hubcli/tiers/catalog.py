@@ -112,19 +112,24 @@ def verify_tier(
     Raises NetworkError where the store fails, and not just one object.
     """
     database = inventory.database
-    database.execute("CREATE TABLE verified (sha256 TEXT PRIMARY KEY, problem TEXT) WITHOUT ROWID")
+    # Manifests of one archive may claim different sizes: one that is right has no fault.
+    database.execute(
+        "CREATE TABLE verified (sha256 TEXT, bytes INTEGER, problem TEXT, PRIMARY KEY (sha256, bytes)) "
+        "WITHOUT ROWID"
+    )
     with closing(entries_of(tier)) as entries:
         for entry in entries:
             on_archive(entry)
             if entry.manifest is None:
                 yield _issue("tier-manifest", entry, entry.problem or "")
                 continue
+            archive = (entry.key.sha256, entry.manifest.archive_bytes)
             known = database.execute(
-                "SELECT problem FROM verified WHERE sha256 = ?", (entry.key.sha256,)
+                "SELECT problem FROM verified WHERE sha256 = ? AND bytes = ?", archive
             ).fetchone()
             problem = known[0] if known else _problem_of_archive(tier, entry.manifest, on_bytes)
             if not known:
-                database.execute("INSERT INTO verified VALUES (?, ?)", (entry.key.sha256, problem))
+                database.execute("INSERT INTO verified VALUES (?, ?, ?)", (*archive, problem))
             if problem is not None:
                 yield _issue("tier-archive", entry, problem)
             if entry.is_conflict:
