@@ -203,7 +203,7 @@ class _Fetch:
         tiers = self._opened_tiers()
         with TierTurn(tiers, self.handle, self.options, self.settings, self.listener) as turn:
             result = self._fetch_in_turn(turn)
-            turn.put(self.unversioned)  # Others that wait for the lock have the model now.
+            turn.put(self.unversioned, self.stop.check)  # Others that wait for the lock have the model now.
             return result
 
     def _fetch_in_turn(self, turn: TierTurn | None) -> FetchResult:

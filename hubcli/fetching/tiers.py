@@ -111,8 +111,11 @@ class Tier(Protocol):
     def used(self, model: TierModel) -> None:
         """Records that the model is used, where that may be written."""
 
-    def put(self, handle: Handle, manifest: Manifest, archive: Path) -> bool:
-        """Puts the archive there with its manifest; False where it was there. Raises TierConflictError."""
+    def put(self, handle: Handle, manifest: Manifest, archive: Path, on_sent: Callable[[int], None]) -> bool:
+        """Puts the archive there with its manifest; False where it was there. Raises TierConflictError.
+
+        `on_sent` gets the sizes of what is on its way, and may raise an error to abort it.
+        """
 
     def point(self, unversioned: Handle, version: Handle) -> None:
         """Records which version the handle without one means."""
@@ -295,8 +298,8 @@ class TierTurn:
         self._copy.restart()
         return self._copy.write
 
-    def put(self, unversioned: Handle | None) -> None:
-        """Puts what came from the origin into the writable tier; a fault is noted."""
+    def put(self, unversioned: Handle | None, check: Callable[[], None]) -> None:
+        """Puts what came from the origin into the writable tier, until `check` raises; a fault is noted."""
         tier, manifest = self._writable, self.manifest
         if tier is None or manifest is None:
             return
@@ -309,7 +312,7 @@ class TierTurn:
             self._failed(tier, CacheError("not enough disk space for a copy of the archive"))
         elif self._copy is not None and not self._is_skipped(tier):
             with self.faults_of(tier):
-                if tier.put(self._handle, manifest, self._copy.path):
+                if tier.put(self._handle, manifest, self._copy.path, lambda size_bytes: check()):
                     self._listener.note(f"Pushed {self._handle} to {tier.name}")
                 self._is_there = True
                 if unversioned is not None:

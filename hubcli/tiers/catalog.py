@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple, TypeVar
 
@@ -74,13 +73,14 @@ def _entry(tier: SharedTier, key: ManifestKey, used_s: float) -> TierEntry | Non
         return TierEntry(key, used_s, None, error.message)
     if manifest is None:  # It went meanwhile.
         return None
-    bare = replace(manifest, files=())
-    return TierEntry(key, used_s, bare, file_count=len(manifest.files), size_bytes=manifest.size_bytes)
+    return TierEntry(
+        key, used_s, manifest.without_files(), file_count=len(manifest.files), size_bytes=manifest.size_bytes
+    )
 
 
 def _is_conflict(entries: list[TierEntry]) -> bool:
-    trees = {entry.manifest.tree_sha256 for entry in entries if entry.manifest is not None}
-    return len(trees) > 1 and _is_immutable(entries[0].title)
+    manifests = [entry.manifest for entry in entries if entry.manifest is not None]
+    return len({manifest.tree_sha256 for manifest in manifests}) > 1 and _is_immutable(manifests[0].handle)
 
 
 def _is_immutable(text: str) -> bool:
@@ -114,19 +114,24 @@ def verify_tier(
     Raises NetworkError where the store fails, and not just one object.
     """
     database = inventory.database
-    database.execute("CREATE TABLE verified (sha256 TEXT PRIMARY KEY, problem TEXT) WITHOUT ROWID")
+    # Manifests of one archive may claim different sizes: one that is right has no fault.
+    database.execute(
+        "CREATE TABLE verified (sha256 TEXT, bytes INTEGER, problem TEXT, PRIMARY KEY (sha256, bytes)) "
+        "WITHOUT ROWID"
+    )
     with closing(entries_of(tier)) as entries:
         for entry in entries:
             on_archive(entry)
             if entry.manifest is None:
                 yield _issue("tier-manifest", entry, entry.problem or "")
                 continue
+            archive = (entry.key.sha256, entry.manifest.archive_bytes)
             known = database.execute(
-                "SELECT problem FROM verified WHERE sha256 = ?", (entry.key.sha256,)
+                "SELECT problem FROM verified WHERE sha256 = ? AND bytes = ?", archive
             ).fetchone()
             problem = known[0] if known else _problem_of_archive(tier, entry.manifest, on_bytes)
             if not known:
-                database.execute("INSERT INTO verified VALUES (?, ?)", (entry.key.sha256, problem))
+                database.execute("INSERT INTO verified VALUES (?, ?, ?)", (*archive, problem))
             if problem is not None:
                 yield _issue("tier-archive", entry, problem)
             if entry.is_conflict:

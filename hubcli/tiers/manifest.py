@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from hubcli.archive import FileRecord
@@ -56,6 +56,10 @@ class TierManifest:
     def key(self) -> ManifestKey:
         """The key under which it belongs."""
         return ManifestKey(key_of(self.handle), self.archive_sha256)
+
+    def without_files(self) -> TierManifest:
+        """The same without its files, which may be a hundred thousand."""
+        return replace(self, files=())
 
     @property
     def size_bytes(self) -> int:

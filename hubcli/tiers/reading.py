@@ -95,8 +95,8 @@ class TierReader:
         current = self.current(key)
         if current is None:
             return None
-        found = [self.manifest(ManifestKey(key, sha256)) for sha256 in current.archives]
-        manifests = [manifest for manifest in found if manifest is not None]
+        found = (self.manifest(ManifestKey(key, sha256)) for sha256 in current.archives)
+        manifests = [manifest.without_files() for manifest in found if manifest is not None]
         if expected.tree_sha256 is not None:
             manifests = [manifest for manifest in manifests if manifest.tree_sha256 == expected.tree_sha256]
         elif len({manifest.tree_sha256 for manifest in manifests}) > 1 and handle.is_immutable:

@@ -60,8 +60,8 @@ class SharedTier(TierReader):
         self._is_ready = False
         self._has_swaps: bool | None = None
 
-    def put(self, handle: Handle, manifest: Manifest, archive: Path) -> bool:
-        """Puts the archive of the cached model there; False where it was there.
+    def put(self, handle: Handle, manifest: Manifest, archive: Path, on_sent: Callable[[int], None]) -> bool:
+        """Puts the archive of the cached model there; False where it was there. `on_sent` may abort it.
 
         Raises TierConflictError where the tier has another archive of what never changes: this one is put
         beside it, and neither is chosen.
@@ -79,21 +79,27 @@ class SharedTier(TierReader):
             now_s=time.time(),
             is_private=manifest.is_private,
         )
-        return self.put_archive(handle, record, archive)
+        return self.put_archive(handle, record, archive, on_sent=on_sent)
 
     def put_archive(
-        self, handle: Handle, manifest: TierManifest, archive: Path, *, replace: bool = False
+        self,
+        handle: Handle,
+        manifest: TierManifest,
+        archive: Path,
+        *,
+        replace: bool = False,
+        on_sent: Callable[[int], None] = lambda size_bytes: None,
     ) -> bool:
         """The same by the manifest of the tier; with `replace` the handle means this archive alone."""
         self.require_writable()
-        is_new = self._put_blob(manifest, archive, replace=replace)
+        is_new = self._put_blob(manifest, archive, on_sent, replace=replace)
         replaced = self._archives_to_replace(handle, manifest) if replace else []
         self._set_current(handle, manifest, replace=replace)
         for sha256 in replaced:
             self.store.delete(manifest_key(handle.cache_key, sha256))
         # A collection that saw the archive before its manifest may have deleted it: no other sees it so.
         if self.store.head(blob_key(manifest.archive_sha256)) is None:
-            self.store.upload(blob_key(manifest.archive_sha256), archive)
+            self.store.upload(blob_key(manifest.archive_sha256), archive, on_sent)
         return is_new
 
     def _archives_to_replace(self, handle: Handle, manifest: TierManifest) -> list[str]:
@@ -104,7 +110,9 @@ class SharedTier(TierReader):
             return [sha256 for sha256 in listed if sha256 != manifest.archive_sha256]
         return []
 
-    def _put_blob(self, manifest: TierManifest, archive: Path, *, replace: bool) -> bool:
+    def _put_blob(
+        self, manifest: TierManifest, archive: Path, on_sent: Callable[[int], None], *, replace: bool
+    ) -> bool:
         """The archive, then its manifest; whether one of them wasn't there."""
         key, sha256 = manifest_key(*manifest.key), manifest.archive_sha256
         with suppress(IntegrityError):  # What lies is written anew.
@@ -116,7 +124,7 @@ class SharedTier(TierReader):
         blob = self.store.head(blob_key(sha256))
         is_reused = blob is not None and self.has_archive(manifest) and self._age_s(blob) < _REUSED_FOR_S
         if replace or not is_reused:
-            uploaded = self.store.upload(blob_key(sha256), archive)
+            uploaded = self.store.upload(blob_key(sha256), archive, on_sent)
             if uploaded.size_bytes != manifest.archive_bytes:
                 raise IntegrityError(
                     f"{self.name}/{blob_key(sha256)} has {uploaded.size_bytes} bytes after the upload "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -282,3 +284,35 @@ def test_models_are_listed_without_their_files_and_few_manifests_are_kept(
     assert [(entry.file_count, entry.size_bytes) for entry in entries] == [(1, 1)] * 5
     assert all(entry.manifest is not None and not entry.manifest.files for entry in entries)
     assert len(shared._seen) == 2
+
+
+def test_a_conflict_is_listed_beside_a_manifest_that_cannot_be_read(tier: Tier) -> None:
+    first = tier.manifest(0)
+    for number, digit in enumerate("bc", 7):
+        other = TierManifest.of(
+            first.handle,
+            (f"{number:064x}", 1, "tar"),
+            (FileRecord("saved_model.pb", 1, digit * 64),),
+            source="",
+            etag=None,
+            now_s=0.0,
+        )
+        (tier.folder / manifest_key(*other.key)).write_bytes(other.to_bytes())
+    tier.path(0).write_bytes(b"{}")
+    conflicts = [entry.is_conflict for entry in tier_ls(tier.tier) if entry.key.model == first.key.model]
+    assert conflicts == [True] * 3
+
+
+def test_an_archive_is_judged_by_the_claims_of_each_of_its_manifests(tmp_path: Path) -> None:
+    tier = Tier(tmp_path, 0)
+    archive = (hashlib.sha256(b"x").hexdigest(), 1, "tar")
+    tier.scratch.write_bytes(b"x")
+    lies = []
+    for number, size_bytes in enumerate((1, 2, 1)):
+        handle = tier.handle(number)
+        manifest = TierManifest.of(str(handle), archive, _FILES, source="", etag=None, now_s=0.0)
+        tier.tier.put_archive(handle, manifest, tier.scratch)
+        path = tier.folder / manifest_key(*manifest.key)
+        path.write_bytes(replace(manifest, archive_bytes=size_bytes).to_bytes())
+        lies += [str(handle)] * (size_bytes == 2)
+    assert [issue.message.split(": its")[0] for issue in tier_verify(tier.tier)] == lies

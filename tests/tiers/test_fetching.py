@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,12 @@ import hubcli
 from hubcli.archive import FileRecord
 from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, fetch
+from hubcli.concurrency import CancellationToken
 from hubcli.config.environment import NetworkConfig
-from hubcli.errors import ChecksumError, NetworkError, NotFoundError, OfflineError, TierError
+from hubcli.errors import ChecksumError, Interrupted, NetworkError, NotFoundError, OfflineError, TierError
 from hubcli.fetching.peek import dry_run
+from hubcli.net.directory_store import DirectoryStore
+from hubcli.net.object_store import ObjectInfo
 from hubcli.providers.handle import Handle, key_of
 from hubcli.tiers.layout import current_key, manifest_key
 from hubcli.tiers.manifest import TierManifest
@@ -399,3 +403,20 @@ def test_without_a_place_for_a_copy_the_model_is_fetched_and_not_put(
     fleet.fetch()
     assert "no space for a copy of the archive" in fleet.notes[-1]
     assert not fleet.blob.exists()
+
+
+def test_an_end_that_is_asked_for_aborts_the_upload(fleet: Fleet) -> None:
+    stop, settings = CancellationToken(), fleet.settings()
+    upload = DirectoryStore.upload
+
+    def ending(*arguments: Any) -> ObjectInfo:
+        stop.ask()
+        return upload(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DirectoryStore, "upload", ending)
+        with pytest.raises(Interrupted):
+            fetch(HANDLE, settings, stop=stop)
+    assert not fleet.blob.exists()
+    assert fetch(HANDLE, settings).was_cached
+    assert _lease_state(fleet) == "released"
