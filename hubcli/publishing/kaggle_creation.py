@@ -16,6 +16,7 @@ from hubcli.archive import FileRecord
 from hubcli.config.settings import Settings
 from hubcli.errors import (
     AuthenticationError,
+    BrokenModelError,
     HubcliError,
     IntegrityError,
     NetworkError,
@@ -243,11 +244,19 @@ class Creation:
         return False
 
     def difference(self, number: int, records: tuple[FileRecord, ...]) -> str:
-        """How the version, downloaded, differs from these files; empty where it doesn't."""
+        """How the version, downloaded, differs from these files; empty where it doesn't.
+
+        Raises IntegrityError for a damaged download, which says nothing of the version.
+        """
         try:
             found = self.read_back(self.model.at_version(str(number)))
-        except IntegrityError as error:  # Files that no fetch accepts aren't those that passed all checks.
+        except BrokenModelError as error:  # Files that no fetch accepts aren't those that passed all checks.
             return error.message
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"Cannot compare version {number} of {self.page}: {error.message}",
+                hint="Run the command again.",
+            ) from error
         return differences(records, found)
 
 

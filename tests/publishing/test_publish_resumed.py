@@ -13,6 +13,7 @@ import pytest
 
 from hubcli.errors import (
     AuthenticationError,
+    HubcliError,
     IntegrityError,
     NetworkError,
     TruncatedError,
@@ -288,6 +289,19 @@ def test_consent_that_is_missing_is_told(publisher: Publisher) -> None:
     with pytest.raises(AuthenticationError) as caught:
         publisher.publish()
     assert "Accept the license" in caught.value.hint
+    publisher.kaggle.scripted.clear()
+    assert publisher.publish().version == "1"
+    publisher.require_published_once()
+
+
+@each_of("body", [b"{}", b"", b"\x1f\x8b\x08\x00cut", b"<html>"])
+def test_a_damaged_download_is_no_reason_for_a_second_version(body: bytes, publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.settings = replace(publisher.settings, retries=0)
+    publisher.kaggle.script("GET .*/download", *[Answer(body)] * 4)
+    with pytest.raises(HubcliError) as caught:
+        publisher.publish()
+    assert caught.value.exit_status in (5, 6)
     publisher.kaggle.scripted.clear()
     assert publisher.publish().version == "1"
     publisher.require_published_once()
