@@ -280,12 +280,14 @@ def _delays_s(limit_s: float) -> list[float]:
     return [*delays, 0.0]
 
 
-def same_listing(kaggle: KaggleApi, model: KaggleModel, records: tuple[FileRecord, ...]) -> bool:
-    """Whether the version lists files of these names and sizes; False as long as it lists none."""
+def same_listing(kaggle: KaggleApi, model: KaggleModel, records: tuple[FileRecord, ...]) -> bool | None:
+    """Whether the version lists files of these names and sizes; None as long as it lists none."""
     try:
         listed = {file.name: file.size_bytes for file in kaggle.files(model)}
     except (NotFoundError, AuthenticationError):
-        return False
+        return None
+    if not listed:
+        return None
     known = {record.path: record.size_bytes for record in records}
     return listed.keys() == known.keys() and all(
         size is None or size == known[name] for name, size in listed.items()

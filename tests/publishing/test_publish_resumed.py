@@ -307,6 +307,18 @@ def test_a_damaged_download_is_no_reason_for_a_second_version(body: bytes, publi
     publisher.require_published_once()
 
 
+@each_of("answer", [Answer(b"{}"), Answer(b'{"files": []}'), Answer(b"{}", 404), Answer(b"{}", 403)])
+def test_a_version_whose_files_are_not_listed_is_no_reason_for_a_second_one(
+    answer: Answer, publisher: Publisher
+) -> None:
+    publisher.publish()
+    publisher.kaggle.script("GET .*/files", answer)
+    with pytest.raises(NetworkError, match="lists no files of version 1") as caught:
+        publisher.publish()
+    assert f"{NAME}/2" in caught.value.hint
+    publisher.require_published_once()
+
+
 def test_a_corrupt_version_of_the_same_sizes_does_not_keep_the_next_from_being_published(
     publisher: Publisher,
 ) -> None:
