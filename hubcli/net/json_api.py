@@ -110,7 +110,8 @@ class JsonApi:
             following = document.get("nextPageToken") or ""
             if not following:
                 return
-            if not isinstance(following, str) or len(following) > _MAX_TOKEN or following in seen:
+            is_token = isinstance(following, str) and len(following) <= _MAX_TOKEN and following.isprintable()
+            if not is_token or following in seen:
                 raise self._invalid(self._url(path, None), "has an invalid next-page token")
             seen.add(following)
             token = following

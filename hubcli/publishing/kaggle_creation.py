@@ -16,6 +16,7 @@ from hubcli.archive import FileRecord
 from hubcli.config.settings import Settings
 from hubcli.errors import (
     AuthenticationError,
+    BrokenModelError,
     HubcliError,
     IntegrityError,
     NetworkError,
@@ -245,11 +246,19 @@ class Creation:
         return False
 
     def difference(self, number: int, records: tuple[FileRecord, ...]) -> str:
-        """How the version, downloaded, differs from these files; empty where it doesn't."""
+        """How the version, downloaded, differs from these files; empty where it doesn't.
+
+        Raises IntegrityError for a damaged download, which says nothing of the version.
+        """
         try:
             found = self.read_back(self.model.at_version(str(number)))
-        except IntegrityError as error:  # Files that no fetch accepts aren't those that passed all checks.
+        except BrokenModelError as error:  # Files that no fetch accepts aren't those that passed all checks.
             return error.message
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"Cannot compare version {number} of {self.page}: {error.message}",
+                hint="Run the command again.",
+            ) from error
         return differences(records, found)
 
 
@@ -273,12 +282,14 @@ def _delays_s(limit_s: float) -> list[float]:
     return [*delays, 0.0]
 
 
-def same_listing(kaggle: KaggleApi, model: KaggleModel, records: tuple[FileRecord, ...]) -> bool:
-    """Whether the version lists files of these names and sizes; False as long as it lists none."""
+def same_listing(kaggle: KaggleApi, model: KaggleModel, records: tuple[FileRecord, ...]) -> bool | None:
+    """Whether the version lists files of these names and sizes; None as long as it lists none."""
     try:
         listed = {file.name: file.size_bytes for file in kaggle.files(model)}
     except (NotFoundError, AuthenticationError):
-        return False
+        return None
+    if not listed:
+        return None
     known = {record.path: record.size_bytes for record in records}
     return listed.keys() == known.keys() and all(
         size is None or size == known[name] for name, size in listed.items()

@@ -154,8 +154,14 @@ class KaggleUpload:
         model = self.model.at_version(str(number))
         listed = tuple(FileRecord(node.name, node.size_bytes, None) for node in files_of(self.tree))
         with open_kaggle(self.settings, self.listener.retrying) as kaggle:
-            if not same_listing(kaggle, model, listed):
-                return "other names or sizes"
+            is_same = same_listing(kaggle, model, listed)
+        if is_same is None:  # It may have the very files: creating the next one would make it twice.
+            raise NetworkError(
+                f"Kaggle lists no files of version {number} of {self.creation.page} to compare with",
+                hint=f"Try again later. To publish anyway, add the number: {self.creation.page}/{number + 1}",
+            )
+        if not is_same:
+            return "other names or sizes"
         self.listener.step(f"Comparing with version {number}")
         return self.creation.difference(number, hashed_files(self.tree.top))
 

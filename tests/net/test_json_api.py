@@ -210,7 +210,7 @@ def test_pages_follow_their_tokens(kaggle: FakeKaggle) -> None:
     ]
 
 
-@each_of("token", ["same", 7, ["a"], "x" * 5000])
+@each_of("token", ["same", 7, ["a"], "x" * 5000, "\ud800", "a\nb"])
 def test_a_token_that_would_never_end_is_an_error(token: object) -> None:
     with FakeKaggle().running() as kaggle:
         kaggle.script("/x", *[json_answer({"nextPageToken": token}) for _ in range(9)])

@@ -13,6 +13,7 @@ import pytest
 
 from hubcli.errors import (
     AuthenticationError,
+    HubcliError,
     IntegrityError,
     NetworkError,
     TruncatedError,
@@ -290,6 +291,31 @@ def test_consent_that_is_missing_is_told(publisher: Publisher) -> None:
     assert "Accept the license" in caught.value.hint
     publisher.kaggle.scripted.clear()
     assert publisher.publish().version == "1"
+    publisher.require_published_once()
+
+
+@each_of("body", [b"{}", b"", b"\x1f\x8b\x08\x00cut", b"<html>"])
+def test_a_damaged_download_is_no_reason_for_a_second_version(body: bytes, publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.settings = replace(publisher.settings, retries=0)
+    publisher.kaggle.script("GET .*/download", *[Answer(body)] * 4)
+    with pytest.raises(HubcliError) as caught:
+        publisher.publish()
+    assert caught.value.exit_status in (5, 6)
+    publisher.kaggle.scripted.clear()
+    assert publisher.publish().version == "1"
+    publisher.require_published_once()
+
+
+@each_of("answer", [Answer(b"{}"), Answer(b'{"files": []}'), Answer(b"{}", 404), Answer(b"{}", 403)])
+def test_a_version_whose_files_are_not_listed_is_no_reason_for_a_second_one(
+    answer: Answer, publisher: Publisher
+) -> None:
+    publisher.publish()
+    publisher.kaggle.script("GET .*/files", answer)
+    with pytest.raises(NetworkError, match="lists no files of version 1") as caught:
+        publisher.publish()
+    assert f"{NAME}/2" in caught.value.hint
     publisher.require_published_once()
 
 
