@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,8 +70,9 @@ class SortOrder(NamedTuple):
         """The rows in this order; what has no value comes last, equal ones stand by name."""
         value = _SORT_KEYS[self.key][0]
         by_name = sorted(models, key=lambda model: (model.handle or model.name, model.name))
-        ordered = sorted(by_name, key=lambda model: value(model)[1:], reverse=self.descending)
-        return sorted(ordered, key=lambda model: value(model)[0])
+        valued = [(*value(model), model) for model in by_name]
+        ordered = sorted(valued, key=itemgetter(1), reverse=self.descending)
+        return [row[2] for row in ordered if not row[0]] + [row[2] for row in ordered if row[0]]
 
 
 _FILTER = r"\s*(\w+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*"
@@ -191,7 +193,8 @@ def ls(
             if any(pattern.fits(model.name, model.handle, model.aliases) for pattern in parsed)
         ]
     now_s = time.time()
-    models = [model for model in models if all(condition.accepts(model, now_s) for condition in filters)]
+    if filters:
+        models = [model for model in models if all(condition.accepts(model, now_s) for condition in filters)]
     ordered = (sort or SortOrder.parse("name")).apply(models)
     limited = ordered if limit is None else ordered[:limit]
     size_bytes = sum(model.size_bytes or 0 for model in models)

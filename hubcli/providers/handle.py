@@ -119,12 +119,13 @@ def key_of(spelling: str) -> str:
     """The name under which the cache holds what is spelled so: tensorflow_hub's, of any spelling."""
     # Python's own, as `random` takes it: hashlib loads OpenSSL for 3 ms, a twentieth of a start.
     try:
-        from _sha1 import sha1
+        from _sha1 import sha1  # type: ignore[import-not-found]
     except ImportError:  # A Python that was built without it.
         from hashlib import sha1
 
     # A path may hold bytes that are no UTF-8.
-    return sha1(spelling.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
+    key: str = sha1(spelling.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
+    return key
 
 
 def _refused(message: str) -> HandleError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubcli.errors import ExitStatus, HandleError
-from hubcli.providers.handle import Handle
+from hubcli.providers.handle import Handle, key_of
 from tests.cases import each_of
 
 FORMAT = "?tf-hub-format=compressed"
@@ -245,6 +246,12 @@ def test_another_host_with_the_same_path_is_another_model() -> None:
 
 def test_the_key_is_the_sha1_of_the_canonical_spelling() -> None:
     assert Handle.parse(f"{TFHUB}/").cache_key == _sha1(TFHUB)
+
+
+def test_the_key_is_the_same_in_a_python_without_a_sha1_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = key_of("a/\udcff")
+    monkeypatch.setitem(sys.modules, "_sha1", None)
+    assert key_of("a/\udcff") == key == hashlib.sha1(b"a/\xff").hexdigest()
 
 
 @each_of(

@@ -112,7 +112,8 @@ class _Links:
 
     def __init__(self, names: RootNames) -> None:
         self._names = names
-        self._targets = {key: _target(names.root, key) for key in names.links}
+        folder = f"{names.root}/"
+        self._targets = {key: _target(folder, key) for key in names.links}
         self._aliases: dict[str, list[str]] = {}
         self._dangling: list[str] = []
         models = names.models
@@ -159,9 +160,9 @@ class _Links:
         return key if key in self._names.models or key in self._names.moved else None
 
 
-def _target(root: Path, key: str) -> str | None:
-    """The name in the root that the link leads to; None where it leads out."""
-    link = f"{root}/{key}"
+def _target(folder: str, key: str) -> str | None:
+    """The name in the folder, which ends in a slash, that the link leads to; None where it leads out."""
+    link = folder + key
     try:
         target = os.readlink(link)  # noqa: PTH115 - seventy thousand Paths cost more than the links
     except OSError:
