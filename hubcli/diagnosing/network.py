@@ -94,7 +94,9 @@ def check_tiers(case: DiagnosisContext) -> Iterator[Check]:
     """Which shared tiers are asked before the origin; nothing where none is set."""
     fault = case.faults.get("HUBCLI_TIERS")
     tiers = {
-        _printed_url(tier.address): "read-write" if tier.is_writable else "read"
+        tier.address if tier.is_local else without_secrets(tier.address): "read-write"
+        if tier.is_writable
+        else "read"
         for tier in case.settings.tiers
     }
     if fault is not None:
