@@ -49,7 +49,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         )
         'search' = @(
             @('--owner', 'Show only models of this publisher'),
-            @('--framework', 'Show only models of this framework. [default: both]'),
+            @('--framework', 'Show only models of tensorFlow2 or tensorFlow1. [default: both]'),
             @('--max-size', 'Show only models up to this size'),
             @('--sort', 'Sort by hotness, downloads, votes, created, updated, name or size. [default: hotness; name with --host]'),
             @('--limit', 'Show at most N models'),
@@ -319,7 +319,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--title', 'Title of a new model'),
             @('--notes', 'Notes of the version'),
             @('--description', 'Markdown text for a new model and a new variation'),
-            @('--framework', 'Framework, if HANDLE has none'),
+            @('--framework', 'tensorFlow2 or tensorFlow1, if HANDLE has no framework'),
             @('--public', 'Let everyone download the model. [default: private]'),
             @('--no-wait', 'Do not wait for processing, and skip the comparison'),
             @('--wait', 'Wait for processing at most this long'),

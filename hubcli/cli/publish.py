@@ -40,6 +40,7 @@ with LazyImports():
         model_card_of,
         publish,
     )
+    from hubcli.commands.search import framework_named
     from hubcli.regular_file import read_stream
 
 __all__ = ["publish_command"]
@@ -77,7 +78,7 @@ Description: TypeAlias = Annotated[
 ]
 Framework: TypeAlias = Annotated[
     str | None,
-    value_option("tensorFlow2|tensorFlow1", "Framework, if HANDLE has none.", rich_help_panel=_KAGGLE),
+    value_option("NAME", "tensorFlow2 or tensorFlow1, if HANDLE has no framework.", rich_help_panel=_KAGGLE),
     CompletionHint(words=("tensorFlow2", "tensorFlow1")),
 ]
 Public: TypeAlias = Annotated[
@@ -177,7 +178,8 @@ def publish_command(
         wait_s=parse_duration_s(wait),
         restart=restart,
     )
-    options = PublishOptions(request, framework, unsafe, dry_run)
+    kaggle_framework = None if framework is None else framework_named(framework)
+    options = PublishOptions(request, kaggle_framework, unsafe, dry_run)
     try:
         with listener_for(output, patience_s=0.5) as listener:
             result = publish(source, target, settings, options, _Question(output, yes).confirm, listener)

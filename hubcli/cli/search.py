@@ -34,7 +34,7 @@ Words: TypeAlias = Annotated[
 Owner: TypeAlias = Annotated[str | None, value_option("NAME", "Show only models of this publisher.")]
 Framework: TypeAlias = Annotated[
     str | None,
-    value_option("tensorFlow2|tensorFlow1", "Show only models of this framework. \\[default: both]"),
+    value_option("NAME", "Show only models of tensorFlow2 or tensorFlow1. \\[default: both]"),
     CompletionHint(words=("tensorFlow2", "tensorFlow1")),
 ]
 MaxSize: TypeAlias = Annotated[str | None, value_option("SIZE", "Show only models up to this size.")]

@@ -25,6 +25,7 @@ _CHECKUPS: tuple[tuple[Section, str, _Checkup], ...] = (
     (Section.CACHE, "kagglehub", cache.check_kagglehub),
     (Section.NETWORK, "offline", network.check_offline),
     (Section.NETWORK, "mirrors", network.check_mirrors),
+    (Section.NETWORK, "tiers", network.check_tiers),
     (Section.NETWORK, "kaggle-endpoint", network.check_endpoint),
     (Section.NETWORK, "proxies", network.check_proxies),
     (Section.NETWORK, "certificates", network.check_certificates),

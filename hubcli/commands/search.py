@@ -54,9 +54,10 @@ class SearchQuery:
                 hint=f"Use {', '.join(ORDERS[:-1])} or {ORDERS[-1]}.",
             )
         if self.host is not None and self.sort not in (None, *_OWN_ORDERS):
+            *others, last = _OWN_ORDERS
             raise UsageError(
                 f"--sort {self.sort} and --host cannot be used together",
-                hint=f"Use {', '.join(_OWN_ORDERS)} with --host.",
+                hint=f"Use {', '.join(others)} or {last} with --host.",
             )
 
     def accepts(self, hit: ModelHit) -> bool:

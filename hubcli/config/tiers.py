@@ -72,7 +72,7 @@ class TierConfig:
             elif value not in _WORDS[name]:
                 raise UsageError(
                     f"{source} has the invalid {name}={value!r}, not one of {', '.join(_WORDS[name])}",
-                    hint=f"Use {source} {_EXAMPLE}",
+                    hint=f"Use an address such as {_EXAMPLE}",
                 )
             else:
                 values[name] = value
@@ -89,13 +89,15 @@ def _items(query: str, source: str) -> list[tuple[str, str]]:
     try:
         items = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
     except ValueError as error:
-        raise UsageError(f"{source} has too many parameters", hint=f"Use {source} {_EXAMPLE}") from error
+        raise UsageError(
+            f"{source} has too many parameters", hint=f"Use an address such as {_EXAMPLE}"
+        ) from error
     known = (*_WORDS, _LEASE, _ACCOUNT)
     for name, _ in items:
         if name not in known:
             raise UsageError(
                 f"{source} has an unknown parameter {name!r}{did_you_mean(name, known)}",
-                hint=f"Use {source} {_EXAMPLE}",
+                hint=f"Use an address such as {_EXAMPLE}",
             )
     return items
 

@@ -102,6 +102,7 @@ def test_statuses_of_versions_that_exist_and_of_unknown_outcomes(
     ("arguments", "status", "message"),
     [
         ((), 2, "Missing argument 'HANDLE'"),
+        (("publisher/mul/small", "--framework", "tf"), 2, "Invalid framework 'tf'. Did you mean 'tf2'?"),
         (("--check", "--card"), 2, "cannot be used together"),
         ((NAME, "--description", "missing.md"), 2, "Cannot read missing.md"),
         ((NAME, "--wait", "never"), 2, "never"),
