@@ -22,7 +22,6 @@ from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.fetching.sources import unpacked_archive
 from hubcli.issues import Issue, Severity
 from hubcli.progress import ProgressListener
-from hubcli.providers import BUCKETS
 from hubcli.providers.handle import Handle
 from hubcli.providers.kaggle import KaggleModel, handle_of
 from hubcli.publishing.checklist import checklist
@@ -30,6 +29,7 @@ from hubcli.publishing.hub_tree import HubPlace, open_tree
 from hubcli.publishing.journal import open_journal
 from hubcli.publishing.kaggle_creation import PublishedState
 from hubcli.publishing.kaggle_upload import KaggleRequest, KaggleUpload
+from hubcli.publishing.target import parse_target
 from hubcli.publishing.upload_files import file_issues, files_of, read_files
 from hubcli.savedmodel.layout import ModelFormat
 
@@ -44,9 +44,6 @@ __all__ = [
     "model_card_of",
     "publish",
 ]
-
-_LOCAL = ("/", "./", "../", "~/", "file://")
-_BUCKETS = tuple(f"{scheme}://" for scheme in BUCKETS)
 
 
 class PublishStatus(str, Enum):
@@ -200,36 +197,6 @@ def _address_of(name: str) -> str:
         return Handle.parse(name).canonical if name.count("/") >= 3 and name[0] not in "./~" else name
     except HandleError:
         return name
-
-
-def parse_target(text: str, framework: str | None) -> HubPlace | KaggleModel:
-    """Where to publish. Raises UsageError, HandleError."""
-    if text.startswith((*_LOCAL, *_BUCKETS)):
-        if framework is not None:
-            raise UsageError("--framework cannot be used without Kaggle", hint="Remove --framework.")
-        if text.startswith("file://"):  # As of a source: escapes are undone, another machine is refused.
-            text = str(Handle.parse(text).path)
-        return HubPlace.parse(text)
-    parts = text.strip("/").split("/")
-    if framework is not None and "://" not in text:
-        has_version = len(parts) == 4 and parts[3].isdecimal() and parts[2].lower() != framework.lower()
-        if len(parts) == 3 or has_version:
-            parts.insert(2, framework)
-    try:
-        model = KaggleModel.of(Handle.parse("/".join(parts) if "://" not in text else text))
-    except HandleError as error:
-        error.hint = "Use OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, or ./DIR/PUBLISHER/MODEL/VERSION."
-        raise
-    if model is None:
-        raise UsageError(
-            f"Cannot publish to {text}: not Kaggle, a directory or a bucket",
-            hint="For a host of your own, publish to its directory: ./DIR/PUBLISHER/MODEL/VERSION",
-        )
-    if framework is not None and framework.lower() != model.framework.lower():
-        raise UsageError(
-            f"Framework mismatch: {text} and --framework {framework}", hint="Remove one of them."
-        )
-    return model
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from hubcli.commands.publish import parse_target
 from hubcli.config.buckets import bucket_options
 from hubcli.config.environment import BucketConfig
 from hubcli.config.settings import Settings
@@ -18,6 +17,7 @@ from hubcli.providers.bucket import BucketAddress
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import ACCEPTED
 from hubcli.publishing.hub_tree import HubPlace
+from hubcli.publishing.target import parse_target
 from tests.cases import each_of
 
 ANONYMOUS = BucketConfig(anonymous=True)

@@ -22,7 +22,6 @@ from hubcli.commands.publish import (
     PublishOptions,
     PublishResult,
     PublishStatus,
-    parse_target,
     publish,
 )
 from hubcli.config.settings import Settings
@@ -33,6 +32,7 @@ from hubcli.progress import ProgressListener
 from hubcli.publishing import hub_tree
 from hubcli.publishing.errors import VersionExistsError
 from hubcli.publishing.hub_tree import HubPlace
+from hubcli.publishing.target import parse_target
 from hubcli.publishing.upload_files import read_files
 from tests import models
 from tests.cases import each_of

@@ -11,7 +11,6 @@ import pytest
 from hubcli.commands.publish import (
     PublishPlan,
     PublishStatus,
-    parse_target,
 )
 from hubcli.config.tiers import TierConfig
 from hubcli.errors import (
@@ -25,6 +24,7 @@ from hubcli.errors import (
 from hubcli.providers.kaggle import KaggleModel
 from hubcli.publishing.errors import VersionExistsError
 from hubcli.publishing.hub_tree import HubPlace
+from hubcli.publishing.target import parse_target
 from tests import models
 from tests.cases import each_of
 from tests.fake_kaggle_uploads import OWNER
