@@ -1,4 +1,4 @@
-"""Where a model is published: a variation on Kaggle, or a place in a tree of models in a directory or bucket."""
+"""Where a model is published: a variation on Kaggle, or a place in the tree of a directory or a bucket."""
 
 from __future__ import annotations
 
