@@ -59,9 +59,9 @@ def test_an_interrupt_that_python_drops_in_a_callback_comes_again(monkeypatch: p
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(sys, "unraisablehook", repeat_lost_interrupt)
-    kept = [Watched()]
-    reference = weakref.ref(kept[0], interrupt)
-    kept.clear()
+    objects = [Watched()]
+    reference = weakref.ref(objects[0], interrupt)
+    objects.clear()
     assert reference() is None
     with pytest.raises(KeyboardInterrupt):
         time.sleep(10)
