@@ -37,6 +37,7 @@ __all__ = [
     "disable_garbage_collection",
     "main",
     "reduce_garbage_collection",
+    "repeat_lost_interrupt",
     "restore_garbage_collection",
 ]
 
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return print_model_words(argv[1:])
     disable_garbage_collection()
+    if arguments is None:
+        sys.unraisablehook = repeat_lost_interrupt
     try:
         if argv[:1] == ["run"] and "--dry-run" not in argv:  # Which is quicker without the import.
             from hubcli.tf.run_child import start_ahead
@@ -68,6 +71,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `python -m hubcli` the status would be the signal's. Another `exec` takes the mark away.
         exec("")  # noqa: S102
     return status
+
+
+_AGAIN_S = 0.05
+
+
+def repeat_lost_interrupt(unraisable: Any) -> None:
+    """The hook for errors that Python drops, as those within callbacks of imports: an interrupt comes again.
+
+    Without it the command would go on, and signals would be ignored as if it were cleaning up.
+    """
+    import signal
+    import threading
+
+    is_signal = threading.current_thread() is threading.main_thread() and hasattr(signal, "pthread_kill")
+    if unraisable.exc_type is not KeyboardInterrupt or not is_signal:
+        sys.__unraisablehook__(unraisable)
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # To this thread, whose wait it ends.
+    again = threading.Timer(_AGAIN_S, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def _report_interrupt(argv: Sequence[str]) -> int:

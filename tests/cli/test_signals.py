@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hubcli.cli.entrypoint import held_interrupts, turn_signals_into_interrupts
-from hubcli.cli.main import main
+from hubcli.cli.main import main, repeat_lost_interrupt
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -49,10 +51,26 @@ def test_an_interrupt_while_modules_load_is_no_traceback(
     assert not as_json or json.loads(stdout)["error"]["code"] == "interrupted"
 
 
+def test_an_interrupt_that_python_drops_in_a_callback_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watched:
+        pass
+
+    def interrupt(_reference: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(sys, "unraisablehook", repeat_lost_interrupt)
+    objects = [Watched()]
+    reference = weakref.ref(objects[0], interrupt)
+    objects.clear()
+    assert reference() is None
+    with pytest.raises(KeyboardInterrupt):
+        time.sleep(10)
+
+
 _INTERRUPTED_IN_EXEC = """
 import signal, sys
 import hubcli.cli.entrypoint
-from hubcli.cli.main import main
+from hubcli.cli.main import main, repeat_lost_interrupt
 def run(argv):
     try:
         exec("signal.raise_signal(signal.SIGINT)")
