@@ -21,7 +21,7 @@ from hubcli.errors import AuthenticationError, UsageError
 from hubcli.regular_file import read_regular
 from hubcli.urls import remember_secret, without_secrets
 
-__all__ = ["BucketOptions", "bucket_options", "hidden_variables"]
+__all__ = ["BucketOptions", "amazon_endpoint", "bucket_options", "hidden_variables"]
 
 _SECRETS = (
     "secret_access_key",
@@ -105,9 +105,9 @@ class BucketOptions:
     @property
     def is_elsewhere(self) -> bool:
         """Whether the environment names another service in the place of the cloud's own."""
-        return not self.endpoint.endswith((".amazonaws.com", "//storage.googleapis.com")) and (
-            "account_name" not in self.config
-        )
+        return not self.endpoint.endswith(
+            (".amazonaws.com", ".amazonaws.com.cn", "//storage.googleapis.com")
+        ) and ("account_name" not in self.config)
 
     @property
     def is_plain_http(self) -> bool:
@@ -146,7 +146,7 @@ class _Search:
         profile = _Profile.read(self.variables)
         region = self._get("AWS_REGION", "AWS_DEFAULT_REGION") or profile.get("region") or "us-east-1"
         named = self._get("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") or profile.get("endpoint_url")
-        endpoint = _endpoint(named, "AWS_ENDPOINT_URL") if named else f"https://s3.{region}.amazonaws.com"
+        endpoint = _endpoint(named, "AWS_ENDPOINT_URL") if named else amazon_endpoint(region)
         config: dict[str, str | bool] = {"region": region, "endpoint": endpoint}
         if self.requester_pays:
             config["request_payer"] = True
@@ -347,6 +347,11 @@ def _section(path: Path, name: str) -> dict[str, str]:
         # The error quotes the line, which may hold a secret.
         raise AuthenticationError(f"{path} is not a valid INI file", hint="Run: aws configure") from None
     return dict(parser.items(name)) if parser.has_section(name) else {}
+
+
+def amazon_endpoint(region: str) -> str:
+    """The service of a region; those in China have a domain of their own."""
+    return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
 
 def _s3_static(key: str, secret: str, token: str | None) -> dict[str, str | bool]:

@@ -22,6 +22,8 @@ from hubcli.providers.bucket import BucketAddress
 __all__ = ["open_in_bucket"]
 
 _MAX_SUGGESTED, _MAX_LISTED = 3, 1000
+# Directories of a SavedModel.
+_PARTS = {"variables", "assets", "assets.extra"}
 
 
 @contextmanager
@@ -103,6 +105,8 @@ def _hint(bucket: BucketStore, key: str) -> str:
     except (AuthenticationError, IntegrityError):
         keys = []
     names = {name for name, slash, _ in (key.partition("/") for key in keys) if slash}
+    if names & _PARTS:
+        return "It lacks its main file. If an export was interrupted, repeat it with --force."
     found = sorted(names, key=lambda name: (not name.isdecimal(), name))[:_MAX_SUGGESTED]
     if not found:
         return "Check the bucket and the path."

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hubcli.config.buckets import BucketOptions, bucket_options, hidden_variables
+from hubcli.config.buckets import BucketOptions, amazon_endpoint, bucket_options, hidden_variables
 from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import Settings
 from hubcli.errors import (
@@ -140,7 +140,7 @@ class BucketClient(BucketErrors):
         kinds = {"s3": stores.S3Store, "gs": stores.GCSStore, "az": stores.AzureStore}
         config = {**options.config, **({"region": self.region} if self.region else {})}
         if self.region and options.endpoint.endswith(".amazonaws.com"):
-            config["endpoint"] = f"https://s3.{self.region}.amazonaws.com"
+            config["endpoint"] = amazon_endpoint(self.region)
         timeout = timedelta(seconds=self.timeout_s)
         client: dict[str, Any] = {
             # That of a whole request, with its body: silence is bounded by the other one.

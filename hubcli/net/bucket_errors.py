@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from hubcli.config.buckets import BucketOptions
+from hubcli.config.buckets import BucketOptions, amazon_endpoint
 from hubcli.errors import (
     AuthenticationError,
     BodyChangedError,
@@ -76,7 +76,7 @@ class BucketErrors:
         if request is None:
             return text
         host, own = urlsplit(request[1]).netloc, urlsplit(self.options.endpoint).netloc
-        hosts = {own, f"s3.{self.region}.amazonaws.com"}
+        hosts = {own, urlsplit(amazon_endpoint(self.region or "")).netloc}
         if request[1] != "REDACTED" and not any(f".{host}".endswith(f".{known}") for known in hosts):
             return text
         return text[request.start() :].replace(request[1], "")

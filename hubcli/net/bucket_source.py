@@ -248,7 +248,7 @@ class BucketTree(_ObjectsSource):
         self._starts: list[int] = []
         position, by_path = 0, dict(files)
         places: dict[str, tuple[int, int]] = {}
-        for piece in tar_pieces(_tree(files)):
+        for piece in tar_pieces(_tree(name, files)):
             self._starts.append(position)
             if isinstance(piece, TreeNode):
                 self._pieces.append(by_path[piece.name])
@@ -287,7 +287,7 @@ def _etag_of(files: Sequence[tuple[str, ObjectInfo]]) -> str | None:
     return f'"{digest.hexdigest()}"'
 
 
-def _tree(files: Sequence[tuple[str, ObjectInfo]]) -> Tree:
+def _tree(name: str, files: Sequence[tuple[str, ObjectInfo]]) -> Tree:
     """The files with their directories, in the order of a directory that is walked.
 
     Raises IntegrityError where a key is both a file and a directory.
@@ -298,7 +298,8 @@ def _tree(files: Sequence[tuple[str, ObjectInfo]]) -> Tree:
     both = next(iter(sorted(folders & sizes.keys())), None)
     if both is not None:
         raise IntegrityError(
-            f"{'/'.join(both)} is both an object and a prefix of others", hint="Remove one of them."
+            f"{name} has {'/'.join(both)!r} both as an object and as a prefix of others",
+            hint="Remove one of them.",
         )
     nodes = (
         TreeNode(top.joinpath(*path), "/".join(path), path in folders, sizes.get(path, 0))

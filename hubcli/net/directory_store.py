@@ -118,8 +118,8 @@ class DirectoryStore(ObjectStore):
     def _below(self, folder: str, name: str, start_after: str) -> Iterator[ObjectInfo]:
         for child, is_directory in self._children(folder):
             key = folder + child
-            if not child.startswith(name):
-                continue
+            if not child.startswith(name) or len(os.fsencode(key)) > _MAX_KEY_BYTES:
+                continue  # Nobody can name an object in there, and the depth has an end.
             if is_directory:
                 # What begins so comes behind, or the last object seen is in there.
                 if key > start_after or start_after.startswith(key):

@@ -38,6 +38,18 @@ def write(path: Path, text: str) -> Path:
 # --- Amazon
 
 
+@pytest.mark.parametrize(
+    ("region", "endpoint"),
+    [
+        ("eu-west-1", "https://s3.eu-west-1.amazonaws.com"),
+        ("cn-north-1", "https://s3.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_a_region_has_an_endpoint(region: str, endpoint: str, home: Path) -> None:
+    found = options("s3", {**KEYS, "AWS_REGION": region})
+    assert (found.endpoint, found.is_elsewhere) == (endpoint, False)
+
+
 def test_variables_come_before_profiles(home: Path) -> None:
     write(
         home / ".aws/credentials",

@@ -253,10 +253,16 @@ def test_what_is_no_model_is_said_by_one_page_of_a_listing(
 ) -> None:
     settings, address = settings_of(gcs_server, tmp_path / "cache"), gcs_server.new_bucket()
     put(gcs_server, f"{address}/m", {"a/x": b"1", "10/x": b"1", "9/x": b"1", "file": b"1"})
-    put(gcs_server, address, {"empty.tar.gz": b""})
+    put(gcs_server, address, {"empty.tar.gz": b"", "half/variables/variables.index": b"1"})
+    put(gcs_server, f"{address}/both", {"saved_model.pb": b"1", "assets": b"1", "assets/x": b"1"})
 
     with pytest.raises(NotFoundError, match=r"empty\.tar\.gz is empty"):
         fetch(f"{address}/empty.tar.gz", settings)
+    with pytest.raises(NotFoundError) as caught:
+        fetch(f"{address}/half", settings)
+    assert "--force" in caught.value.hint  # Not: the directory of the variables.
+    with pytest.raises(IntegrityError, match=f"{address}/both has 'assets' both as an object"):
+        fetch(f"{address}/both", settings)
     for limit, names in ((1000, ["10", "9", "a"]), (1, ["10"])):  # A million of objects is not listed.
         monkeypatch.setattr("hubcli.fetching.buckets._MAX_LISTED", limit)
         with pytest.raises(NotFoundError, match="is neither an object nor a directory") as caught:

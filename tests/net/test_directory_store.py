@@ -90,6 +90,16 @@ def test_links_and_hidden_names_are_not_listed(store: DirectoryStore, tmp_path: 
     assert [info.key for info in store.list_objects()] == ["a/b"]
 
 
+def test_what_is_too_deep_to_be_named_is_not_listed(store: DirectoryStore) -> None:
+    store.put("a", b"")
+    folder = store.root
+    for _ in range(530):
+        folder /= "b"
+        folder.mkdir()
+    (folder / "object").touch()
+    assert [info.key for info in store.list_objects()] == ["a"]
+
+
 def test_an_upload_is_read_in_parts(store: DirectoryStore, tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(bytes(range(256)) * 100)
     info = store.upload("blobs/x", tmp_path / "archive")
