@@ -194,7 +194,7 @@ class _BlobUpload:
             raise NetworkError(f"The storage claims to have bytes of {self.node.name} that were not sent")
 
     def _piece(self, file: BinaryIO, record: BlobRecord, start: int) -> bytes:
-        """The next piece; what may have been sent of the file is on record before any of it is."""
+        """The next piece; what may have been sent of a large file is on record before any of it is."""
         file.seek(start)
         size = min(PIECE_BYTES, record.size_bytes - start)
         piece = _read(file, size)
@@ -208,7 +208,9 @@ class _BlobUpload:
             self.hashed_bytes = end
         if end > record.begun_bytes or not record.prefix_sha256:
             record.begun_bytes, record.prefix_sha256 = end, self.hasher.hexdigest()
-            self.journal.write_blob(self.node.name, record)
+            # Nothing of a small file is resumed, and each write of the record is one of all files.
+            if record.size_bytes > PIECE_BYTES:
+                self.journal.write_blob(self.node.name, record)
         return piece
 
     def _begin_hash(self) -> None:

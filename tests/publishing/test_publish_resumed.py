@@ -65,6 +65,19 @@ def test_a_second_run_sends_only_what_is_missing(publisher: Publisher) -> None:
     assert len(data) > PIECE
 
 
+def test_a_small_file_is_on_record_once(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    write = journal.Journal.write_blob
+
+    def noted(self: journal.Journal, name: str, blob: journal.BlobRecord | None) -> None:
+        written.append(name)
+        write(self, name, blob)
+
+    monkeypatch.setattr(journal.Journal, "write_blob", noted)
+    publisher.publish()
+    assert sorted(written) == sorted(publisher.files)
+
+
 def test_a_file_that_changed_between_two_runs_is_sent_anew(publisher: Publisher) -> None:
     data = grow(publisher)
     publisher.settings = replace(publisher.settings, retries=0)
