@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -69,7 +70,8 @@ ConversionTimeout: TypeAlias = Annotated[
 ]
 
 
-class ConversionFlags(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ConversionFlags:
     """These options as they stand on the command line; a command with a parameter of this type has them."""
 
     quantize: Quantize = None
@@ -96,9 +98,10 @@ class ConversionFlags(NamedTuple):
 
     def refuse(self) -> None:
         """Raises UsageError where one is given, for a destination that the model isn't converted to."""
-        for flag, value in self._asdict().items():
+        for flag in fields(self):
+            value = getattr(self, flag.name)
             if value is not None and value is not False:  # A mere 0 or "" is an option too.
-                option = "--" + flag.replace("_", "-")
+                option = "--" + flag.name.replace("_", "-")
                 raise UsageError(
                     f"{option} requires a conversion to LiteRT or ONNX",
                     hint=f"Use a DEST that ends in .tflite or .onnx, or remove {option}.",

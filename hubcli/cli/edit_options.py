@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -102,7 +103,8 @@ AddDefaults: TypeAlias = Annotated[
 ]
 
 
-class EditFlags(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class EditFlags:
     """These options as they stand on the command line; a command with a parameter of this type has them."""
 
     signature: KeepSignature = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from itertools import chain
 from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
@@ -186,7 +187,8 @@ Targets: TypeAlias = Annotated[
 ]
 
 
-class GlobalOptions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class GlobalOptions:
     """The options that every command has. A command with a parameter of this type gets them in it."""
 
     as_json: AsJson = False
@@ -217,7 +219,8 @@ class GlobalOptions(NamedTuple):
         return Output.of(settings, as_json=self.as_json, quiet=self.quiet, debug=self.debug)
 
 
-class BucketFlags(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BucketFlags:
     """How the buckets of a command are reached: keywords of `GlobalOptions.settings`."""
 
     anonymous: Anonymous = False
@@ -229,14 +232,14 @@ class BucketFlags(NamedTuple):
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer reads it: in place of a parameter that is a tuple of named options stand these.
+    """The command as Typer reads it: in place of a parameter that is a dataclass of options stand its fields.
 
     They stand behind the command's own, the global options last.
     """
     own: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        if hasattr(parameter.annotation, "_field_defaults"):
+        if is_dataclass(parameter.annotation):
             groups[parameter.name] = parameter.annotation
         else:
             own.append(parameter)
@@ -259,6 +262,8 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
 def _parameters(group: Any) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     return [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
-        for name, default in group._field_defaults.items()
+        inspect.Parameter(
+            option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=hints[option.name]
+        )
+        for option in fields(group)
     ]
