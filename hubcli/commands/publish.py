@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hubcli.archive import FileRecord
-from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.archive.tree import Tree, hashed_files
 from hubcli.commands.fetch import fetch, fetched_directory
 from hubcli.commands.inspect import inspect
@@ -159,46 +158,15 @@ def model_card_of(
     listener: ProgressListener | None = None,
 ) -> str:
     """A model card in Markdown, filled with what the model tells."""
-    from hubcli.publishing.model_card import model_card
+    from hubcli.publishing.model_card import address_of, model_card, name_of
 
     settings, listener = settings or Settings.read(), listener or ProgressListener()
     reference = ModelRef.resolve(source, settings)
-    own_name, address = _name_of(reference)
+    own_name, address = name_of(reference)
     if name is not None:
-        own_name, address = name, _address_of(name)
+        own_name, address = name, address_of(name)
     with naming_target(reference, settings), _directory(reference, settings, listener) as directory:
         return model_card(directory, name=own_name, license=license_name, address=address)
-
-
-def _name_of(reference: ModelRef) -> tuple[str | None, str | None]:
-    """What a card calls the model, and what `hub.load` takes; None for a directory of the user's own."""
-    if reference.archive is not None:
-        return _stem(reference.archive), None
-    handle = reference.handle
-    if reference.entry is not None and reference.entry.handle is not None:
-        handle = Handle.parse(reference.entry.handle)
-    if handle is None or handle.is_directory:
-        return None, None
-    name = "/".join(handle.provider.model_name(handle))
-    if not name and handle.path is not None:
-        return _stem(handle.path), None
-    return name or str(handle), handle.canonical
-
-
-def _stem(archive: Path) -> str:
-    """The name of an archive without its suffix; of a version in a tree, that of the model."""
-    if archive.name.isdecimal():
-        return archive.parent.name or archive.name
-    fitting = (suffix for suffix in ARCHIVE_SUFFIXES if archive.name.endswith(suffix))
-    return archive.name.removesuffix(max(fitting, key=len, default="")) or archive.name
-
-
-def _address_of(name: str) -> str:
-    """What `hub.load` takes of a model that will have that name."""
-    try:
-        return Handle.parse(name).canonical if name.count("/") >= 3 and name[0] not in "./~" else name
-    except HandleError:
-        return name
 
 
 def parse_target(text: str, framework: str | None) -> HubPlace | KaggleModel:
@@ -398,14 +366,8 @@ class _Publish:
     def _read_back(self, model: KaggleModel) -> tuple[FileRecord, ...]:
         """The files of a version as anybody gets them: fetched by its handle, from Kaggle itself."""
         with TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True) as folder:
-            settings = replace(
-                self.settings,
-                cache_root=Path(folder, "cache"),
-                kagglehub_root=None,
-                mirrors=(),
-                tiers=(),
-                require_tier=False,
-            )
+            settings = replace(self.settings, cache_root=Path(folder, "cache"), kagglehub_root=None)
+            settings = replace(settings, mirrors=(), tiers=(), require_tier=False)
             return hashed_files(fetch(handle_of(model), settings).path)
 
     def _published(

@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hubcli.errors import BrokenModelError
+from hubcli.archive.compression import ARCHIVE_SUFFIXES
+from hubcli.errors import BrokenModelError, HandleError
+from hubcli.fetching.model_ref import ModelRef
+from hubcli.providers.handle import Handle
 from hubcli.publishing.kaggle_api import clean_text
 from hubcli.savedmodel.functions import Function, Signature, SignatureTensor
 from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
@@ -14,7 +17,7 @@ from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.types import shape_text
 from hubcli.units import format_size
 
-__all__ = ["model_card"]
+__all__ = ["address_of", "model_card", "name_of"]
 
 _MAX_ROWS = 50  # Of signatures, and of the tensors of one.
 _SCALAR = re.compile(r"[A-Za-z][\w./+-]*(?: [\w./+-]+)*", re.ASCII)
@@ -40,6 +43,37 @@ def model_card(
     folder = model.resolve()  # A number is a version, as TensorFlow Serving has it.
     name = _plain(name or (folder.parent.name if folder.name.isdecimal() else "") or folder.name)
     return "\n".join(_lines(info, name, _quotable(address or name), license)) + "\n"
+
+
+def name_of(reference: ModelRef) -> tuple[str | None, str | None]:
+    """What a card calls the model, and what `hub.load` takes; None for a directory of the user's own."""
+    if reference.archive is not None:
+        return _stem(reference.archive), None
+    handle = reference.handle
+    if reference.entry is not None and reference.entry.handle is not None:
+        handle = Handle.parse(reference.entry.handle)
+    if handle is None or handle.is_directory:
+        return None, None
+    name = "/".join(handle.provider.model_name(handle))
+    if not name and handle.path is not None:
+        return _stem(handle.path), None
+    return name or str(handle), handle.canonical
+
+
+def _stem(archive: Path) -> str:
+    """The name of an archive without its suffix; of a version in a tree, that of the model."""
+    if archive.name.isdecimal():
+        return archive.parent.name or archive.name
+    fitting = (suffix for suffix in ARCHIVE_SUFFIXES if archive.name.endswith(suffix))
+    return archive.name.removesuffix(max(fitting, key=len, default="")) or archive.name
+
+
+def address_of(name: str) -> str:
+    """What `hub.load` takes of a model that will have that name."""
+    try:
+        return Handle.parse(name).canonical if name.count("/") >= 3 and name[0] not in "./~" else name
+    except HandleError:
+        return name
 
 
 def _lines(info: SavedModelInfo, name: str, address: str, license_name: str | None) -> Iterator[str]:
