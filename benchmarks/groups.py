@@ -253,13 +253,13 @@ class Groups:
     def several_fetches(self, host: str) -> Group:
         """Ten models of 40 MB, against one of 400 MB."""
         urls = [f"{host}/part-{number}.tar.gz" for number in range(10)]
-        one = self._fetching("one of 400 MB", f"{host}/model.tar.gz")
+        single = self._fetching("one of 400 MB", f"{host}/model.tar.gz")
         names = {jobs: f"ten of 40 MB, --jobs {jobs}" for jobs in (1, 2, 4)}
         rows = [
-            Row(name, self._fetching(name, *urls, "--jobs", str(jobs)), one.name)
+            Row(name, self._fetching(name, *urls, "--jobs", str(jobs)), single.name)
             for jobs, name in names.items()
         ]
-        return Group(2, rows, [one])
+        return Group(2, rows, [single])
 
     def far_fetches(self, host: str) -> Group:
         """A model of 40 MB from a host with a round trip of 80 ms, over several connections."""

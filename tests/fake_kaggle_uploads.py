@@ -51,7 +51,7 @@ class Blob:
 class FakeKaggleUploads(FakeKaggle):
     """The routes. `faults` are by step, one a request: what befalls it.
 
-    Steps: blob, put, status, model, variation, version. Faults: `lose-answer` does what is request and closes
+    Steps: blob, put, status, model, variation, version. Faults: `lose-answer` does what is asked and closes
     the connection, `lose-request` closes it at once, `cut` takes half of a piece and closes, `expire` ends
     the session, `ahead` claims bytes that never came, `error` is 200 with an error in it, a number is that
     status, and `race` lets somebody else publish a version just before. A version is processed once its
@@ -297,5 +297,5 @@ class FakeKaggleUploads(FakeKaggle):
         if fault == "error":
             return json_answer({"error": "Quota exceeded", "errorCode": 400})
         with self.lock:
-            done: Answer = act()
-        return replace(done, is_lost=fault == "lose-answer")
+            answer: Answer = act()
+        return replace(answer, is_lost=fault == "lose-answer")

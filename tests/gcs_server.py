@@ -54,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(6, 1, 1)  # TCP_NODELAY: headers and body are two writes.
 
     def do_PUT(self) -> None:
-        bucket, key, query = self._asked()
+        bucket, key, query = self._request()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not key:
             self.cloud.buckets.setdefault(bucket, {})
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._write(bucket, key, body)
 
     def do_POST(self) -> None:
-        bucket, key, query = self._asked()
+        bucket, key, query = self._request()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         cloud = self.cloud
         if "uploads" in query:
@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._write(bucket, key, b"".join(parts[number] for number in named), is_multipart=True)
 
     def do_DELETE(self) -> None:
-        bucket, key, query = self._asked()
+        bucket, key, query = self._request()
         with self.cloud.lock:
             if "uploadId" in query:
                 found = self.cloud.uploads.pop(query["uploadId"], None) is not None
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        bucket, key, query = self._asked()
+        bucket, key, query = self._request()
         objects = self.cloud.buckets.get(bucket)
         if objects is None:
             self._error(404, "NoSuchBucket")
@@ -124,11 +124,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("If-None-Match") in ("*", found.etag):
             self._answer(304, found=found)
             return
-        asked = self.headers.get("Range")
-        if asked is None:
+        header = self.headers.get("Range")
+        if header is None:
             self._answer(200, found.data, found=found)
             return
-        bounds = re.fullmatch(r"bytes=(\d*)-(\d*)", asked)
+        bounds = re.fullmatch(r"bytes=(\d*)-(\d*)", header)
         size = len(found.data)
         if bounds is None or not (bounds[1] or bounds[2]):
             self._error(400, "InvalidArgument")
@@ -186,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         text = f"<ListBucketResult>{truncated}{next_page}{''.join(rows)}</ListBucketResult>"
         self._answer(200, text.encode())
 
-    def _asked(self) -> tuple[str, str, dict[str, str]]:
+    def _request(self) -> tuple[str, str, dict[str, str]]:
         parts = urlsplit(self.path)
         bucket, _, key = parts.path.removeprefix("/").partition("/")
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}

@@ -130,4 +130,4 @@ def _tree(folder: Path) -> dict[str, tuple[int, int]]:
 
 def failed(pods: Sequence[Sequence[Finished]]) -> list[Finished]:
     """The containers that ended with a failure."""
-    return [one for pod in pods for one in pod if one.status]
+    return [step for pod in pods for step in pod if step.status]

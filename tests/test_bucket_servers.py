@@ -120,8 +120,8 @@ def _descendants(pid: int) -> list[int]:
     listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
     parents = {int(line.split()[0]): int(line.split()[1]) for line in listed.stdout.splitlines()}
     found = [pid]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
+    for parent in found:
+        found += [child for child, its_parent in parents.items() if its_parent == parent]
     return found[1:]
 
 

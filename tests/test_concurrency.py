@@ -224,10 +224,10 @@ def test_the_first_error_is_raised_and_no_further_job_is_begun(place: int) -> No
 
 
 def test_a_job_beside_is_done_once_the_context_ends() -> None:
-    done: list[str] = []
-    with running_beside(partial(done.append, "beside"), CancellationToken()):
+    results: list[str] = []
+    with running_beside(partial(results.append, "beside"), CancellationToken()):
         pass
-    assert done == ["beside"]
+    assert results == ["beside"]
 
 
 def test_an_error_of_a_job_beside_is_raised_at_the_end_of_the_context() -> None:
@@ -243,16 +243,16 @@ def test_an_error_of_a_job_beside_is_raised_at_the_end_of_the_context() -> None:
 
 def test_an_error_of_the_context_stops_the_job_beside_and_waits_for_it() -> None:
     stop, steps = CancellationToken(), list[int]()
-    begun = threading.Event()
+    start = threading.Event()
 
     def work() -> None:
         for number in count():
             stop.check()
             steps.append(number)
-            begun.set()
+            start.set()
 
     def check() -> None:
-        begun.wait(WAIT_S)
+        start.wait(WAIT_S)
         raise ValueError("unsound")
 
     with pytest.raises(ValueError, match="unsound"), running_beside(work, stop):

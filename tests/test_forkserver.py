@@ -96,7 +96,7 @@ def test_the_command_of_a_script_is_hubcli(tmp_path: Path) -> None:
     folder = forked_commands(tmp_path / "bin")
     shell = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
     script = "command -v hubcli; hubcli fetch /nowhere | cat; hubcli fetch /nowhere 2>/dev/null || echo $?"
-    ran = subprocess.run(["bash", "-c", script], env=shell, capture_output=True, text=True, check=False)
+    result = subprocess.run(["bash", "-c", script], env=shell, capture_output=True, text=True, check=False)
     found = run_python(["-m", "hubcli", "fetch", "/nowhere"])
-    assert ran.stdout == f"{folder / 'hubcli'}\n{found.returncode}\n"
-    assert ran.stderr == found.stderr
+    assert result.stdout == f"{folder / 'hubcli'}\n{found.returncode}\n"
+    assert result.stderr == found.stderr

@@ -22,6 +22,7 @@ CALLS = {
     "_advice": 1,
     "_fault": 0,
     "_check": 0,
+    "_issue": 0,
     "_credential_check": 0,
     "of": 1,
     "Risk": 0,
@@ -81,7 +82,7 @@ def _told_by(file: Path) -> str:
         return "tier verify"
     if file.name == "reusable.py":
         return "inspect --check"
-    if file.name in ("integrity.py", "verify.py"):
+    if file.name in ("integrity.py", "shard_chunks.py", "verify.py"):
         return "verify"
     if file.name in ("upload_files.py", "publish.py"):
         return "publish"

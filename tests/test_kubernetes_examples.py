@@ -88,7 +88,7 @@ def test_a_pod_does_not_start_where_the_volume_has_other_bytes(
     pods = cluster.apply(EXAMPLES / "shared-volume.yaml")
     assert all(pod[-1].container == "models" for pod in pods)
     assert pods[0][-1].status == 6
-    assert "Traceback" not in "".join(one.errors for pod in pods for one in pod)
+    assert "Traceback" not in "".join(step.errors for pod in pods for step in pod)
 
 
 def test_each_manifest_mounts_only_volumes_that_it_declares() -> None:

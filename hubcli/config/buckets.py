@@ -259,12 +259,12 @@ class _Profile:
         name = named or "default"
         values: dict[str, str] = {}
         section = name if name == "default" else f"profile {name}"
-        for variable, file, wanted in (
+        for variable, file, heading in (
             ("AWS_CONFIG_FILE", ".aws/config", section),
             ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials", name),
         ):
             path = absolute(variables[variable], variable) if variable in variables else in_home(file)
-            values.update(_section(path, wanted) if path is not None else {})
+            values.update(_section(path, heading) if path is not None else {})
         return cls(name, named is not None, values)
 
     def get(self, name: str) -> str | None:

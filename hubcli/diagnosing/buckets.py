@@ -31,11 +31,11 @@ def check_buckets(case: DiagnosisContext) -> Iterator[Check]:
     Nothing is told to who uses no cloud.
     """
     config = case.settings.access.buckets
-    meant = [
+    buckets = [
         scheme for scheme in BUCKETS if any(name.startswith(_PREFIXES[scheme]) for name in config.variables)
     ]
     if find_spec("obstore") is None:
-        if meant:
+        if buckets:
             message = "obstore is not installed: s3://, gs:// and az:// cannot be used"
             yield _check("buckets", Status.WARNING, message, None, "pip install 'hubcli[buckets]'")
         return
@@ -45,10 +45,10 @@ def check_buckets(case: DiagnosisContext) -> Iterator[Check]:
             found = bucket_options(config, scheme)
         except HubcliError as error:  # noqa: PERF203 - each cloud by itself
             places[scheme] = None
-            if scheme in meant:
+            if scheme in buckets:
                 yield _check(f"buckets-{scheme}", Status.WARNING, error.message, scheme, error.hint)
         else:
-            places[scheme] = found.place if found.has_account or scheme in meant else None
+            places[scheme] = found.place if found.has_account or scheme in buckets else None
     if config.anonymous:
         message = "none are sent: HUBCLI_BUCKET_ANONYMOUS or bucket-anonymous is set"
         yield _check("buckets", Status.INFO, message, places)

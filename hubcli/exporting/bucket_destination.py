@@ -66,8 +66,8 @@ def export_to_bucket(
     with TemporaryDirectory(prefix="hubcli-") as folder:
         top = Path(folder).resolve() / "export"
         local = top if is_tree else top / address.key.rpartition("/")[2]
-        shown = str(address) if is_tree else str(address).rpartition("/")[0]
-        with _naming(str(top), shown):
+        public = str(address) if is_tree else str(address).rpartition("/")[0]
+        with _naming(str(top), public):
             if not is_tree and not options.dry_run:
                 upload.require_free(address.key)  # Before anything is fetched.
             result = write(local)
@@ -87,13 +87,13 @@ def export_to_bucket(
 
 
 @contextmanager
-def _naming(path: str, shown: str) -> Iterator[None]:
+def _naming(path: str, public: str) -> Iterator[None]:
     """Errors name the place in the bucket in the place of the temporary one."""
     try:
         yield
     except HubcliError as error:
-        error.message = error.message.replace(path, shown)
-        error.hint = error.hint.replace(path, shown)
+        error.message = error.message.replace(path, public)
+        error.hint = error.hint.replace(path, public)
         raise
 
 
@@ -203,8 +203,8 @@ class _Upload:
                 yield info
 
 
-def _same(one: ObjectInfo, other: ObjectInfo) -> bool:
-    return one.size_bytes == other.size_bytes and one.etag is not None and one.etag == other.etag
+def _same(left: ObjectInfo, right: ObjectInfo) -> bool:
+    return left.size_bytes == right.size_bytes and left.etag is not None and left.etag == right.etag
 
 
 def _files(place: Path) -> list[Path]:

@@ -98,12 +98,12 @@ def peek(
 def _take_by_range(
     source: ByteSource, folder: Path, retries: RetryPolicy, on_received: OnBytes, *, graph_alone: bool
 ) -> ModelFiles:
-    """The wanted files of a source that says where each of them is: no other byte is asked for."""
+    """The needed files of a source that says where each of them is: no other byte is asked for."""
     sizes = {path: end - start for path, (start, end) in source.files.items()}
-    wanted = [path for path in sizes if path in _NEEDED_FILES and not (graph_alone and path == INDEX_FILE)]
-    require_room(folder, sum(sizes[path] for path in wanted), source.name)
+    needed = [path for path in sizes if path in _NEEDED_FILES and not (graph_alone and path == INDEX_FILE)]
+    require_room(folder, sum(sizes[path] for path in needed), source.name)
     check = MemberCheck(Limits(), _TOO_LARGE)
-    for path in wanted:
+    for path in needed:
         check.accept(Member(path, False, sizes[path]), iter(()))
         retries.until_done(partial(_copy_range, source, path, folder / "model" / path))
         on_received(sizes[path])
@@ -119,7 +119,7 @@ def _copy_range(source: ByteSource, path: str, target: Path) -> None:
 
 
 def _take(members: MemberStream, folder: Path, name: str, *, graph_alone: bool) -> ModelFiles:
-    """Writes the wanted files below the folder, until the last of them is there.
+    """Writes the needed files below the folder, until the last of them is there.
 
     A model at the top of the archive counts before one in a folder, and
     saved_model.pb before its other forms, as when the archive is unpacked.
@@ -173,7 +173,7 @@ def _write(target: Path, pieces: Iterator[memoryview], digest: hashlib._Hash) ->
 
 
 def _drain(pieces: Iterator[memoryview], digest: hashlib._Hash) -> None:
-    """Reads what isn't wanted: a copy of it may come later, and must be the same."""
+    """Reads what isn't needed: a copy of it may come later, and must be the same."""
     for piece in pieces:
         digest.update(piece)
 

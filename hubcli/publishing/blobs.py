@@ -196,9 +196,9 @@ class _BlobUpload:
     def _piece(self, file: BinaryIO, record: BlobRecord, start: int) -> bytes:
         """The next piece; what may have been sent of a large file is on record before any of it is."""
         file.seek(start)
-        wanted = min(PIECE_BYTES, record.size_bytes - start)
-        piece = _read(file, wanted)
-        if len(piece) < wanted:
+        size = min(PIECE_BYTES, record.size_bytes - start)
+        piece = _read(file, size)
+        if len(piece) < size:
             raise TruncatedError(
                 f"{self.node.path} became shorter during the upload", hint="Run the command again."
             )

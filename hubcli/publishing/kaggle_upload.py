@@ -129,22 +129,23 @@ class KaggleUpload:
         Raises VersionExistsError where the version of the handle has others, UsageError where a version
         between would be missing.
         """
-        wanted = None if self.model.version is None else int(self.model.version)
-        if wanted is not None and wanted > state.version + 1:
+        requested = None if self.model.version is None else int(self.model.version)
+        if requested is not None and requested > state.version + 1:
             raise UsageError(
-                f"Cannot publish version {wanted} of {self.creation.page}: the next is {state.version + 1}",
+                f"Cannot publish version {requested} of {self.creation.page}: "
+                f"the next is {state.version + 1}",
                 hint=f"Use {self.creation.page} without a version.",
             )
-        number = wanted if wanted is not None else state.version
+        number = requested if requested is not None else state.version
         if not 0 < number <= state.version:
             return None
         difference = self._difference(number)
         if not difference:
             return number
-        if wanted is None:
+        if requested is None:
             return None
         raise VersionExistsError(
-            f"Version {wanted} of {self.creation.page} exists with other files ({difference})",
+            f"Version {requested} of {self.creation.page} exists with other files ({difference})",
             hint=f"Publish the next version: hubcli publish {self.tree.top} {self.creation.page}",
         )
 

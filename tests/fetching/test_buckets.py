@@ -370,8 +370,8 @@ def test_what_has_no_bucket_imports_no_obstore(hubcli: Run, tmp_path: Path) -> N
         f"fetch('example://mul/1', Settings.read({{}}, cache_dir={str(tmp_path / 'c')!r}))\n"
         "print('obstore' in sys.modules, 'hubcli.config.buckets' in sys.modules)"
     )
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert shown.stdout.split() == ["False", "False"]
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False"]
 
 
 @pytest.mark.parametrize("status", ["denied", "missing"])
@@ -381,10 +381,10 @@ def test_a_web_address_that_is_denied_is_asked_with_the_users_account(
 ) -> None:
     from hubcli.fetching import byte_sources
 
-    asked = list[str]()
+    addresses = list[str]()
 
     def refuse(address: str, settings: Settings, transfer: Any) -> Any:
-        asked.append(address)
+        addresses.append(address)
         raise (AuthenticationError if status == "denied" else NotFoundError)("answers 403")
 
     monkeypatch.setitem(byte_sources._SCHEMES, "https", byte_sources._Scheme(refuse, None))
@@ -396,7 +396,7 @@ def test_a_web_address_that_is_denied_is_asked_with_the_users_account(
 
     result = fetch(url, settings)
 
-    assert asked == [url]
+    assert addresses == [url]
     assert result.path.name == hashlib.sha1(url.encode()).hexdigest()
     for refused in (f"{url}?X-Amz-Signature=s", url.replace("s3.eu-west-1.amazonaws.com", "example.com")):
         with (

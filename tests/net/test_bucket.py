@@ -218,17 +218,17 @@ def test_a_listing_with_a_key_that_nobody_can_name_is_refused(key: str, s3_serve
 
 @pytest.mark.slow
 def test_transient_errors_are_tried_again_and_told(s3_server: BucketServer, s3_proxy: BucketProxy) -> None:
-    told = list[str]()
+    notes = list[str]()
     settings = settings_of(s3_server.through(s3_proxy.url), retries=3, timeout_s=0.2)
-    store = open_store(s3_server.new_bucket(), settings, told.append)
+    store = open_store(s3_server.new_bucket(), settings, notes.append)
     s3_proxy.faults += [Fault("unavailable", "PUT .*/a", times=1), Fault("dropped", "GET .*/a", times=1)]
     s3_proxy.faults += [Fault("conflict", "PUT .*/lease", times=1)]
 
     store.put("a", b"1")
     assert store.read("a", 9) is not None
     assert store.create("lease", b"mine")
-    assert "503 SlowDown" in told[0]
-    assert "is being written by another process" in told[-1]
+    assert "503 SlowDown" in notes[0]
+    assert "is being written by another process" in notes[-1]
 
 
 @pytest.mark.slow

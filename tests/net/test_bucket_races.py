@@ -81,7 +81,7 @@ def assert_races_are_decided(server: BucketServer, *, answers_are_lost: bool = F
     for number in range(10):
         found = store.read(f"key-{number}", 100)
         assert found is not None
-        (winner,) = [one for one, printed in enumerate(winners) if str(number) in printed]
+        (winner,) = [place for place, printed in enumerate(winners) if str(number) in printed]
         assert found[0].decode() == f"writer-{winner} {number}"
     info = store.head("key-0")
     assert info is not None

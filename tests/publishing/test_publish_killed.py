@@ -23,7 +23,7 @@ pytestmark = [
 
 _ROOM = Path(hubcli.__file__).parent / "publishing"
 _STEPS = [str(_ROOM / name) for name in ("journal.py", "blobs.py", "kaggle_creation.py", "kaggle_upload.py")]
-_DONE, _KILLED, _UNKNOWN = 0, -9, 13
+_SUCCESS, _KILLED, _UNKNOWN = 0, -9, 13
 _MAX_RUNS = 6
 
 
@@ -60,24 +60,24 @@ class Killed:
         for _ in range(_MAX_RUNS):
             result = self.run(name)
             self.require_no_more_than_one(name, before)
-            if result.status == _DONE:
+            if result.status == _SUCCESS:
                 break
             assert result.status == _UNKNOWN, result.output
             assert "Look at https://www.kaggle.com/models/" in result.output
             # What was created is always found: unknown is only what never arrived.
             assert len(self.kaggle.published(name)) == before
             self.unknown += 1
-            assert self.run(name, "--restart").status == _DONE
+            assert self.run(name, "--restart").status == _SUCCESS
         assert len(self.kaggle.published(name)) == before + 1
         self.require_no_more_than_one(name, before)
-        assert self.run(name).status == _DONE  # Another run publishes nothing.
+        assert self.run(name).status == _SUCCESS  # Another run publishes nothing.
         assert len(self.kaggle.published(name)) == before + 1
 
     def kill(self, *, of_version: bool, **when: Any) -> bool:
         """Kills a run then, and completes it; whether it lived long enough to be killed."""
         name, before = self.begin(of_version=of_version)
         result = self.run(name, **when)
-        assert result.status in (_DONE, _KILLED), result.output
+        assert result.status in (_SUCCESS, _KILLED), result.output
         self.require_no_more_than_one(name, before)
         self.complete(name, before)
         self.kills += result.status == _KILLED

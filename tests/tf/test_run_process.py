@@ -123,9 +123,9 @@ def test_messages_of_tensorflow_lose_nodes_and_stacks() -> None:
     assert one_sentence(text) == "Matrix size-incompatible"
     memory = "OOM with shape[3] [[{{node a/b}}]]\nHint: If you want to see more\n\t [[C]]"
     assert one_sentence(memory) == "OOM with shape[3]"
-    made = 'Detected at node P defined at (most recent call last):\n  File "<string>", line 1, in <module>\n'
+    trace = 'Detected at node P defined at (most recent call last):\n  File "<string>", line 1, in <module>\n'
     assert (
-        one_sentence(f"Graph execution error:\n\n{made}\nnot a vector\n\t [[{{{{node P}}}}]]")
+        one_sentence(f"Graph execution error:\n\n{trace}\nnot a vector\n\t [[{{{{node P}}}}]]")
         == "not a vector"
     )
     assert one_sentence("bad shape\n\t [[{{node A}}]]\n [[B/C]] [[D]]") == "bad shape"

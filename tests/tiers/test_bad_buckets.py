@@ -84,12 +84,12 @@ def test_failures_that_pass_cost_time_alone(tmp_path: Path, s3_server: BucketSer
 
 
 def test_a_bucket_that_never_answers_is_told_and_passed_over(tmp_path: Path, s3_server: BucketServer) -> None:
-    for kind, said in (("unavailable", "503"), ("denied", "403"), ("dropped", "")):
+    for kind, reason in (("unavailable", "503"), ("denied", "403"), ("dropped", "")):
         with fleet_behind_proxy(tmp_path / kind, s3_server, 1) as (fleet, proxy, bucket):
             proxy.faults[:] = [Fault(kind)]  # type: ignore[arg-type]
             text = fetch_all(fleet, 0, "--retries", "1")
             assert "Shared tier s3://" in text, kind
-            assert said in text
+            assert reason in text
             status, text = fleet.run(1, "fetch", "--retries", "1", "--require-tier", *fleet.handles)
             assert status == 12, text
             assert bucket.keys() == []

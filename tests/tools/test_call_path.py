@@ -17,10 +17,12 @@ CALLBACKS = {
     ("concurrency.py", "cli/fetch.py"),  # A model of several.
     ("concurrency.py", "fetching/sources.py"),  # A stage of the stream.
     ("concurrency.py", "savedmodel/checks/integrity.py"),  # A shard of several.
+    ("concurrency.py", "savedmodel/checks/shard_chunks.py"),  # A stage of the check of a shard.
     ("fetching/options.py", "cli/fetch.py"),  # What is to be done with the handle.
     ("fetching/sources.py", "commands/fetch.py"),  # Bytes that were received.
     ("fetching/unpacking.py", "cli/progress.py"),  # The listener of the terminal.
     ("formats/tensor_values.py", "savedmodel/checks/integrity.py"),  # Whether the check is cancelled.
+    ("formats/tensor_values.py", "savedmodel/checks/shard_chunks.py"),  # The same, of a shard.
 }
 
 

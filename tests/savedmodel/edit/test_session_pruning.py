@@ -84,9 +84,9 @@ def test_what_initializes_the_model_stays() -> None:
 
 
 def test_a_variable_stays_with_all_that_a_loader_looks_up() -> None:
-    kept = encode_field(1, "variable:0") + encode_field(2, "variable/Assign") + encode_field(6, "zeros:0")
-    lost = encode_field(1, "gradient:0") + encode_field(2, "gradient")
-    graph, names, _ = served(model(collection("trainable_variables", 2, kept, lost)))
+    needed = encode_field(1, "variable:0") + encode_field(2, "variable/Assign") + encode_field(6, "zeros:0")
+    dropped = encode_field(1, "gradient:0") + encode_field(2, "gradient")
+    graph, names, _ = served(model(collection("trainable_variables", 2, needed, dropped)))
     assert names == {"x", "variable", "variable/Assign", "zeros", "y"}
     assert [item.text(1) for item in items_of(graph, "trainable_variables")] == ["variable:0"]
 
@@ -95,10 +95,10 @@ def test_a_loop_stays_without_what_a_gradient_added_to_it() -> None:
     values = encode_field(1, "y:0") + encode_field(1, "gradient:0")
     values += encode_field(2, encode_field(1, "gradient:0") + encode_field(2, "x:0"))
     values += encode_field(2, encode_field(1, "y:0") + encode_field(2, "x:0"))
-    kept = encode_field(5, "pivot:0") + encode_field(8, "gradient:0") + encode_field(8, "y:0")
-    kept += encode_field(9, values)
-    lost = encode_field(5, "gradient:0") + encode_field(9, encode_field(1, "gradient:0"))
-    graph, names, _ = served(model(collection(WHILE, 2, kept, lost), nodes=[node("pivot", "LoopCond")]))
+    needed = encode_field(5, "pivot:0") + encode_field(8, "gradient:0") + encode_field(8, "y:0")
+    needed += encode_field(9, values)
+    dropped = encode_field(5, "gradient:0") + encode_field(9, encode_field(1, "gradient:0"))
+    graph, names, _ = served(model(collection(WHILE, 2, needed, dropped), nodes=[node("pivot", "LoopCond")]))
     assert names == {"x", "variable", "y", "pivot"}
     (item,) = items_of(graph, WHILE)
     assert item.texts(8) == ["y:0"]
@@ -110,11 +110,11 @@ def test_a_loop_stays_without_what_a_gradient_added_to_it() -> None:
 
 @pytest.mark.parametrize("name", ["savers", "queue_runners"])
 def test_what_names_nodes_that_go_goes_too(name: str) -> None:
-    kept, lost = (
+    needed, dropped = (
         encode_field(1, "x:0") + encode_field(2, "y"),
         encode_field(1, "x:0") + encode_field(2, "gradient"),
     )
-    graph, _, _ = served(model(collection(name, 2, kept, lost)))
+    graph, _, _ = served(model(collection(name, 2, needed, dropped)))
     assert [item.text(2) for item in items_of(graph, name)] == ["y"]
 
 
