@@ -333,14 +333,8 @@ class _Publish:
     def _read_back(self, model: KaggleModel) -> tuple[FileRecord, ...]:
         """The files of a version as anybody gets them: fetched by its handle, from Kaggle itself."""
         with TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True) as folder:
-            settings = replace(
-                self.settings,
-                cache_root=Path(folder, "cache"),
-                kagglehub_root=None,
-                mirrors=(),
-                tiers=(),
-                require_tier=False,
-            )
+            settings = replace(self.settings, cache_root=Path(folder, "cache"), kagglehub_root=None)
+            settings = replace(settings, mirrors=(), tiers=(), require_tier=False)
             return hashed_files(fetch(handle_of(model), settings).path)
 
     def _published(
