@@ -78,7 +78,9 @@ def test_failures_that_pass_cost_time_alone(tmp_path: Path, s3_server: BucketSer
     with fleet_behind_proxy(tmp_path, s3_server) as (fleet, proxy, _):
         proxy.faults[:] = faults
         for machine in range(2):
-            assert "failed" not in fetch_all(fleet, machine)
+            lines = fetch_all(fleet, machine).splitlines()
+            # A request that is retried may have failed: that for the clock says so.
+            assert not [line for line in lines if "failed" in line and ": retrying in " not in line]
         assert [fleet.downloads(handle) for handle in fleet.handles] == [1, 1]
         assert proxy.count("blobs") > 0
 
