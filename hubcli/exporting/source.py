@@ -70,7 +70,11 @@ class ModelChecks:
         from hubcli.savedmodel.layout import check_structure  # Imported while files are copied.
 
         with self._naming_model():
-            self.kind = check_structure(tree.top).kind
+            try:
+                self.kind = check_structure(tree.top).kind
+            except BrokenModelError:
+                self.require_unchanged(tree)  # Else that is the reason.
+                raise
 
     def content(self, tree: Tree, *, is_told: bool = True) -> None:
         """Checks the structure, every tensor against its checksum, and what was fetched against its record.

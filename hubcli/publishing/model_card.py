@@ -164,34 +164,3 @@ def _quotable(text: str) -> str:
 
 def _cell(text: str) -> str:
     return _plain(text).replace("|", "¦")
-
-
-def name_of(reference: ModelRef) -> tuple[str | None, str | None]:
-    """What a card calls the model, and what `hub.load` takes; None for a directory of the user's own."""
-    if reference.archive is not None:
-        return _stem(reference.archive), None
-    handle = reference.handle
-    if reference.entry is not None and reference.entry.handle is not None:
-        handle = Handle.parse(reference.entry.handle)
-    if handle is None or handle.is_directory:
-        return None, None
-    name = "/".join(handle.provider.model_name(handle))
-    if not name and handle.path is not None:
-        return _stem(handle.path), None
-    return name or str(handle), handle.canonical
-
-
-def _stem(archive: Path) -> str:
-    """The name of an archive without its suffix; of a version in a tree, that of the model."""
-    if archive.name.isdecimal():
-        return archive.parent.name or archive.name
-    fitting = (suffix for suffix in ARCHIVE_SUFFIXES if archive.name.endswith(suffix))
-    return archive.name.removesuffix(max(fitting, key=len, default="")) or archive.name
-
-
-def address_of(name: str) -> str:
-    """What `hub.load` takes of a model that will have that name."""
-    try:
-        return Handle.parse(name).canonical if name.count("/") >= 3 and name[0] not in "./~" else name
-    except HandleError:
-        return name

@@ -69,7 +69,8 @@ def test_no_command_waits_for_a_file_of_a_model(model: Path, tmp_path: Path) -> 
         assert 0 <= status != 1, (case, status, stderr)
         if case[0] in ("verify", "export", "pack"):
             assert status > 1, (case, stderr)
-            assert "a FIFO" in stderr or case[0] == "verify", (case, stderr)
+            is_named = "a FIFO" in stderr or "is not a regular file" in stderr
+            assert is_named or case[0] == "verify", (case, stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

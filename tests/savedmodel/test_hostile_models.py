@@ -76,7 +76,7 @@ def test_a_million_small_fields_cost_little(tmp_path: Path) -> None:
 def test_hundreds_of_thousands_of_different_fields_cost_little(tmp_path: Path) -> None:
     fields = b"".join(number(field, 0) for field in range(16, 600_000))
     cost = _cost_of_graph(tmp_path, delimited(2, delimited(1, b"") + fields))
-    assert cost.seconds < 2
+    assert cost.seconds < 4
     assert cost.peak_mib < 80
 
 
