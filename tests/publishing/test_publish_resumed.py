@@ -116,7 +116,7 @@ def test_a_storage_that_takes_a_byte_at_a_time_is_left(publisher: Publisher) -> 
     publisher.kaggle.script(
         "PUT .*", *[Answer(status=308, headers={"Range": f"bytes=0-{end}"}) for end in range(200)]
     )
-    with pytest.raises(NetworkError, match="takes too few bytes"):
+    with pytest.raises(NetworkError, match="accepts too few bytes"):
         publisher.publish()
     assert len(publisher.kaggle.request_names("PUT")) < 20
 

@@ -401,7 +401,7 @@ def test_without_a_place_for_a_copy_the_model_is_fetched_and_not_put(
     fleet.folder = fleet.folder.with_name("other")
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     fleet.fetch()
-    assert "no space for a copy of the archive" in fleet.notes[-1]
+    assert "not enough disk space for a copy of the archive" in fleet.notes[-1]
     assert not fleet.blob.exists()
 
 
