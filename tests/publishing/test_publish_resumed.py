@@ -60,8 +60,11 @@ def test_a_second_run_sends_only_what_is_missing(publisher: Publisher) -> None:
     sessions = len(publisher.kaggle.blobs)
     publisher.publish()
     publisher.require_published_once()
-    assert publisher.listener.resumed_bytes == before >= PIECE
-    assert len(publisher.kaggle.blobs) == max(sessions, len(publisher.files))
+    # A small file is on record once it is answered: if that answer was the lost one, it is sent again.
+    again = before - publisher.listener.resumed_bytes
+    assert again in (0, *(len(content) for content in publisher.files.values() if len(content) < PIECE))
+    assert publisher.listener.resumed_bytes >= PIECE
+    assert len(publisher.kaggle.blobs) == max(sessions, len(publisher.files)) + (again > 0)
     assert len(data) > PIECE
 
 
