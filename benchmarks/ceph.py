@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from benchmarks.measure import free_port, wait_for_port
 
 __all__ = ["running_ceph"]
 
@@ -78,7 +78,7 @@ def running_ceph() -> Iterator[dict[str, str]]:
     missing = [name for name in ("radosgw", "ceph-mon", "ceph-osd") if shutil.which(name) is None]
     if missing:
         sys.exit(f"not installed: {', '.join(missing)}")
-    port, mon_port = _free_port(), _free_port()
+    port, mon_port = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="ceph-") as name, ExitStack() as programs:
         folder = Path(name)
         for part in ("mon", "osd", "rgw"):
@@ -98,7 +98,7 @@ def running_ceph() -> Iterator[dict[str, str]]:
         cluster.start("ceph-osd", "-i", "0")
         user = ["user", "create", "--uid=benchmark", "--display-name=benchmark"]
         cluster.run("radosgw-admin", *user, f"--access-key={_KEY_ID}", f"--secret-key={_SECRET}")
-        _wait_for(port, cluster.start("radosgw", "-n", "client.rgw"))
+        wait_for_port("radosgw", port, cluster.start("radosgw", "-n", "client.rgw"), _START_S)
         yield {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
             "AWS_ACCESS_KEY_ID": _KEY_ID,
@@ -132,23 +132,6 @@ class _Cluster:
         self._programs.callback(process.wait)
         self._programs.callback(process.kill)  # Called before `wait`: its data are worth nothing.
         return process
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline and server.poll() is None:
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    sys.exit("radosgw does not start")
 
 
 def main(command: Sequence[str]) -> int:

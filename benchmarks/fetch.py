@@ -13,13 +13,10 @@ import io
 import math
 import os
 import shutil
-import socket
-import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -27,12 +24,12 @@ from pathlib import Path
 
 from benchmarks.measure import (
     Contender,
-    Cost,
     compare,
-    median_seconds,
+    free_port,
     options_parser,
-    print_table,
+    report_ratios,
     tool_beside,
+    wait_for_port,
 )
 
 _ARCHIVE = "model.tar.gz"
@@ -82,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "limited": _limited(options.python, f"{host}/slow/{_ARCHIVE}"),
             }
             for contenders in (parts[name] for name in options.parts or parts):
-                status |= _report(contenders, compare(contenders, options.rounds, work))
+                status |= report_ratios(
+                    contenders, compare(contenders, options.rounds, work), _MEMORY_BOUND_BYTES
+                )
     return status
 
 
@@ -149,27 +148,15 @@ def nginx(work: Path) -> Iterator[int]:
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
     if binary is None:
         sys.exit("nginx is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     (work / "nginx.conf").write_text(_NGINX.format(port=port, www=work / "www"))
     command = [binary, "-p", str(work), "-c", "nginx.conf", "-e", "error.log"]
     with subprocess.Popen(command) as server:
         try:
-            _wait_for(port, server)
+            wait_for_port("nginx", port, server, _START_S)
             yield port
         finally:
             server.terminate()
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline and server.poll() is None:
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    sys.exit("nginx does not start")
 
 
 def _contenders(python: Path, url: str, size_bytes: int) -> list[Contender]:
@@ -252,36 +239,6 @@ def _limited(python: Path, url: str) -> list[Contender]:
         "aria2c -x8", lambda folder: [*download, "-d", str(folder), "-o", _ARCHIVE, url], bound=1.25
     )
     return [*contenders, aria2c]
-
-
-def _report(contenders: Sequence[Contender], costs: dict[str, list[Cost]]) -> int:
-    own = costs[contenders[0].name]
-    rows, all_met = [], True
-    for contender in contenders:
-        theirs = costs[contender.name]
-        ratio = median_seconds(own) / median_seconds(theirs)
-        met = contender.bound is None or ratio <= contender.bound
-        all_met &= met
-        rows.append(
-            (
-                contender.name,
-                f"{median_seconds(theirs):.2f}",
-                f"{statistics.median(cost.cpu_seconds for cost in theirs):.2f}",
-                f"{ratio:.2f}",
-                "" if contender.bound is None else f"{contender.bound:.2f}",
-                "" if contender.bound is None else _verdict(met),
-            )
-        )
-    print_table(("command", "median s", "CPU s", "hubcli / it", "bound", "verdict"), rows)
-    peak = max(cost.peak_rss_bytes for cost in own)
-    is_small = peak <= _MEMORY_BOUND_BYTES
-    print(f"peak memory of hubcli {peak / 1e6:.0f} MB, bound {_MEMORY_BOUND_BYTES / 1e6:.0f} MB:", end=" ")
-    print(_verdict(is_small))
-    return 0 if all_met and is_small else 1
-
-
-def _verdict(met: bool) -> str:
-    return "met" if met else "not met"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -14,7 +15,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Contender", "Cost", "compare", "options_parser", "print_table", "tool_beside"]
+__all__ = [
+    "Contender",
+    "Cost",
+    "compare",
+    "free_port",
+    "median_seconds",
+    "options_parser",
+    "print_table",
+    "report_ratios",
+    "tool_beside",
+    "wait_for_port",
+]
 
 _READ_BYTES = 1 << 20
 # Linux counts ru_maxrss in KiB, macOS in bytes: getrusage(2) of each.
@@ -141,3 +153,56 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def median_seconds(costs: Sequence[Cost]) -> float:
     """The median of the wall-clock times."""
     return statistics.median(cost.seconds for cost in costs)
+
+
+def report_ratios(
+    contenders: Sequence[Contender], costs: Mapping[str, Sequence[Cost]], memory_bound_bytes: int
+) -> int:
+    """Prints the first contender's time as a share of each one's, and its peak memory; 1 beyond a bound."""
+    own = costs[contenders[0].name]
+    rows, all_met = [], True
+    for contender in contenders:
+        theirs = costs[contender.name]
+        ratio = median_seconds(own) / median_seconds(theirs)
+        met = contender.bound is None or ratio <= contender.bound
+        all_met &= met
+        rows.append(
+            (
+                contender.name,
+                f"{median_seconds(theirs):.2f}",
+                f"{statistics.median(cost.cpu_seconds for cost in theirs):.2f}",
+                f"{max(cost.peak_rss_bytes for cost in theirs) / 1e6:.0f}",
+                f"{ratio:.2f}",
+                "" if contender.bound is None else f"{contender.bound:.2f}",
+                "" if contender.bound is None else _verdict(met),
+            )
+        )
+    print_table(("command", "median s", "CPU s", "peak MB", "hubcli / it", "bound", "verdict"), rows)
+    peak = max(cost.peak_rss_bytes for cost in own)
+    is_small = peak <= memory_bound_bytes
+    bound = f"bound {memory_bound_bytes / 1e6:.0f} MB: {_verdict(is_small)}"
+    print(f"peak memory of hubcli {peak / 1e6:.0f} MB, {bound}", flush=True)
+    return 0 if all_met and is_small else 1
+
+
+def _verdict(met: bool) -> str:
+    return "met" if met else "not met"
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for_port(name: str, port: int, server: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Waits until the server listens; ends this process where it doesn't."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and server.poll() is None:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    sys.exit(f"{name} does not start")
