@@ -164,7 +164,7 @@ class Catalog(NamedTuple):
 
 
 def read_catalog(root: Path) -> Catalog:
-    """The catalog of the cache at `root`; empty where there is no such directory.
+    """The catalog of the cache at `root`; empty without the directory.
 
     Reads names, sizes and records, never a model. Raises CacheError where the
     root can't be read.

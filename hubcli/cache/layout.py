@@ -184,7 +184,7 @@ class RootNames:
 
     @classmethod
     def read(cls, root: Path) -> RootNames:
-        """The names in `root`; none where there is no such directory.
+        """The names in `root`; none without the directory.
 
         Raises CacheError where it can't be read.
         """

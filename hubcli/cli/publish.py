@@ -220,7 +220,7 @@ class _Question:
 
 
 def _text_of(file: str | None) -> str:
-    """The text of the file; of `-`, standard input is no file. Raises UsageError."""
+    """The text of the file; `-` is a file of that name, not standard input. Raises UsageError."""
     if file is None:
         return ""
     try:

@@ -60,7 +60,7 @@ class Diagnosis:
 
     @property
     def is_well(self) -> bool:
-        """Whether there is no problem."""
+        """Whether no check found a problem."""
         return not self.problems
 
 

@@ -315,7 +315,7 @@ class _Fetch:
         from hubcli.fetching.sources import open_source
 
         local, known = self.options.local, cached.manifest if cached is not None else None
-        # What a tier says of the origin's ETag is no check of the bytes that it gave.
+        # What a tier says of the origin's ETag does not check the bytes that it gave.
         etag = known.etag if known is not None and known.tier is None else None
         transfer = replace(retry_loop.transfer(), known_etag=etag)
         with open_source(self.handle, self.settings, local, transfer) as source:

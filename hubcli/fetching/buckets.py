@@ -30,7 +30,7 @@ _PARTS = {"variables", "assets", "assets.extra"}
 def open_in_bucket(address: str, settings: Settings, transfer: Transfer) -> Iterator[ByteSource]:
     """The byte source of an object or a prefix, read to its end despite transient errors.
 
-    Raises NotFoundError, AuthenticationError, NetworkError, IntegrityError for objects that are no tree.
+    Raises NotFoundError, AuthenticationError, NetworkError, IntegrityError for objects that are not a tree.
     """
     place = BucketAddress.parse(address)
     bucket = BucketStore(place.container, settings, transfer.retries, counts_together=True)

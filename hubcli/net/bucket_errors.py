@@ -71,7 +71,7 @@ class BucketErrors:
         return self._failed(name, status, code, text)
 
     def _without_key(self, text: str) -> str:
-        """The text without the URL of a request to the bucket: the words of a key are no reason."""
+        """The text without the URL of a request to the bucket: the words of a key are not the reason."""
         request = _REQUEST.search(text)
         if request is None:
             return text

@@ -155,7 +155,7 @@ class BucketStore(ObjectStore):
     def tree_source(
         self, folder: str, infos: Iterable[ObjectInfo], known_etag: str | None = None
     ) -> BucketTree:
-        """The .tar of these objects below the folder. Raises IntegrityError where they are no tree."""
+        """The .tar of these objects below the folder. Raises IntegrityError if they are not a tree."""
         start = len(folder) + 1 if folder else 0
         files = [(info.key[start:], info._replace(key=self._key(info.key))) for info in infos]
         return BucketTree(self._client, self._name(folder), files, known_etag)

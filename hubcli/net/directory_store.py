@@ -64,7 +64,7 @@ def require_key(key: str) -> str:
 
 
 class DirectoryStore(ObjectStore):
-    """The files below `root`, which is made with the first object. Hidden names are no objects.
+    """The files below `root`, which is made with the first object. Hidden names are not objects.
 
     An ETag is made of inode, size and time of modification: each write makes a new file.
     """

@@ -214,7 +214,7 @@ def parse_json(content: bytes, name: str) -> Any:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(name)  # NaN and infinities are no JSON.
+    raise ValueError(name)  # NaN and infinities are not JSON.
 
 
 def quoted_path(*segments: str) -> str:

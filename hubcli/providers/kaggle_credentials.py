@@ -63,7 +63,7 @@ class KaggleLogin(NamedTuple):
 
     @classmethod
     def read(cls, file: Path) -> KaggleLogin | None:
-        """The login of the file, None where there is no such file; one that can't be read has no token."""
+        """The login of the file, None without the file; one that can't be read has no token."""
         try:
             text = _content(file)
             if text is None:

@@ -85,7 +85,7 @@ class AnswerCache:
         return self._folder / f"{digest}.answer"
 
     def _read(self, file: Path) -> tuple[float, bytes] | None:
-        """When the answer came, and the answer; None for what isn't there or is no such file of ours."""
+        """When the answer came, and the answer; None for what isn't there or isn't a file of ours."""
         try:
             if not _is_private(file.parent):
                 return None

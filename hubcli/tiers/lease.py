@@ -176,7 +176,7 @@ class Lease:
         return self._store.replace(self._key, record.to_bytes(), found[1])
 
     def _read(self) -> tuple[_Record | None, ObjectInfo] | None:
-        """The record, None for what is none; None where there is no object."""
+        """The record, None without an object, or for one that isn't a record."""
         found = self._store.read(self._key, MAX_SMALL_BYTES)
         if found is None:
             return None

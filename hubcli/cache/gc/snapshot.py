@@ -80,7 +80,7 @@ _RECORDS = (NameKind.MANIFEST, NameKind.DESCRIPTOR, NameKind.PIN)
 
 
 def take_snapshot(root: Path) -> Snapshot:
-    """The cache at `root` as it is now; empty where there is no such directory.
+    """The cache at `root` as it is now; empty without the directory.
 
     Reads names, sizes and records, never a model, and changes nothing. Raises
     CacheError where the root can't be read.
