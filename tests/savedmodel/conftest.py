@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.savedmodel.zoo import build
+from tests.savedmodel.zoo import build, builders
 
 # What the tests are built on: nothing to collect, and imported only where TensorFlow is.
 collect_ignore = ["object_graph.py", "oracle.py", "structs.py", "trainings.py", "zoo"]
@@ -28,6 +28,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
     folder.mkdir(exist_ok=True)
 
     def model(name: str) -> Path:
+        builders(name)  # Another worker may have built it: its classes must be known to TensorFlow here, too.
         place, mark = folder / name, folder / f"{name}.built"
         if not mark.exists():
             with (folder / f"{name}.lock").open("w") as lock:

@@ -10,8 +10,9 @@ import os
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
-__all__ = ["SPECIMENS", "Specimen", "build"]
+__all__ = ["SPECIMENS", "Specimen", "build", "builders"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,12 @@ SPECIMENS = {
 }
 
 
+def builders(name: str) -> ModuleType:
+    """The module that builds the model of that name; its import registers the classes that it needs."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return import_module(f"{__name__}.{SPECIMENS[name].module}")
+
+
 def build(name: str, target: Path) -> None:
     """Write the model of that name to the directory, which isn't there yet."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    module = import_module(f"{__name__}.{SPECIMENS[name].module}")
-    getattr(module, name)(target)
+    getattr(builders(name), name)(target)
