@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from math import prod
@@ -212,15 +213,13 @@ class BundleEntry(NamedTuple):
         return prod(self.shape)
 
 
+@dataclass(frozen=True)
 class BundleIndex:
     """`variables.index`, read: the number of shards and the entries, sorted by key."""
 
-    def __init__(
-        self, shard_count: int, entries: tuple[BundleEntry, ...], is_big_endian: bool = False
-    ) -> None:
-        self.shard_count = shard_count
-        self.entries = entries
-        self.is_big_endian = is_big_endian
+    shard_count: int
+    entries: tuple[BundleEntry, ...]
+    is_big_endian: bool = False
 
     @classmethod
     def read(cls, data: bytes) -> BundleIndex:
