@@ -24,9 +24,8 @@ from hubcli.errors import (
     NetworkError,
     UsageError,
 )
-from hubcli.net.bounds import RateMeter
 from hubcli.net.bucket_errors import NO_BUCKET, OTHER_REGION, BucketErrors, code_of, status_of
-from hubcli.net.client import open_client
+from hubcli.net.rate import RateMeter
 from hubcli.net.retries import RetryPolicy
 from hubcli.providers.bucket import BucketAddress
 from hubcli.regular_file import read_regular
@@ -277,6 +276,8 @@ class BucketClient(BucketErrors):
 
     def _ask(self) -> dict[str, str]:
         """The headers of an answer about the bucket, asked for without credentials. Raises NetworkError."""
+        from hubcli.net.client import open_client  # Most requests are obstore's: httpx takes 80 ms to load.
+
         url = f"{self.options.endpoint}/{self._address.bucket}"
         with open_client(url, self.timeout_s, self._access) as client:
             response = client.ask_once(url, lambda event, facts: None)
