@@ -30,7 +30,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from hubcli.cli.entrypoint import GLOBAL_OPTIONS
+from hubcli.cli.options import GLOBAL_OPTIONS
 from tests.entries import key_of
 from tests.forked_python import LIBRARIES
 from tools.behaviour_lines import WORKSPACES, Line, lines

@@ -15,8 +15,7 @@ import pytest
 from typer.main import get_command
 
 from hubcli.cli.app import COMMANDS, GROUPS, app_of
-from hubcli.cli.entrypoint import GLOBAL_OPTIONS
-from hubcli.cli.options import GLOBAL_PANEL
+from hubcli.cli.options import GLOBAL_OPTIONS, GLOBAL_PANEL
 from tests import models
 from tests.cases import each_of
 from tests.cli.command_batch import run_many
