@@ -296,7 +296,8 @@ def test_a_body_slower_than_the_minimum_rate_ends(head: bytes, short_window: Non
 
 
 @pytest.mark.slow
-def test_zero_turns_the_minimum_rate_off(short_window: None) -> None:
+def test_zero_turns_the_minimum_rate_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "WINDOW_S", 1.5)  # In which a busy machine still gets some bytes.
     body = b"x" * 40
 
     def answer(connection: socket.socket, head: bytes) -> None:
@@ -309,7 +310,7 @@ def test_zero_turns_the_minimum_rate_off(short_window: None) -> None:
         assert download(f"{server.url}/x", min_rate=0) == body
         with pytest.raises(TooSlowError):
             download(f"{server.url}/x", min_rate=1024)
-        assert download(f"{server.url}/x", min_rate=4) == body
+        assert download(f"{server.url}/x", min_rate=2) == body
 
 
 @pytest.mark.slow
