@@ -1,4 +1,4 @@
-"""Credentials of an AWS profile that takes a role, a login or a program, by botocore, as the AWS CLI finds them.
+"""Credentials of an AWS profile that takes a role, a login or a program, by botocore, as the AWS CLI does.
 
 botocore is an extra and takes 0.2 s to load: it is imported for such a profile alone. What it says of
 a failure is not shown, since the output of a program may be in it.
@@ -83,13 +83,13 @@ class ProfileCredentials:
         }
 
     def _refuse_codes(self) -> None:
-        """Raises AuthenticationError where a profile wants a code, for which botocore would ask a terminal."""
+        """Raises AuthenticationError where a profile requires a code, which botocore would ask for."""
         profiles, name = self._session.full_config.get("profiles", {}), self.name
         for _ in range(_MAX_CHAIN):
             profile = profiles.get(name, {})
             if "mfa_serial" in profile and "role_arn" in profile:
                 raise AuthenticationError(
-                    f"The AWS profile '{name}' requires a code of an MFA device, which hubcli does not ask for",
+                    f"The AWS profile '{name}' requires an MFA code, which hubcli does not ask for",
                     hint=_EXPORT.format(self.name),
                 )
             name = profile.get("source_profile", name)
