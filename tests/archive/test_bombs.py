@@ -21,7 +21,7 @@ from tests.archives import END, chunked, file, gzipped, gzipped_twice, tar
 
 MEBIBYTE = 1 << 20
 _CHILD = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from hubcli.archive.tar import Limits
 from hubcli.commands.fetch import FetchOptions, fetch

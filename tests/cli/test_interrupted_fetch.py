@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,21 +26,30 @@ from tests.cli.terminal import start
 from tests.conftest import Run
 from tests.server import HubServer, Reply
 
+# More than one block that is written at once: the first of them has been counted then.
+_WRITTEN_BYTES = 300_000
 LARGE = models.pack(
     {**models.example_files(), "assets.extra/large": random.Random(5).randbytes(9 << 20)}, level=0
 )
 SLOW = Reply(LARGE, etag='"one"', stall_at=1 << 20)
 
 
+def _has_bytes(spool: Path) -> bool:
+    """Whether some of the body was written; the file is as long as the body from the start."""
+    with suppress(FileNotFoundError):
+        return spool.stat().st_blocks * 512 > _WRITTEN_BYTES
+    return False
+
+
 def interrupted(server: HubServer, cache: Path, *arguments: str) -> str:
     """What a fetch that is stalled says at Ctrl-C, once some of it is on the disk."""
     process = start(cache, "fetch", *arguments)
-    journals = [EntryPaths(cache, Handle.parse(word).cache_key).spool for word in arguments if "://" in word]
-    while not any(journal.exists() for journal in journals) or not server.stalled.is_set():
+    spools = [EntryPaths(cache, Handle.parse(word).cache_key).spool for word in arguments if "://" in word]
+    while not any(map(_has_bytes, spools)) or not server.stalled.is_set():
         assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     return stderr
 
@@ -73,7 +83,7 @@ def test_what_cannot_resume_is_not_said_to(server: HubServer, cache: Path) -> No
     process = start(cache, "fetch", url)
     assert server.stalled.wait(30)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=120)
     assert stderr == f"Error: Interrupted: {url} is not in the cache\n"
 
 

@@ -203,7 +203,7 @@ def test_a_window_that_stalls_is_asked_for_again(server: HubServer, tmp_path: Pa
     retry_log = RetryLog()
     whole = replace(TAGGED, first=[TAGGED, replace(TAGGED, stall_at=10)])
     url = server.serve("/m", whole)
-    assert download(url, options(tmp_path / "part", timeout_s=0.3, retry_log=retry_log)) == BODY
+    assert download(url, options(tmp_path / "part", timeout_s=1, retry_log=retry_log)) == BODY
     assert any("Timed out waiting for data from" in line for line in retry_log.lines)
 
 

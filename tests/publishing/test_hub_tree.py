@@ -147,7 +147,7 @@ def test_of_two_publishers_at_once_one_wins(
     take = hub_tree._take_name
 
     def at_once(staged: Path, place: Path) -> None:
-        meeting.wait(10)
+        meeting.wait(60)
         take(staged, place)
 
     monkeypatch.setattr(hub_tree, "_take_name", at_once)
