@@ -8,7 +8,7 @@ import pytest
 
 from hubcli.config.settings import Settings
 from hubcli.errors import TooSlowError
-from hubcli.net import bounds
+from hubcli.net import rate
 from tests.bucket_servers import BucketServer
 
 pytest.importorskip("obstore", reason="buckets need obstore")
@@ -21,7 +21,7 @@ def test_an_object_that_comes_slower_than_the_minimum_rate_is_given_up(
 ) -> None:
     settings = Settings.read({**gcs_server.variables, "HUBCLI_CACHE_DIR": "/nowhere"})
     # No network sends a pebibyte in a second, and the first wait is longer than the window.
-    monkeypatch.setattr(bounds, "WINDOW_S", 1e-9)
+    monkeypatch.setattr(rate, "WINDOW_S", 1e-9)
     store = open_store(gcs_server.new_bucket(), replace(settings, retries=0, min_rate_bytes_s=1 << 50))
     store.create("a", b"model")
     with store.open("a") as source, pytest.raises(TooSlowError) as caught:
