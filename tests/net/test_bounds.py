@@ -297,7 +297,7 @@ def test_a_body_slower_than_the_minimum_rate_ends(head: bytes, short_window: Non
 
 @pytest.mark.slow
 def test_zero_turns_the_minimum_rate_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "WINDOW_S", 1.5)  # In which a busy machine still gets some bytes.
+    monkeypatch.setattr(rate, "WINDOW_S", 1.5)  # In which a busy machine still gets some bytes.
     body = b"x" * 40
 
     def answer(connection: socket.socket, head: bytes) -> None:
