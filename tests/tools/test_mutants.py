@@ -59,6 +59,9 @@ def test_a_seed_fixes_the_choice() -> None:
     assert chosen == choose(ROOT, "tools/mutants", 6, 1)
     assert chosen != choose(ROOT, "tools/mutants", 6, 2)
     assert len({mutant.id for mutant in chosen}) == 6
+    under = ("tools/mutants/r", "tools/mutants/scratch")
+    files = {mutant.file for mutant in choose(ROOT, "tools/mutants", 30, 1, under)}
+    assert files == {f"tools/mutants/{name}.py" for name in ("reach", "run", "scratch")}
 
 
 @pytest.mark.slow

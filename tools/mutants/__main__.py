@@ -32,7 +32,8 @@ def main() -> int:
     run = commands.add_parser("run", help="run the mutants; goes on where the results end")
     run.add_argument("--count", type=int, default=120)
     run.add_argument("--seed", type=int, default=15)
-    run.add_argument("--under", default="", help="only files whose path begins so, as hubcli/archive/")
+    begins = "only files whose path begins so, as hubcli/archive/; may be given several times"
+    run.add_argument("--under", action="append", help=begins)
     run.add_argument("--minutes", type=float, default=60)
     run.add_argument("--jobs", type=int, default=2)
     run.add_argument("--results", type=Path, required=True)
@@ -79,7 +80,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     project = options.project.resolve()
-    mutants = choose(project, options.package, options.count, options.seed, options.under)
+    mutants = choose(project, options.package, options.count, options.seed, tuple(options.under or ("",)))
     found = [options.measured / name for name in ("coverage", "times.tsv", "failures.txt")]
     data, times, failures = (path if path.exists() else None for path in found)
     reach = Reach.read(data, times, failures, options.package)

@@ -49,7 +49,9 @@ class Mutant:
         return "/".join(parts[:2]) if len(parts) > 2 else f"{parts[0]}/*.py"
 
 
-def choose(root: Path, package: str, count: int, seed: int, under: str = "") -> list[Mutant]:
+def choose(
+    root: Path, package: str, count: int, seed: int, under: tuple[str, ...] = ("",)
+) -> list[Mutant]:
     """A sample that the seed fixes, spread over the files by their statements.
 
     Of files with fewer candidates than their share, the rest goes to the files after them.
@@ -73,7 +75,7 @@ def choose(root: Path, package: str, count: int, seed: int, under: str = "") -> 
     return sorted(chosen, key=lambda mutant: (mutant.file, mutant.line, mutant.id))
 
 
-def _is_under(path: Path, root: Path, under: str) -> bool:
+def _is_under(path: Path, root: Path, under: tuple[str, ...]) -> bool:
     return path.relative_to(root).as_posix().startswith(under)
 
 
