@@ -11,6 +11,7 @@ import pytest
 from hubcli.cli import progress
 from hubcli.cli.output import Output
 from hubcli.cli.progress import listener_for
+from tests.cases import each_of
 from tests.cli.terminal import run_on_terminal
 
 HANDLE = "https://tfhub.dev/maker/model/1"
@@ -49,6 +50,17 @@ def test_quiet_keeps_lines_notes_and_waits_to_itself(
         listener.waiting(HANDLE, "host:1")
     captured = capsys.readouterr()
     assert captured.err + captured.out == ""
+
+
+@each_of("quiet", [False, True])
+def test_a_note_above_a_bar_is_shown_unless_quiet(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
+    listener = progress._BarListener(Output(quiet=quiet), 0.0)
+    listener.started(HANDLE, "somewhere", 10)
+    listener.note("something [b]changed[/b]")
+    listener.close()
+    captured = capsys.readouterr()
+    assert ("Note: something [b]changed[/b]\n" in captured.err) is not quiet
+    assert captured.out == ""
 
 
 def test_whoever_is_waited_for_is_named(capsys: pytest.CaptureFixture[str]) -> None:
