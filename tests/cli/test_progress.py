@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from hubcli.cli import progress
+from hubcli.cli.multi_progress import ModelBars
 from hubcli.cli.output import Output
 from hubcli.cli.progress import listener_for
 from tests.cases import each_of
@@ -199,3 +202,17 @@ def test_an_interrupt_at_any_line_leaves_the_cursor_on_the_screen(display: str) 
     assert lines > 50
     assert ended == 0
     assert screen.count("\x1b[?25h") == screen.count("\x1b[?25l")
+
+
+@each_of("columns, screen", [("60", 30), ("60", 40), ("100", 40), ("100", 60)])
+def test_each_of_several_models_has_one_line_however_narrow(
+    monkeypatch: pytest.MonkeyPatch, columns: str, screen: int
+) -> None:
+    """Columns of the terminal when the names were cut, and of the screen, which was made smaller since."""
+    monkeypatch.setenv("COLUMNS", columns)
+    bars, shown = ModelBars(Output(), 3), io.StringIO()
+    with bars.listener("https://host.example/a model with spaces/1") as row:
+        row.started(HANDLE, "somewhere", 10_000_000)
+        row.received(1_000_000)
+        Console(width=screen, file=shown).print(bars._table())
+    assert len(shown.getvalue().splitlines()) == 2
