@@ -153,7 +153,7 @@ def test_a_fifo_is_read_once_its_first_byte_came(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     writer = threading.Thread(target=(tmp_path / "fifo").write_bytes, args=(b"bytes",))
     writer.start()
-    with open_path(tmp_path / "fifo", fifo_wait_s=10) as source:
+    with open_path(tmp_path / "fifo", fifo_wait_s=60) as source:
         assert not source.has_ranges
         assert b"".join(source.read()) == b"bytes"
     writer.join()
