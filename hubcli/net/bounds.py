@@ -179,8 +179,10 @@ def guard(client: httpx.Client, meter: RateMeter) -> None:
         pool._network_backend = _GuardedBackend(pool._network_backend, meter)
 
 
-def body_blocks(response: httpx.Response, size_bytes: int | None, timeout_s: float) -> Iterator[bytes]:
-    """The body's bytes in blocks; an empty one is a beat of silence.
+def body_blocks(
+    response: httpx.Response, size_bytes: int | None, timeout_s: float, block_bytes: int = _BLOCK_BYTES
+) -> Iterator[bytes]:
+    """The body's bytes in blocks of at most that size; an empty one is a beat of silence.
 
     Where the length is known, they come by large reads behind the first chunk:
     h11 copies every 64 KiB several times, with some hundred lines of Python
@@ -198,7 +200,7 @@ def body_blocks(response: httpx.Response, size_bytes: int | None, timeout_s: flo
     if stream is None or size_bytes is None:
         yield from _unframed(chunks, stream, len(first))
     else:
-        yield from _blocks(stream, size_bytes - len(first), timeout_s)
+        yield from _blocks(stream, size_bytes - len(first), timeout_s, block_bytes)
 
 
 def _unframed(chunks: Iterator[bytes], stream: object, received: int) -> Iterator[bytes]:
@@ -210,12 +212,14 @@ def _unframed(chunks: Iterator[bytes], stream: object, received: int) -> Iterato
         yield chunk
 
 
-def _blocks(stream: httpcore.NetworkStream, remaining: int, timeout_s: float) -> Iterator[bytes]:
+def _blocks(
+    stream: httpcore.NetworkStream, remaining: int, timeout_s: float, most_bytes: int
+) -> Iterator[bytes]:
     """The next `remaining` bytes, fewer where the peer closes; an empty block for each beat of silence."""
     is_open, silent_since_s = True, time.monotonic()
     while remaining > 0 and is_open:
         parts: list[bytes] = []
-        block_bytes, give_on_at = min(_BLOCK_BYTES, remaining), time.monotonic() + _BLOCK_S
+        block_bytes, give_on_at = min(most_bytes, remaining), time.monotonic() + _BLOCK_S
         while block_bytes > 0 and is_open and (not parts or time.monotonic() < give_on_at):
             try:
                 part = stream.read(block_bytes, min(_BEAT_S, timeout_s))

@@ -9,8 +9,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.errors import HandleError
-from hubcli.providers import scheme_of
-from hubcli.providers.handle import Handle
+from hubcli.providers.handle import Handle, scheme_of
 from hubcli.providers.provider import ACCEPTED, Provider, invalid_url, refusal
 
 if TYPE_CHECKING:

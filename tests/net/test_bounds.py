@@ -21,7 +21,7 @@ from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.inspect import inspect
 from hubcli.config.settings import DEFAULT_MIN_RATE, Settings
 from hubcli.errors import HubcliError, NetworkError, TooSlowError, UnsafeArchiveError, UsageError
-from hubcli.net import rate
+from hubcli.net import client, rate
 from hubcli.net.download import DownloadOptions
 from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
@@ -51,7 +51,7 @@ def endless(*pieces: bytes, pause_s: float = 0.0) -> Callable[[socket.socket, by
     return answer
 
 
-def download(url: str, timeout_s: float = 1.0, min_rate: int = DEFAULT_MIN_RATE, retries: int = 0) -> bytes:
+def download(url: str, timeout_s: float = 10.0, min_rate: int = DEFAULT_MIN_RATE, retries: int = 0) -> bytes:
     options = DownloadOptions(timeout_s, RetryPolicy(retries), min_rate_bytes_s=min_rate)
     with open_download(url, options) as answer:
         return b"".join(answer.read())
@@ -152,14 +152,19 @@ def test_the_body_of_a_redirect_or_an_error_is_not_read() -> None:
         assert answer.sent < 200 << 20  # type: ignore[attr-defined]
 
 
-def test_a_chain_of_redirects_that_each_take_long_ends_after_two_timeouts() -> None:
+def test_a_chain_of_redirects_that_each_take_long_ends_after_two_timeouts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A small part of one: no answer takes nearly as long as the timeout, on a busy machine either.
+    monkeypatch.setattr(client, "_CHAIN_TIMEOUTS", 0.05)
+
     def answer(connection: socket.socket, head: bytes) -> None:
-        time.sleep(0.4)
+        time.sleep(0.3)
         connection.sendall(b"HTTP/1.1 302 x\r\nLocation: /y\r\nContent-Length: 0\r\n\r\n")
 
     with raw_server(answer) as server, pytest.raises(NetworkError, match="take too long"):
-        download(f"{server.url}/x", timeout_s=0.5)
-    assert len(server.requests) <= 4
+        download(f"{server.url}/x", timeout_s=10)
+    assert len(server.requests) == 2
 
 
 @each_of(
@@ -282,7 +287,7 @@ def test_a_body_slower_than_the_minimum_rate_ends(head: bytes, short_window: Non
     with (
         raw_server(endless(OK + head, piece, pause_s=0.05)) as server,
         pytest.raises(
-            TooSlowError, match=r"is too slow after .* bytes in 1 s, less than --min-rate"
+            TooSlowError, match=r"is too slow after .* bytes in \d s, less than --min-rate"
         ) as caught,
     ):
         download(f"{server.url}/x")
@@ -291,7 +296,8 @@ def test_a_body_slower_than_the_minimum_rate_ends(head: bytes, short_window: Non
 
 
 @pytest.mark.slow
-def test_zero_turns_the_minimum_rate_off(short_window: None) -> None:
+def test_zero_turns_the_minimum_rate_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate, "WINDOW_S", 1.5)  # In which a busy machine still gets some bytes.
     body = b"x" * 40
 
     def answer(connection: socket.socket, head: bytes) -> None:
@@ -304,7 +310,7 @@ def test_zero_turns_the_minimum_rate_off(short_window: None) -> None:
         assert download(f"{server.url}/x", min_rate=0) == body
         with pytest.raises(TooSlowError):
             download(f"{server.url}/x", min_rate=1024)
-        assert download(f"{server.url}/x", min_rate=4) == body
+        assert download(f"{server.url}/x", min_rate=2) == body
 
 
 @pytest.mark.slow

@@ -247,7 +247,7 @@ def test_a_listing_with_a_key_that_nobody_can_name_is_refused(key: str, s3_serve
 @pytest.mark.slow
 def test_transient_errors_are_tried_again_and_told(s3_server: BucketServer, s3_proxy: BucketProxy) -> None:
     notes = list[str]()
-    settings = settings_of(s3_server.through(s3_proxy.url), retries=3, timeout_s=0.2)
+    settings = settings_of(s3_server.through(s3_proxy.url), retries=3)
     store = open_store(s3_server.new_bucket(), settings, notes.append)
     s3_proxy.faults += [Fault("unavailable", "PUT .*/a", times=1), Fault("dropped", "GET .*/a", times=1)]
     s3_proxy.faults += [Fault("conflict", "PUT .*/lease", times=1)]
@@ -263,7 +263,7 @@ def test_transient_errors_are_tried_again_and_told(s3_server: BucketServer, s3_p
 def test_a_create_whose_answer_was_lost_is_known_for_ones_own(
     s3_server: BucketServer, s3_proxy: BucketProxy
 ) -> None:
-    store = store_of(s3_server.through(s3_proxy.url), retries=3, timeout_s=0.3)
+    store = store_of(s3_server.through(s3_proxy.url), retries=3)
     s3_proxy.faults.append(Fault("lost", "PUT .*/lease", times=1))
 
     assert store.create("lease", b"mine")

@@ -30,8 +30,8 @@ from hubcli.net.byte_source import ByteSource
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.progress import ProgressListener
 from hubcli.publishing import hub_tree
-from hubcli.publishing.errors import VersionExistsError
 from hubcli.publishing.hub_tree import HubPlace
+from hubcli.publishing.kaggle_creation import VersionExistsError
 from hubcli.publishing.target import parse_target
 from hubcli.publishing.upload_files import read_files
 from tests import models
@@ -147,7 +147,7 @@ def test_of_two_publishers_at_once_one_wins(
     take = hub_tree._take_name
 
     def at_once(staged: Path, place: Path) -> None:
-        meeting.wait(10)
+        meeting.wait(60)
         take(staged, place)
 
     monkeypatch.setattr(hub_tree, "_take_name", at_once)

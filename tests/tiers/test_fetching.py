@@ -294,7 +294,7 @@ def test_a_version_that_the_host_cannot_tell_is_that_of_the_tier(fleet: Fleet) -
 
 def _closed(access: NetworkConfig) -> NetworkConfig:
     """Kaggle's API where nobody listens."""
-    return replace(access, kaggle=replace(access.kaggle, endpoint="http://127.0.0.1:9"))
+    return replace(access, kaggle=access.kaggle._replace(endpoint="http://127.0.0.1:9"))
 
 
 def _files(fleet: Fleet) -> tuple[FileRecord, ...]:
