@@ -1,7 +1,7 @@
 """The cache on disk, shared with tensorflow_hub 0.16.1 in both directions.
 
 <root>/ CACHEDIR.TAG where hubcli made the root hubcli.upkeep empty; its time is that of the last upkeep
-<sha1>/ the model: saved_model.pb, variables/, assets/ … <sha1>.descriptor.txt handle, time, host and
+hubcli.index what the manifests of a large cache tell a listing; see record_index <sha1>/ the model: saved_model.pb, variables/, assets/ … <sha1>.descriptor.txt handle, time, host and
 process; tensorflow_hub's form <sha1>.hubcli.json manifest: what hubcli knows of the entry
 <sha1>.hubcli.pin empty: the entry is pinned <sha1>.hubcli.part what came of a download that can be
 resumed; .part.journal, .part.json <sha1>.lock `host.pid.uid` of who downloads now <sha1>.<uid>.tmp/ what

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hubcli.cache import record_index
+from hubcli.cache import disk_usage, record_index
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import CachedModelInfo, read_catalog
 from hubcli.cache.gc.plan import Policy
@@ -393,12 +393,11 @@ def test_an_index_that_cannot_be_written_changes_nothing(root: Path, clock: Cloc
     assert not (root / NEW_INDEX_NAME).exists()
 
 
-def test_a_network_file_system_gets_no_index(
-    root: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["nfs4", "fuse.gcsfuse"])
+def test_a_file_system_whose_times_may_not_tell_of_changes_gets_no_index(
+    root: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    from hubcli.cache import disk_usage
-
-    monkeypatch.setattr(disk_usage, "_mount_of", lambda directory: ("nfs4", ("rw",)))
+    monkeypatch.setattr(disk_usage, "_mount_of", lambda directory: (kind, ("rw",)))
 
     read_catalog(root)
 
