@@ -177,7 +177,7 @@ class Groups:
         root = self.inputs / "listed"
         first = self._fixed("ls, first", "ls", "--cache-dir", str(root))
 
-        def without_index(folder: Path) -> list[str]:
+        def without_index(folder: Path) -> Sequence[str]:
             (root / INDEX_NAME).unlink(missing_ok=True)
             return first.command(folder)
 

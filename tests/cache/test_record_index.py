@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from binascii import crc32
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -56,10 +57,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A single model is enough for an index."""
     monkeypatch.setattr(record_index, "MIN_RECORDS", 1)
-    return None
 
 
 @pytest.fixture
@@ -258,10 +258,23 @@ def _document(root: Path) -> dict[str, list[object]]:
 
 def _write_index(root: Path, document: object) -> None:
     body = json.dumps(document).encode()
-    (root / INDEX_NAME).write_bytes(record_index._HEADER % (record_index.crc32(body), len(body)) + body)
+    (root / INDEX_NAME).write_bytes(record_index._HEADER % (crc32(body), len(body)) + body)
 
 
-_WRONG = [None, True, -1, 1e300, float("nan"), 2**70, "x", "\ud800", [], {}, [[]], ["a", None, None, [], []]]
+_WRONG: list[object] = [None, True, -1, 1e300, float("nan"), 2**70, "x", "\ud800", [], {}, [[]]]
+    None,
+    True,
+    -1,
+    1e300,
+    float("nan"),
+    2**70,
+    "x",
+    "\ud800",
+    [],
+    {},
+    [[]],
+    ["a", None, None, [], []],
+]
 
 
 def test_an_index_of_hostile_values_is_ignored_or_tells_values_of_the_right_types(
@@ -272,7 +285,7 @@ def test_an_index_of_hostile_values_is_ignored_or_tells_values_of_the_right_type
     hostile: list[object] = [[], 7, "x", {}, {**good, "keys": good["keys"][:-1]}]
     for name, value in good.items():
         hostile.append({other: good[other] for other in good if other != name})
-        hostile += [{**good, name: wrong} for wrong in (None, -1, {})]
+        hostile += [{**good, name: wrong} for wrong in _WRONG[:3]]
         if isinstance(value, list):
             hostile += [{**good, name: [wrong, *value[1:]]} for wrong in _WRONG]
     ignored = 0
@@ -317,7 +330,7 @@ def test_an_index_cut_off_or_changed_anywhere_is_ignored(root: Path, clock: Cloc
 
 def test_a_nested_or_too_large_index_is_ignored(root: Path, clock: Clock) -> None:
     body = b"[" * 100_000
-    (root / INDEX_NAME).write_bytes(record_index._HEADER % (record_index.crc32(body), len(body)) + body)
+    (root / INDEX_NAME).write_bytes(record_index._HEADER % (crc32(body), len(body)) + body)
     assert record_index._read_index(root, 100, clock.time_ns()) == {}
     read_catalog(root)
     document = {**_document(root), "padding": ["x" * 100_000]}
