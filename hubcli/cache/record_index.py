@@ -129,9 +129,10 @@ class _Row(NamedTuple):
 
 
 class RecordReader:
-    """Summaries of the manifests in a root, from its index where that is sure to tell the same."""
+    """Summaries of the manifests in a root; `with_index` from its index where that tells the same."""
 
     def __init__(self, names: RootNames, *, with_index: bool) -> None:
+        self.with_index = with_index
         self._root = names.root
         self._folder = f"{names.root}/"
         self._has_index = with_index and len(names.models) >= MIN_RECORDS

@@ -83,8 +83,8 @@ _RECORDS = (NameKind.MANIFEST, NameKind.DESCRIPTOR, NameKind.PIN)
 def take_snapshot(root: Path, *, with_index: bool = False) -> Snapshot:
     """The cache at `root` as it is now; empty without the directory.
 
-    Reads names, sizes and records, never a model, and changes nothing. `with_index` is for a snapshot
-    from which nothing is removed: it takes records that haven't changed from the index of the listings.
+    Reads names, sizes and records, never a model, and changes nothing. `with_index` is for a dry run: it
+    takes records that haven't changed from the index of the listings, and nothing can be removed by it.
     Raises CacheError where the root can't be read.
     """
     names = RootNames.read(root)
