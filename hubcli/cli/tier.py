@@ -196,9 +196,10 @@ class TierRun:
         """Shows the plan, asks, collects; 9 where a limit cannot be met."""
         tier = named_tier(self.settings, for_writing=not dry_run)
         rows: list[dict[str, Any]] = []
+        has_rows = self.output.as_json or self.output.quiet  # Else the plan has told them.
 
         def confirm(plan: TierGcPlan) -> bool:
-            if dry_run:
+            if dry_run and has_rows:
                 rows.extend(plan_row(*row) for row in plan.models())
             return self._confirm(plan, tier.name, dry_run=dry_run, yes=yes)
 
@@ -208,7 +209,7 @@ class TierRun:
                 policy,
                 dry_run=dry_run,
                 confirm=confirm,
-                on_done=lambda model, title: rows.append(plan_row(model, title)),
+                on_done=(lambda model, title: rows.append(plan_row(model, title))) if has_rows else None,
             )
         except KeyboardInterrupt as interrupt:
             partial = {"tier": tier.name, "removed": rows}

@@ -135,7 +135,7 @@ def gc(
     settings, policy = settings or Settings.read(), policy or Policy()
     root = settings.cache_root
     require_collectable(root)
-    snapshot = take_snapshot(root)
+    snapshot = take_snapshot(root, with_index=dry_run)
     matches = _matches(snapshot, patterns)
     only = frozenset[str]().union(*matches.values()) if matches else None
     condemned = _condemned(snapshot, policy, only, settings, listener or ProgressListener())

@@ -86,7 +86,7 @@ class FetchOptions:
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """A model that is in the cache now. `size_bytes` is what its files take, unpacked."""
+    """A model in the cache. `size_bytes` is what its files take, unpacked; `tier` is where it came from."""
 
     handle: str
     path: Path
@@ -96,6 +96,7 @@ class FetchResult:
     archive_sha256: str | None
     seconds: float
     was_cached: bool
+    tier: str | None = None
 
 
 _SHA256 = r"[0-9a-f]{64}"
@@ -228,9 +229,8 @@ class RequestList(NamedTuple):
 class FetchRequest(NamedTuple):
     """A model that was asked for, once or several times.
 
-    `handle` is None, and `error` why, where its spelling can't be understood.
-    `spellings` are the handles of further times.
-    `sha256` is what its archive must have, `tree_sha256` the digest of its files.
+    `handle` is None, and `error` why, where its spelling can't be understood; `spellings` are the handles of
+    further times. `sha256` is what its archive must have, `tree_sha256` the digest of its files.
     """
 
     text: str

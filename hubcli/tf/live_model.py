@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hubcli.errors import TensorFlowError
+from hubcli.formats.bundles import Bundle
 from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
+from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.tf.compare import Comparison, compare_models
+from hubcli.tf.compare import Comparison, Outputs, compare_models
 from hubcli.tf.importing import first_line, import_tensorflow, own_directory
 from hubcli.tf.loading import ListAttributes, copy_values, live_variables, load_model, restore_lists, snapshot
 from hubcli.tf.resave import ResaveReport, disk_errors, resave
@@ -217,11 +219,44 @@ class LiveModel:
             )
         return prefix
 
-    def compare(self, saved: Path) -> Comparison:
-        """The object beside what was written to `saved`, loaded again. Raises TensorFlowError."""
-        return compare_models(
-            self.obj, load_model(saved, self.tags, name=f"the export of {self.name}"), self.info, saved
-        )
+    def compare(self, saved: Path, given: Outputs | None = None) -> Comparison:
+        """The object beside what was written to `saved`, loaded again. Raises TensorFlowError.
+
+        `given` are outputs of the object, as `equal_outputs` leaves them.
+        """
+        reloaded = load_model(saved, self.tags, name=f"the export of {self.name}")
+        return compare_models(self.obj, reloaded, self.info, saved, given)
+
+    def saved_variables(self, saved: Path, info: SavedModelInfo) -> int | None:
+        """How many variables the model in `saved`, read as `info`, has bit by bit as the object has them.
+
+        None where one differs, or isn't there, or is none whose bytes can be told. Raises BrokenModelError,
+        IntegrityError, OSError.
+        """
+        tensors = Bundle.open(saved / "variables", "variables").values()
+        keys = {variable.path: variable.checkpoint_key for variable in info.variables}
+        live = live_variables(self.obj, self.info)
+        for path, variable in live.items():
+            values = tensors.get(keys.get(path) or "")
+            if values is None or not _is_equal(variable, values):
+                return None
+        return len(live)
+
+
+def _is_equal(variable: Any, values: TensorValues) -> bool:
+    """Whether the variable holds what the file has, if it is one of numbers that has a value."""
+    value = _value(variable)
+    if value is None or value.dtype.name != values.dtype.name or tuple(value.shape) != values.shape:
+        return False
+    array = value.numpy()
+    if array.dtype.kind == "O":
+        return False
+    data, place = memoryview(array.reshape(-1).view("uint8")), 0
+    for piece in values.pieces():
+        if data[place : place + len(piece)].tobytes() != piece:
+            return False
+        place += len(piece)
+    return place == len(data)
 
 
 def _require_loaded_as_saved(watch: TrainingWatch, directory: Path, name: str) -> None:

@@ -93,7 +93,7 @@ def test_the_lock_of_a_dead_process_is_broken_at_once(paths: EntryPaths) -> None
     write_lock(paths, dead)
     started = time.monotonic()
     with hold_lock(paths, timeout_s=600):
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 60
 
 
 def test_a_process_that_is_younger_than_the_lock_is_not_its_holder(paths: EntryPaths) -> None:

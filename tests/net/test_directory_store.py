@@ -78,8 +78,6 @@ def test_objects_are_listed_in_the_order_of_their_keys_from_any_on(store: Direct
         assert [info.key for info in store.list_objects(start_after=key)] == keys[place + 1 :]
     assert [info.key for info in store.list_objects("models/x")] == [key for key in keys if "models" in key]
     assert [info.key for info in store.list_objects("models/x/")] == ["models/x/1"]
-    assert list(store.list_folders("models/")) == ["x-y", "x"]
-    assert list(store.list_folders("nothing/")) == []
 
 
 def test_links_and_hidden_names_are_not_listed(store: DirectoryStore, tmp_path: Path) -> None:

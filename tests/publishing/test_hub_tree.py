@@ -242,9 +242,6 @@ class MemoryStore(ObjectStore):
     def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
         return (self._info(key) for key in sorted(self.objects) if key.startswith(prefix))
 
-    def list_folders(self, prefix: str = "") -> Iterator[str]:
-        return iter(())
-
     def create(self, key: str, data: bytes) -> bool:
         if key in self.objects:
             return False
