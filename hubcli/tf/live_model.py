@@ -258,8 +258,10 @@ def _is_equal(variable: Any, values: TensorValues, model: Path) -> bool:
     if value is None or value.dtype.name != values.dtype.name or tuple(value.shape) != values.shape:
         return False
     array = value.numpy()
-    if not hasattr(array, "dtype") or array.dtype.kind == "O":  # Texts, with lengths in the file.
-        return bool((array == saved_values(model, [values.key])[values.key]).all())
+    if value.dtype.name == "string":  # Its texts stand in the file with their lengths.
+        import numpy as np
+
+        return bool(np.array_equal(array, saved_values(model, [values.key])[values.key]))
     data, place = raw_bytes(array), 0
     for piece in values.pieces():
         if data[place : place + len(piece)].tobytes() != piece:

@@ -321,10 +321,10 @@ def _state(variable: Any) -> VariableState:
         value = tf.convert_to_tensor(variable)
     except tf.errors.FailedPreconditionError:
         return VariableState("uninitialized", True)
-    array = value.numpy()
+    array, is_text = value.numpy(), value.dtype == tf.string
     digest = hashlib.sha256(f"{value.dtype.name}{list(value.shape)}".encode())
     # Strings are Python objects; TensorFlow writes them with their lengths.
-    digest.update(tf.io.serialize_tensor(value).numpy() if array.dtype.kind == "O" else raw_bytes(array))
+    digest.update(tf.io.serialize_tensor(value).numpy() if is_text else raw_bytes(array))
     return VariableState(digest.hexdigest(), _is_finite(tf, value, array))
 
 
