@@ -37,7 +37,7 @@ from benchmarks.measure import (
 _ARCHIVE = "model.tar.gz"
 _FILES = 4
 _BLOCK_BYTES = 4 << 20
-_MEMORY_BOUND_BYTES = 120_000_000
+_MEMORY_BOUND_BYTES = 80_000_000
 _RESOLVE = "import sys, tensorflow_hub as hub; hub.resolve(sys.argv[1])"
 _START_S = 10.0
 

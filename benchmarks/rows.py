@@ -1,8 +1,8 @@
 """Every row of what hubcli costs, in one run: whole processes, interleaved with their peers, as one JSON.
 
-`python -m benchmarks.rows --keep DIR --out RUN.json` takes some six minutes on an idle machine of two cores,
-once DIR has its models and caches. `--rows 'start*' verify` measures some groups, `--rounds 3` fewer rounds.
-`python -m benchmarks.results` compares two runs, `python -m benchmarks.plots` draws one.
+`python -m benchmarks.rows --keep DIR --out RUN.json` takes some eight minutes on an idle machine of two
+cores, once DIR has its models and caches. `--rows 'start*' verify` measures some groups, `--rounds 3` fewer
+rounds. `python -m benchmarks.results` compares two runs, `python -m benchmarks.plots` draws one.
 """
 
 from __future__ import annotations

@@ -179,9 +179,9 @@ def test_a_row_whose_peer_is_not_installed_is_skipped_alone(tmp_path: Path) -> N
 
 
 def test_each_row_that_is_kept_has_its_memory() -> None:
-    kept = Run.read(Path(benchmarks.__file__).with_name("costs.json"))
+    run = Run.read(Path(benchmarks.__file__).with_name("costs.json"))
 
-    assert [row.name for row in kept.rows if not row.skipped and row.peak_bytes < 1 << 20] == []
+    assert [row.name for row in run.rows if not row.skipped and row.peak_bytes < 1 << 20] == []
 
 
 def test_the_huge_archive_is_many_streams_of_one_model(settings: Settings, tmp_path: Path) -> None:
