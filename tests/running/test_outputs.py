@@ -9,7 +9,6 @@ import pytest
 from hubcli.commands.run import RunResult
 from hubcli.errors import OutputError
 from hubcli.running.outputs import require_free
-from tests.running.ports import port, signature
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def arrays(tmp_path: Path) -> Path:
 
 
 def test_an_output_of_a_result_is_had_by_its_name() -> None:
-    result = RunResult("model", signature(port("x")), "c", "2.21.0", {"y": [[1.0]]}, 0.1, 0.1)
+    result = RunResult("model", "signature serving_default", "c", "2.21.0", {"y": [[1.0]]}, 0.1, 0.1)
     assert result["y"] == [[1.0]]
 
 
