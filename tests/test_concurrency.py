@@ -17,6 +17,7 @@ from hubcli.concurrency import (
     STAGE_BYTES,
     CancellationToken,
     ReadAhead,
+    map_in_order,
     run_in_threads,
     running_beside,
     stage_bytes,
@@ -107,18 +108,18 @@ def test_the_producer_works_ahead_as_far_as_told(depth: int) -> None:
 
 
 def test_the_producer_works_ahead_by_bytes_where_items_are_bytes() -> None:
-    begun, third = list[int](), threading.Event()
+    sizes, third = list[int](), threading.Event()
 
     def blocks() -> Iterator[bytes]:
         for size in (60, 60, 500, 60):  # The second is more than the bound, by less than itself.
-            begun.append(size)
-            if len(begun) == 3:
+            sizes.append(size)
+            if len(sizes) == 3:
                 third.set()
             yield bytes(size)
 
     with ReadAhead(blocks(), 10, max_bytes=100) as ahead:
         assert third.wait(WAIT_S)
-        assert not comes_true(lambda: len(begun) > 3)
+        assert not comes_true(lambda: len(sizes) > 3)
         assert [len(block) for block in ahead] == [60, 60, 500, 60]
 
 
@@ -248,6 +249,34 @@ def test_jobs_are_shared_and_their_results_stand_in_order() -> None:
 
 def test_no_jobs_have_no_results_and_need_no_thread() -> None:
     assert run_in_threads(list[Callable[[], int]](), 2) == []
+
+
+def test_items_are_mapped_in_their_order_and_taken_as_far_ahead_as_is_said() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = map_in_order(items(), lambda number: number * number, 4, 8)
+    assert next(results) == 0
+    assert len(taken) == 8
+    assert list(results) == [number * number for number in range(1, 100)]
+
+
+def test_an_error_of_an_item_is_raised_in_its_turn_and_begins_no_further_one() -> None:
+    begun: list[int] = []
+
+    def job(number: int) -> int:
+        begun.append(number)
+        return 1 // (number - 3)
+
+    results = map_in_order(range(100), job, 2, 4)
+    assert [next(results) for _ in range(3)] == [-1, -1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert len(begun) <= 8
 
 
 @pytest.mark.parametrize("place", [0, 1, 7])

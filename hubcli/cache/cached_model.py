@@ -196,7 +196,7 @@ class CachedModel(RecordedModel):
 def look_at(folder: str, files: Iterable[tuple[str, int]]) -> Look:
     """The first difference between paths with sizes and the files below the folder, and what these tell."""
     accessed, problem, counter = None, None, FootprintCounter()
-    lstat, count = os.lstat, counter.add  # A listing comes here for every file of the cache.
+    lstat, statuses = os.lstat, []  # A listing comes here for every file of the cache.
     for path, size_bytes in files:
         try:
             status = lstat(f"{folder}/{path}" if path.isascii() else f"{folder}/{on_disk(path)}")
@@ -209,9 +209,10 @@ def look_at(folder: str, files: Iterable[tuple[str, int]]) -> Look:
         if status.st_size != size_bytes or not stat.S_ISREG(status.st_mode):
             problem = f"{path} has {status.st_size} bytes instead of {size_bytes}"
             break
-        count(status)
+        statuses.append(status)
         if path in MAIN_FILES:
             accessed = status.st_atime
+    counter.add_all(statuses)
     return Look(problem, accessed, counter.footprint())
 
 

@@ -87,8 +87,13 @@ class CachedModelInfo(RecordedModel):
     def for_collection(
         cls, names: RootNames, key: str, links: tuple[str, ...], records: RecordReader
     ) -> CachedModelInfo | None:
-        """The same with all that a collection needs to know of it; None where it vanished meanwhile."""
+        """The same with all that a collection needs to know of it; None where it vanished meanwhile.
+
+        By an index of records it has no inode, without which no collection removes it.
+        """
         facts, footprint = _look_up(names, key, records)
+        if records.with_index and footprint.size_bytes:
+            return cls(*facts, footprint, links=links)
         path = f"{names.root}/{key}"
         try:
             status = os.lstat(path)
