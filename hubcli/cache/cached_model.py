@@ -193,9 +193,12 @@ class CachedModel(RecordedModel):
                     os.utime(main, ns=(int(now * 1e9), main.stat().st_mtime_ns))
 
 
-def look_at(folder: str, files: Iterable[tuple[str, int]]) -> Look:
-    """The first difference between paths with sizes and the files below the folder, and what these tell."""
-    accessed, problem, counter = None, None, FootprintCounter()
+def look_at(folder: str, files: Iterable[tuple[str, int]], *, is_measured: bool = True) -> Look:
+    """The first difference between paths with sizes and the files below the folder, and what these tell.
+
+    Without `is_measured` the footprint stays empty.
+    """
+    accessed, problem = None, None
     lstat, statuses = os.lstat, []  # A listing comes here for every file of the cache.
     for path, size_bytes in files:
         try:
@@ -212,6 +215,9 @@ def look_at(folder: str, files: Iterable[tuple[str, int]]) -> Look:
         statuses.append(status)
         if path in MAIN_FILES:
             accessed = status.st_atime
+    if not is_measured:
+        return Look(problem, accessed, Footprint())
+    counter = FootprintCounter()
     counter.add_all(statuses)
     return Look(problem, accessed, counter.footprint())
 
