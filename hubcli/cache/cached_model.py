@@ -168,14 +168,18 @@ class CachedModel(RecordedModel):
         sizes; what was added beside them does no harm. Without a manifest
         nothing can differ.
         """
-        return None if self.manifest is None else self.look(top).problem
+        return None if self.manifest is None else self.look(top, is_measured=False).problem
 
-    def look(self, top: Path | None = None) -> Look:
-        """The same, with what the files tell besides; of a model without a manifest only its last access."""
+    def look(self, top: Path | None = None, *, is_measured: bool = True) -> Look:
+        """The same, with what the files tell besides; of a model without a manifest only its last access.
+
+        Without `is_measured` the footprint stays empty.
+        """
         folder = self.paths.model_text if top is None else f"{top}"
         if self.manifest is None:
             return Look(None, accessed_at_s(folder), Footprint())
-        return look_at(folder, ((file.path, file.size_bytes) for file in self.manifest.files))
+        pairs = ((file.path, file.size_bytes) for file in self.manifest.files)
+        return look_at(folder, pairs, is_measured=is_measured)
 
     def touch(self) -> None:
         """Remembers that the model was used now; does nothing in a cache that can't be written.
