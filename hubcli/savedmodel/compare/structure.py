@@ -87,7 +87,7 @@ class _Comparison:
         left, right = self._objects
         kind, other = left.kind(ours), right.kind(theirs)
         if kind != other or kind is None:
-            raise _DiffersError(f"{path} is a {other or 'object of an unknown kind'}, and was a {kind}")
+            raise _DiffersError(f"{path} is of the kind {other}, not {kind}")
         registered, before = right.registered_name(theirs), left.registered_name(ours)
         if registered and registered not in (before, _CONSTANT):
             raise _DiffersError(f"{path} is of the registered class {registered}")
@@ -182,7 +182,7 @@ class _Comparison:
             if not all(
                 own.op in library for own, library in zip((node, other), self._libraries, strict=True)
             ):
-                raise _DiffersError(f"{where} is a {other.op} instead of a {node.op}")
+                raise _DiffersError(f"{where} has another op: {other.op}")
             self._pair_functions(node.op, other.op, path)
         if node.operands != other.operands:  # Devices are those of what is captured, where it was loaded.
             raise _DiffersError(f"{where} has other inputs")
