@@ -206,7 +206,7 @@ def serve_program(command: Sequence[str]) -> Iterator[str]:
         finally:
             late.cancel()
             process.stdin.close()
-            process.wait(20)
+            process.wait(60)
 
 
 def guarded(command: Sequence[str]) -> list[str]:
@@ -233,7 +233,7 @@ def _guard(command: Sequence[str]) -> int:
 
 def _ask(method: str, url: str, headers: Mapping[str, str] | None = None) -> None:
     request = Request(url, method=method, data=b"", headers=dict(headers or {}))
-    build_opener(ProxyHandler({})).open(request, timeout=20).close()
+    build_opener(ProxyHandler({})).open(request, timeout=60).close()
 
 
 def _make_container(url: str, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import socket
 import ssl
@@ -16,6 +17,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _SENT_AT_ONCE = 1 << 18
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 for a program that takes none of the system's choice.
+
+    It is below those that the system gives out: no other test's server gets it before the program listens.
+    """
+    chance = random.SystemRandom()  # The tests' own is seeded: each worker would try the same ports.
+    while True:
+        port = chance.randrange(20_000, 32_000)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass
@@ -162,6 +176,10 @@ class HubServer:
                 parts = urlsplit(self.path)
                 request = Request(parts.path, parts.query, dict(self.headers.items()), self.command)
                 server._answer(self, server._reply(request).for_request(request.headers))
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.do_GET()
 
             def do_HEAD(self) -> None:
                 if server.answers_head:

@@ -49,11 +49,11 @@ def mapped(path: Path) -> None:
 
 
 def open_files(path: Path) -> list[str]:
-    """The descriptors of this process that are of the file at `path`. Other threads open files of their own meanwhile."""
+    """The descriptors of this process that are of the file; other threads open files of their own."""
     found = []
     for descriptor in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # Closed by another thread, or the listing itself.
-            if os.path.samefile(f"/proc/self/fd/{descriptor}", path):
+            if Path(f"/proc/self/fd/{descriptor}").samefile(path):
                 found.append(descriptor)
     return found
 
@@ -81,7 +81,7 @@ READERS: list[Callable[[Path], object]] = [
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("number", range(len(READERS)))
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_what_is_no_regular_file_is_an_error_at_once(
     number: int, kind: Callable[[Path], None], tmp_path: Path
 ) -> None:
@@ -131,7 +131,7 @@ def test_a_stream_that_comes_in_pieces_ends_at_the_bound(tmp_path: Path) -> None
             while select.select([], [fifo], [], 1)[1] and not is_empty(fifo.fileno()):
                 os.sched_yield()
             fifo.write(b"b" * 60)
-            is_read.wait(10)
+            is_read.wait(60)
 
     writer = threading.Thread(target=write)
     writer.start()

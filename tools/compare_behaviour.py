@@ -30,7 +30,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from hubcli.cli.entrypoint import GLOBAL_OPTIONS
+from hubcli.cli.options import GLOBAL_OPTIONS
 from tests.entries import key_of
 from tests.forked_python import LIBRARIES
 from tools.behaviour_lines import WORKSPACES, Line, lines
@@ -352,7 +352,8 @@ def run_all(hubcli: Path, workspaces: Sequence[str] = WORKSPACES) -> dict[str, O
         folders: dict[str, Path] = {}
         environments: dict[str, dict[str, str]] = {}
         for name in workspaces:
-            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="behaviour-"))
+            # Where the record was made: doctor warns of a cache among temporary files.
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="behaviour-", dir="/tmp"))
             folders[name] = Path(folder).resolve()
             variables = opened.enter_context(workspace(folders[name]))
             environments[name] = {**variables, "PATH": os.environ["PATH"]}

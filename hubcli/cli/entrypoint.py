@@ -5,7 +5,6 @@ Signals that end a run become interrupts, each of which cleans up as Ctrl-C does
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 import threading
@@ -21,6 +20,7 @@ from typer.main import get_command
 
 from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.main import DeferredClasses, LazyImports
+from hubcli.cli.options import GLOBAL_OPTIONS, VALUED_GLOBAL_OPTIONS
 from hubcli.cli.output import Output, error_document
 from hubcli.config.config_file import COLORS
 from hubcli.config.process_variables import variables_set
@@ -32,22 +32,17 @@ from hubcli.errors import (
     Interrupted,
     OutputError,
     UsageError,
-    did_you_mean,
-    nearest,
 )
 
 with LazyImports():
-    from hubcli.cli.app import app_for_help, help_output, narrow_help
-    from hubcli.cli.completion import option_names, with_this_shell
+    from hubcli.cli.completion import with_this_shell
+    from hubcli.cli.help_pages import app_for_help, help_output, narrow_help
+    from hubcli.cli.usage_errors import usage_error
 
-__all__ = ["GLOBAL_OPTIONS", "held_interrupts", "run", "turn_signals_into_interrupts", "usage_error"]
+__all__ = ["held_interrupts", "run", "turn_signals_into_interrupts"]
 
 _SHELL_OPTIONS = ("--install-completion", "--show-completion")
 _HELP = ("-h", "--help")
-# The global options that take no value, and those that take one.
-_FLAGS = ("--json", "--quiet", "-q", "--offline", "--no-color", "--no-progress", "--debug")
-_VALUES = ("--cache-dir", "--color")
-GLOBAL_OPTIONS = (*_FLAGS, *_VALUES)
 # What typer.rich_utils imports for help in Markdown and for tracebacks: ours has neither.
 _UNUSED_IN_HELP = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}
 _NARROW = 60  # columns, of which the help in panels needs more
@@ -127,9 +122,9 @@ def _with_options_behind(argv: Sequence[str]) -> list[str]:
     """
     end = 0
     while end < len(argv) and (
-        argv[end] in _FLAGS or argv[end] in _VALUES or argv[end].partition("=")[0] in _VALUES
+        argv[end] in GLOBAL_OPTIONS or argv[end].partition("=")[0] in VALUED_GLOBAL_OPTIONS
     ):
-        end += 2 if argv[end] in _VALUES else 1
+        end += 2 if argv[end] in VALUED_GLOBAL_OPTIONS else 1
     if end < len(argv) and argv[end][:1] != "-":
         return [argv[end], *argv[:end], *argv[end + 1 :]]
     return list(argv)
@@ -203,142 +198,6 @@ def _prepare_streams() -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="surrogateescape")
-
-
-# What other tools call it: hf, uv, pip, git, docker, kagglehub and saved_model_cli.
-_SYNONYMS = {
-    "search": ("browse", "explore", "find", "query"),
-    "versions": ("history", "releases", "revisions", "tags"),
-    "info": ("card", "license", "model-card", "readme"),
-    "publish": ("model_upload", "share", "upload"),
-    "fetch": ("add", "clone", "download", "dl", "get", "install", "model_download", "pull"),
-    "fetch --from": ("import", "load"),
-    "fetch --lock": ("freeze", "lock"),
-    "fetch --locked": ("restore", "sync"),
-    "fetch --refresh": ("outdated", "refresh", "update", "upgrade"),
-    "ls": ("dir-list", "images", "index", "list", "list-cache", "models", "scan-cache"),
-    "ls --path": ("dir", "locate", "path", "where", "which"),
-    "ls --size": ("df", "du", "size"),
-    "inspect": ("cat", "describe", "print", "show", "signatures", "view"),
-    "inspect --check": ("lint",),
-    "inspect --scan": ("audit", "scan"),
-    "inspect --diff": ("cmp", "compare", "diff"),
-    "inspect --tree": ("tree",),
-    "run": ("call", "eval", "execute", "infer", "predict", "serve"),
-    "verify": ("check", "fsck", "hash", "test", "validate"),
-    "verify --repair": ("fix", "repair"),
-    "export": ("archive", "convert", "pack", "package", "save"),
-    "finetune-export": ("fine-tune", "tune", "train"),
-    "gc": ("autoremove", "clean", "cleanup", "prune", "purge", "vacuum"),
-    "rm": ("del", "delete", "delete-cache", "drop", "erase", "remove", "rmi", "uninstall"),
-    "pin": ("hold", "keep", "protect"),
-    "unpin": ("unhold", "unprotect"),
-    "doctor": ("auth", "config", "debug", "diagnose", "env", "login", "settings", "status", "whoami"),
-    "help": ("man", "usage"),
-    "--version": ("about", "ver", "version"),
-    "--show-completion": ("completion", "completions", "generate-shell-completion"),
-}
-_COMMAND_OF_WORD = {word: command for command, words in _SYNONYMS.items() for word in words}
-# Groups of commands that others have, and what their own words mean that stand alone for something else.
-_GROUPS_OF_OTHERS = ("cache", "model", "models", "repo", "saved_model", "self")
-_OF_CACHE = {"": "ls", "dir": "ls --path", "info": "ls", "path": "ls --path", "scan": "ls"}
-_OPTION_SYNONYMS = {
-    "--verbose": "--debug",
-    "--silent": "--quiet",
-    "-s": "--quiet",
-    "--colour": "--color",
-    "--no-colour": "--no-color",
-    "--force-download": "--force",
-    "--force-reinstall": "--force",
-    "-f": "--force",
-    "--max-workers": "--jobs",
-    "--workers": "--jobs",
-    "--parallel": "--jobs",
-    "-j": "--jobs",
-    "-n": "--dry-run",
-    "--index-url": "--mirror",
-    "--signature_def": "--signatures",
-    "--input_exprs": "--input",
-    "--input_examples": "--input",
-    "--outdir": "--output",
-    "--no-progress-bar": "--no-progress",
-    "--local-files-only": "--offline",
-    "--no-network": "--offline",
-    "--directory": "--cache-dir",
-    "--path": "--cache-dir",
-    "--max-age": "--older-than",
-    "--max-depth": "--depth",
-    "-L": "--depth",
-    "-v": "--version",
-}
-_UNKNOWN_OPTION = r"No such option: (\S+)"
-_UNKNOWN_COMMAND = r"No such command '(.+?)'\.(?: Did you mean .*)?"
-_NO_CHOICE = r".*: '(.*)' is not one of (.+)\."
-
-
-def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
-    """The same error with the near miss in its message, and the help to read in its hint."""
-    context = getattr(error, "ctx", None)
-    is_root = context is not None and context.parent is None
-    name = "" if is_root else next((word for word in argv if word in COMMANDS), "")
-    message, hint = error.format_message(), f"See: hubcli{' ' * bool(name)}{name} --help"
-    if match := re.match(_UNKNOWN_OPTION, message):
-        if is_root and match[1] in GLOBAL_OPTIONS:
-            return UsageError("Missing command", hint=hint)
-        options = _options()
-        known = options[name]
-        message = match[0] + _meant_option(match[1], known)
-        owners = [owner for owner, theirs in options.items() if match[1] in theirs]
-        if owners and match[1] not in known:
-            used = [owner for owner in owners if owner in argv] or owners
-            message, hint = match[0], f"Use it with: {f'hubcli {used[0]}'.rstrip()} {match[1]}"
-    elif match := re.fullmatch(_UNKNOWN_COMMAND, message, re.DOTALL):
-        suggestion = _meant_command(match[1], argv)
-        near = re.search(r"Did you mean '(.*)'", message)
-        message = f"No such command '{match[1]}'" + (f". Did you mean '{suggestion}'?" if suggestion else "")
-        if suggestion is None and near:
-            message = match[0].rstrip(".")
-    elif match := re.fullmatch(_NO_CHOICE, message, re.DOTALL):
-        message = message.rstrip(".") + did_you_mean(match[1], re.findall(r"'([^']*)'", match[2]))
-    return UsageError(message, hint=hint)
-
-
-def _meant_command(word: str, argv: Sequence[str]) -> str | None:
-    """What the unknown command is here, by its name in other tools; of a group, by the word behind it."""
-    if "/" in word:
-        return "inspect" if word.startswith((".", "/", "~")) else "fetch"
-    name = word.lower()
-    words = [word.lower() for word in argv if word[:1] != "-"]
-    behind = words[words.index(name) + 1 :] if name in words else []
-    if name not in _GROUPS_OF_OTHERS:
-        return _COMMAND_OF_WORD.get(name)
-    following = behind[0] if behind else ""
-    if name == "cache" and following in _OF_CACHE:
-        return _OF_CACHE[following]
-    return _COMMAND_OF_WORD.get(following, following if following in COMMANDS else "ls")
-
-
-def _meant_option(option: str, known: Sequence[str]) -> str:
-    """The question of `did_you_mean`; the dashes, which all have, make no two options alike."""
-    if _OPTION_SYNONYMS.get(option) in known:
-        return f". Did you mean '{_OPTION_SYNONYMS[option]}'?"
-    bare = {name.lstrip("-"): name for name in known}
-    near = nearest(option.lstrip("-"), bare)
-    return "" if near is None else f". Did you mean '{bare[near]}'?"
-
-
-def _options() -> dict[str, tuple[str, ...]]:
-    """The options of each command by its name, those of hubcli itself by an empty one."""
-    try:
-        return option_names()
-    except OutputError:  # An installation without completion: the application itself tells, in 30 ms more.
-        root = get_command(app_of())
-    commands = {"": root, **getattr(root, "commands", {})}
-    return {name: (*_names_of(command), "--help", "-h") for name, command in commands.items()}
-
-
-def _names_of(command: Any) -> list[str]:
-    return [name for parameter in command.params for name in parameter.opts if name[:1] == "-"]
 
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")

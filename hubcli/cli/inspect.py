@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import typer
 
@@ -166,7 +165,7 @@ def inspect_command(
     diff: Diff = None,
     for_: For = None,
     try_: Try = False,
-    timeout: Timeout = "30s",
+    timeout: Timeout = None,
     min_rate: MinRate = None,
 ) -> None:
     """Show signatures, functions and variables of a model.
@@ -261,8 +260,7 @@ def _parse_severity(text: str) -> Severity:
     return words[text.lower()]
 
 
-@dataclass(frozen=True, slots=True)
-class _InspectRun:
+class _InspectRun(NamedTuple):
     """A run of `hubcli inspect`: reads, shows, and says what the asked-for checks found."""
 
     settings: Settings

@@ -19,9 +19,11 @@ __all__ = [
     "ARCHIVE_LIMITS",
     "BUCKET_PANEL",
     "BUILT_IN",
+    "GLOBAL_OPTIONS",
     "GLOBAL_PANEL",
     "RARE_PANELS",
     "TAG_SETS",
+    "VALUED_GLOBAL_OPTIONS",
     "Anonymous",
     "AsJson",
     "BucketFlags",
@@ -53,6 +55,11 @@ GLOBAL_PANEL = "Global options"
 ARCHIVE_LIMITS = "Archive limits (raise them for archives that you trust)"
 BUCKET_PANEL = "Buckets (s3://, gs://, az://)"
 RARE_PANELS = (ARCHIVE_LIMITS, BUCKET_PANEL)  # Which `--help` shows and `-h` doesn't.
+VALUED_GLOBAL_OPTIONS = ("--cache-dir", "--color")
+GLOBAL_OPTIONS = (
+    *("--json", "--quiet", "-q", "--offline", "--no-color", "--no-progress", "--debug"),
+    *VALUED_GLOBAL_OPTIONS,
+)
 
 
 class CompletionHint(NamedTuple):

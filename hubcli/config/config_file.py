@@ -10,9 +10,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from hubcli.config.environment import Mirror, absolute, kaggle_endpoint, parse_retention_rules
@@ -206,8 +206,7 @@ KEYS: Mapping[str, ConfigKey] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
+class ConfigFile(NamedTuple):
     """What the file at `path` says. `values` are parsed, by key; `unknown` are notes on keys that aren't.
 
     `faults` are the errors by key, by an empty one where nothing of the file can be used.
@@ -215,9 +214,12 @@ class ConfigFile:
 
     path: Path | None = None
     is_there: bool = False
-    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    faults: Mapping[str, UsageError] = field(default_factory=dict)
+    values: Mapping[str, Any] = MappingProxyType({})
+    faults: Mapping[str, UsageError] = MappingProxyType({})
     unknown: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:  # The values may hold secrets.
+        return f"ConfigFile(path={self.path!r}, faults={self.faults!r}, unknown={self.unknown!r})"
 
     @classmethod
     def read(cls, path: Path | None, *, is_named: bool = False) -> ConfigFile:

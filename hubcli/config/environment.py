@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -96,15 +97,31 @@ def in_home(name: str) -> Path | None:
         return None
 
 
-def users_own(find: Callable[..., Path], what: str, where: str) -> Path:
-    """The user's directory of that kind. Raises UsageError for a user without a home."""
-    try:
-        path = find(_APP_NAME, appauthor=False)
-    except RuntimeError:
-        path = Path("~")
+def users_own(kind: str, what: str, where: str) -> Path:
+    """The user's directory of the kind `cache`, `config` or `state`. Raises UsageError without a home."""
+    path = _on_linux(kind)
+    if path is None:
+        import platformdirs
+
+        try:
+            path = Path(getattr(platformdirs, f"user_{kind}_path")(_APP_NAME, appauthor=False))
+        except RuntimeError:
+            path = Path("~")
     if not path.is_absolute():
         raise UsageError(f"No home directory for {what}", hint=f"Specify a directory in {where}.")
     return path
+
+
+_LINUX_FOLDERS = {"cache": ".cache", "config": ".config", "state": ".local/state"}
+
+
+def _on_linux(kind: str) -> Path | None:
+    """The directory where platformdirs finds it on Linux: each start would wait 4 ms for its import."""
+    if not sys.platform.startswith("linux"):
+        return None
+    named = os.environ.get(f"XDG_{kind.upper()}_HOME", "").strip()
+    folder = Path(named) if named else in_home(_LINUX_FOLDERS[kind])
+    return folder / _APP_NAME if folder is not None and folder.is_absolute() else None
 
 
 _EXAMPLE = "https://tfhub.dev=https://mirror.example/tfhub"
@@ -198,8 +215,7 @@ _RULES: dict[str, tuple[str, _Parse]] = {
 KAGGLE_ENDPOINT = "https://www.kaggle.com"
 
 
-@dataclass(frozen=True, slots=True)
-class KaggleAccount:
+class KaggleAccount(NamedTuple):
     """Where Kaggle is, and where credentials for it may be; no file has been read yet.
 
     The variables, files and their order are kagglehub's: `token` is the value of KAGGLE_API_TOKEN,
@@ -208,12 +224,15 @@ class KaggleAccount:
     """
 
     endpoint: str = KAGGLE_ENDPOINT
-    token: str | None = field(default=None, repr=False)
+    token: str | None = None
     token_file: Path | None = None
-    username: str | None = field(default=None, repr=False)
-    key: str | None = field(default=None, repr=False)
+    username: str | None = None
+    key: str | None = None
     key_file: Path | None = None
     login_file: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"KaggleAccount(endpoint={self.endpoint!r})"  # The others may be secrets.
 
     @classmethod
     def read(cls, env: Mapping[str, str], default_endpoint: str = KAGGLE_ENDPOINT) -> KaggleAccount:
@@ -279,7 +298,7 @@ class NetworkConfig:
     ca_folder: Path | None = None
     netrc: Path | None = None
     is_netrc_named: bool = False
-    kaggle: KaggleAccount = field(default_factory=KaggleAccount)
+    kaggle: KaggleAccount = KaggleAccount()  # noqa: RUF009 - a frozen value
     buckets: BucketConfig = BucketConfig()  # noqa: RUF009 - a frozen value
 
     @classmethod

@@ -6,7 +6,6 @@ This is the one module that reads the environment.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +75,7 @@ class Settings:
     retries: int = DEFAULT_RETRIES
     jobs: int = DEFAULT_JOBS
     progress: bool = True
-    config: ConfigFile = field(default_factory=ConfigFile, repr=False)
+    config: ConfigFile = field(default=ConfigFile(), repr=False)
 
     @classmethod
     def read(
@@ -196,13 +195,11 @@ def upload_records() -> Path | None:
 
 
 def _state(name: str) -> Path | None:
-    from platformdirs import user_state_path
-
     home = in_home(".")
     if not os.environ.get("XDG_STATE_HOME") and (home is None or not home.is_dir()):
         return None  # No command makes a user's home.
     try:
-        return users_own(user_state_path, f"the state of {name}", "XDG_STATE_HOME") / name
+        return users_own("state", f"the state of {name}", "XDG_STATE_HOME") / name
     except UsageError:
         return None
 
@@ -212,10 +209,8 @@ def answers_folder() -> Path | None:
 
     It is beside the default cache of models, which holds models alone.
     """
-    from platformdirs import user_cache_path
-
     try:
-        folder = users_own(user_cache_path, "the cache of answers", "XDG_CACHE_HOME")
+        folder = users_own("cache", "the cache of answers", "XDG_CACHE_HOME")
     except UsageError:
         return None
     return folder.with_name(f"{folder.name}-answers")
@@ -301,14 +296,7 @@ def read_config(environment: Mapping[str, str] | None = None) -> ConfigFile:
 
 def _config_file() -> Path:
     """The user's own, there or not. Raises UsageError for a user without a home."""
-    if sys.platform.startswith("linux"):  # As platformdirs finds it, which every start would load.
-        named = os.environ.get("XDG_CONFIG_HOME", "").strip()
-        folder = Path(named) if named else in_home(".config")
-        if folder is not None and folder.is_absolute():
-            return folder / "hubcli" / _CONFIG_NAME
-    from platformdirs import user_config_path
-
-    return users_own(user_config_path, "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
+    return users_own("config", "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
 
 
 def color_choice(
@@ -381,9 +369,7 @@ def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None, config: Co
     named: Path | None = config.get("cache-dir")
     if named is not None:
         return named, f"{_IN_CONFIG} {config.path}"
-    from platformdirs import user_cache_path
-
-    return users_own(user_cache_path, "the cache", "--cache-dir or HUBCLI_CACHE_DIR"), "default"
+    return users_own("cache", "the cache", "--cache-dir or HUBCLI_CACHE_DIR"), "default"
 
 
 def _min_rate(env: Mapping[str, str], option: str | None, config: ConfigFile) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -211,7 +211,7 @@ class DiagnosisContext:
     environment: Environment
     settings: Settings
     faults: Mapping[str, UsageError] = field(default_factory=dict)
-    config: ConfigFile = field(default_factory=ConfigFile)
+    config: ConfigFile = ConfigFile()  # noqa: RUF009 - a frozen value
 
     @classmethod
     def open(cls, options: DoctorOptions, variables: Mapping[str, str] | None = None) -> DiagnosisContext:
@@ -229,7 +229,7 @@ class DiagnosisContext:
         listed = environment.get("HUBCLI_MIRRORS").replace(",", " ").split()
         mirrors = [*given, *(("HUBCLI_MIRRORS", text) for text in listed)]
         flags["mirrors"] = [text for source, text in mirrors if trial.accepts(source, mirrors=(text,))]
-        flags["config"] = replace(config, faults={})
+        flags["config"] = config._replace(faults={})
         settings = Settings.read(trial.understood(), offline=options.offline, **flags)
         if options.network and settings.offline:
             raise UsageError(

@@ -18,7 +18,6 @@ message is read, since most commands read none.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -191,9 +190,9 @@ def require_few_messages(message: str, data: Bytes) -> None:
         _count(data, 0, len(data), descriptor, budget, 0)
 
 
-@dataclass(slots=True)
 class _Budget:
-    messages: int
+    def __init__(self, messages: int) -> None:
+        self.messages = messages
 
 
 def _count(data: Bytes, start: int, end: int, descriptor: Any, budget: _Budget, depth: int) -> None:

@@ -13,8 +13,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from hubcli.errors import HubcliError
-from hubcli.providers import BUCKETS
-from hubcli.providers.handle import Handle
+from hubcli.providers.handle import BUCKETS, Handle
 from hubcli.providers.provider import Provider, invalid_url, refusal, version_in
 from hubcli.providers.web import WebHost
 from hubcli.urls import without_secrets

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from hubcli.errors import HandleError, NetworkError
-from hubcli.providers import registered
-from hubcli.providers.handle import Handle
+from hubcli.providers.handle import Handle, registered
 from hubcli.providers.kaggle_credentials import TOKENS_PAGE, WHERE, kaggle_credential
 from hubcli.providers.provider import (
     Credential,

@@ -121,8 +121,8 @@ class Captures:
         if restore is None or body is None:
             return {}
         handles = {
-            argument: source.partition(":")[0]
-            for argument, source in zip(body.input_names(), restore.sources, strict=False)
+            argument.name: source.partition(":")[0]
+            for argument, source in zip(body.inputs(), restore.sources, strict=False)
         }
         found: dict[str, str] = {}
         for node in body.nodes_of_ops({_ASSIGN}):

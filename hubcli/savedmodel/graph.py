@@ -238,19 +238,14 @@ class GraphBody:
         """The nodes in one of its pieces."""
         return map(Node, self._parsed(piece))
 
-    def has_list_inputs(self) -> bool:
-        """Of a function: whether an input stands for several tensors, so that places don't tell which."""
-        args = (parse("ArgDef", encoded) for encoded in self.signature().input_arg)
-        return any(arg.number_attr or arg.type_list_attr for arg in args)
-
     @property
     def size_bytes(self) -> int:
         """How many bytes it takes in the file."""
         return sum(piece.end - piece.start for piece in self.pieces)
 
-    def input_names(self) -> list[str]:
-        """Of a function: the names of its inputs in their order, what it captures last."""
-        return [parse("ArgDef", encoded).name for encoded in self.signature().input_arg]
+    def inputs(self) -> list[Any]:
+        """Of a function: the ArgDefs of its inputs in their order, what it captures last."""
+        return [parse("ArgDef", encoded) for encoded in self.signature().input_arg]
 
     def output_names(self) -> list[str]:
         """Of a function: the names of its outputs in their order."""

@@ -13,6 +13,7 @@ import pytest
 
 from hubcli.archive import Limits
 from hubcli.archive.tree import Tree, copy_tree, copying
+from hubcli.concurrency import CancellationToken
 from hubcli.errors import NotFoundError, TruncatedError
 from tests import models
 
@@ -135,16 +136,26 @@ def test_a_copy_runs_while_its_source_is_checked(tree: Tree, tmp_path: Path) -> 
     assert models.tree_files(tmp_path / "copy") == {**FILES, "linked": FILES["saved_model.pb"]}
 
 
-def test_a_copy_whose_source_fails_its_check_is_cancelled(tree: Tree, tmp_path: Path) -> None:
+def test_a_copy_whose_source_fails_its_check_is_cancelled(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The check fails while the first file is copied: the last of four is never begun."""
-    is_checked = threading.Event()
+    is_copying, is_cancelled = threading.Event(), threading.Event()
+    ask = CancellationToken.ask
+
+    def ask_and_tell(token: CancellationToken) -> None:
+        ask(token)
+        is_cancelled.set()
 
     def wait(size: int) -> None:
-        is_checked.wait(5)
+        is_copying.set()
+        is_cancelled.wait(60)
 
     def check() -> None:
-        threading.Timer(0.05, is_checked.set).start()
+        assert is_copying.wait(60)
         raise ValueError("unsound")
+
+    monkeypatch.setattr(CancellationToken, "ask", ask_and_tell)
 
     with pytest.raises(ValueError, match="unsound"), copying(tree, tmp_path / "copy", wait):
         check()

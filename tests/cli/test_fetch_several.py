@@ -43,7 +43,7 @@ def test_paths_come_in_the_order_given_whichever_model_is_first(server: HubServe
     assert server.stalled.wait(30)
     wait_until_published(cache / key(quick))
     server.release.set()
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert names(stdout) == [key(slow), key(quick)]
     assert [line.split()[1] for line in stderr.splitlines()] == [slow, quick]
@@ -63,7 +63,7 @@ def test_so_many_run_at_a_time_and_no_more(server: HubServer, cache: Path) -> No
     assert server.stalled.wait(30)
     assert {request.path for request in server.requests} == {"/m0/1", "/m1/1"}
     server.release.set()
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=120)
     assert names(stdout)[:3] == [key(url) for url in urls], stderr
 
 
@@ -157,7 +157,7 @@ def test_an_interrupt_ends_all_and_keeps_what_was_done(
     while len(server.requests) < 1 + int(jobs):
         time.sleep(0.002)
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     document = json.loads(stdout)
@@ -190,7 +190,7 @@ def test_what_was_done_out_of_turn_is_told_at_an_interrupt(server: HubServer, ca
     wait_until_published(cache / key(quick))
     wait_until_published(cache / key("example://mul/1"))
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     assert key(quick) in names(stdout)
     assert key(slow) not in names(stdout)

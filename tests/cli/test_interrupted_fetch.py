@@ -6,14 +6,15 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from hubcli.cache.layout import EntryPaths
-from hubcli.cli.multi_progress import _Bars, multi_progress_for
+from hubcli.cli.multi_progress import ModelBars
 from hubcli.cli.output import Output
-from hubcli.cli.progress import Transferred, short
+from hubcli.cli.progress import Transferred, multi_progress_for, short
 from hubcli.commands.fetch import fetch
 from hubcli.config.settings import Settings
 from hubcli.fetching.cached import PartialDownload, resume_notes
@@ -25,21 +26,30 @@ from tests.cli.terminal import start
 from tests.conftest import Run
 from tests.server import HubServer, Reply
 
+# More than one block that is written at once: the first of them has been counted then.
+_WRITTEN_BYTES = 300_000
 LARGE = models.pack(
     {**models.example_files(), "assets.extra/large": random.Random(5).randbytes(9 << 20)}, level=0
 )
 SLOW = Reply(LARGE, etag='"one"', stall_at=1 << 20)
 
 
+def _has_bytes(spool: Path) -> bool:
+    """Whether some of the body was written; the file is as long as the body from the start."""
+    with suppress(FileNotFoundError):
+        return spool.stat().st_blocks * 512 > _WRITTEN_BYTES
+    return False
+
+
 def interrupted(server: HubServer, cache: Path, *arguments: str) -> str:
     """What a fetch that is stalled says at Ctrl-C, once some of it is on the disk."""
     process = start(cache, "fetch", *arguments)
-    journals = [EntryPaths(cache, Handle.parse(word).cache_key).spool for word in arguments if "://" in word]
-    while not any(journal.exists() for journal in journals) or not server.stalled.is_set():
+    spools = [EntryPaths(cache, Handle.parse(word).cache_key).spool for word in arguments if "://" in word]
+    while not any(map(_has_bytes, spools)) or not server.stalled.is_set():
         assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     return stderr
 
@@ -73,7 +83,7 @@ def test_what_cannot_resume_is_not_said_to(server: HubServer, cache: Path) -> No
     process = start(cache, "fetch", url)
     assert server.stalled.wait(30)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=120)
     assert stderr == f"Error: Interrupted: {url} is not in the cache\n"
 
 
@@ -172,9 +182,9 @@ class TestRates:
         assert "80.0 MB of 120 MB, 2.0 MB/s" in capsys.readouterr().err
 
     def test_the_row_of_all_has_total_and_time_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_Bars, "show", lambda self: None)
+        monkeypatch.setattr(ModelBars, "show", lambda self: None)
         monkeypatch.setattr("time.monotonic", lambda: 1000.0)  # A loaded machine must not change the rate.
-        board = _Bars(Output(), 3)
+        board = ModelBars(Output(), 3)
         board._started_at -= 10
         with board.listener("a") as first_listener, board.listener("b") as second_listener:
             first_listener.started("a", "a", 100_000_000)
@@ -194,4 +204,4 @@ class TestRates:
 
     def test_without_a_terminal_there_is_no_such_row(self) -> None:
         with multi_progress_for(Output(), 2) as board:
-            assert not isinstance(board, _Bars)
+            assert not isinstance(board, ModelBars)

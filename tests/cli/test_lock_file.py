@@ -131,7 +131,7 @@ def test_after_an_interrupt_it_is_as_it_was(server: HubServer, hubcli: Run, lock
     process = start(cache, "fetch", "example://mul/1", url, "--lock", str(lock))
     assert server.stalled.wait(30)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 130
     assert lock.read_bytes() == before
 

@@ -213,7 +213,7 @@ def test_an_interrupt_cleans_up_and_exits_130(
     process = start(cache, "fetch", url, "--json")
     assert server.stalled.wait(30)
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Interrupted" in stderr
     assert "Traceback" not in stderr

@@ -18,8 +18,9 @@ import hubcli.cli
 from hubcli import __version__
 from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.completion import option_names
-from hubcli.cli.entrypoint import GLOBAL_OPTIONS, _names_of
 from hubcli.cli.main import DeferredClasses, LazyImports
+from hubcli.cli.options import GLOBAL_OPTIONS
+from hubcli.cli.usage_errors import _names_of
 from hubcli.commands.fetch import fetch
 from hubcli.config.settings import Settings
 from tests import models

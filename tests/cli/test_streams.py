@@ -204,7 +204,7 @@ def test_an_interrupt_while_standard_input_is_read_exits_130(cache: Path) -> Non
     os.write(writing, models.archive()[:1000])
     wait_for_staging(cache)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=120)
     os.close(writing)
     os.close(reading)
     assert process.returncode == 130, stderr
@@ -227,7 +227,7 @@ def test_a_second_interrupt_does_not_stop_the_cleaning(server: HubServer, cache:
         process.send_signal(signal.SIGINT)
         if process.poll() is not None:
             break
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     assert set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
 
@@ -270,6 +270,6 @@ def test_an_interrupted_run_tells_what_it_had_fetched(server: HubServer, cache: 
     process = start(cache, "fetch", "--json", "--jobs", "1", "example://mul/1", url)
     assert server.stalled.wait(30)
     process.send_signal(signal.SIGTERM)
-    document = json.loads(process.communicate(timeout=30)[0])
+    document = json.loads(process.communicate(timeout=120)[0])
     assert [model["handle"] for model in document["models"]] == ["example://mul/1"]
     assert document["error"]["code"] == "interrupted"

@@ -100,7 +100,7 @@ def test_an_interrupted_repair_tells_what_was_checked_and_exits_130(
     process = start(cache, "verify", "--json", "--repair", "example://mul/1", url)
     assert server.stalled.wait(30)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=120)
     document = json.loads(stdout)
     assert process.returncode == 130, stderr
     assert [found["target"] for found in document["models"]] == ["example://mul/1"]

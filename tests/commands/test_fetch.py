@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -332,10 +333,10 @@ def test_a_server_that_falls_silent_is_given_up(settings: Settings, server: HubS
 
 
 def test_a_port_where_nobody_listens_is_a_network_error(settings: Settings) -> None:
-    with HubServer().running() as closed:
-        url = closed.url + "/m/1"
-    with pytest.raises(NetworkError, match="Cannot reach"):
-        fetch(url, settings)
+    with socket.socket() as bound:  # So that nobody else listens there either.
+        bound.bind(("127.0.0.1", 0))
+        with pytest.raises(NetworkError, match="Cannot reach"):
+            fetch(f"http://127.0.0.1:{bound.getsockname()[1]}/m/1", settings)
 
 
 def test_offline_a_miss_sends_nothing(settings: Settings, server: HubServer) -> None:

@@ -179,7 +179,7 @@ def test_the_file_that_is_there_now_is_fetched_not_a_mixture(settings: Settings,
 
 
 def test_a_server_that_stalls_in_a_window_is_asked_again(server: HubServer, cache: Path) -> None:
-    impatient = Settings.read({}, cache_dir=cache, timeout_s=0.3)
+    impatient = Settings.read({}, cache_dir=cache, timeout_s=1)
     stalling = replace(TAGGED, first=[TAGGED, replace(TAGGED, stall_at=1000)])
     require_whole(fetch(server.serve(PATH, stalling), impatient))
 

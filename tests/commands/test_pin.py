@@ -160,7 +160,7 @@ def test_a_pin_of_a_model_that_was_put_aside_waits_for_the_collection(
             paths.model.rename(trash)
             thread = threading.Thread(target=pin_it)
             thread.start()
-            assert entry_was_found.wait(5)
+            assert entry_was_found.wait(60)
             if is_put_back:
                 trash.rename(paths.model)
         thread.join()

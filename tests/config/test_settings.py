@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import platformdirs
 import pytest
 
+from hubcli.config.environment import users_own
 from hubcli.config.settings import Mirror, Settings, UpkeepRules
 from hubcli.errors import ExitStatus, UsageError
 from tests.cases import each_of
@@ -339,6 +341,20 @@ def test_a_mirror_that_is_none_is_not_quoted_where_it_may_hold_a_password(text: 
     assert "s3cret" not in refused.value.message
 
 
+def test_the_users_own_directories_are_those_of_platformdirs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for kind in ("cache", "config", "state"):
+        for named in (None, "", str(tmp_path / "named"), "not/absolute", "~/of-home"):
+            monkeypatch.delenv(f"XDG_{kind.upper()}_HOME", raising=False)
+            if named is not None:
+                monkeypatch.setenv(f"XDG_{kind.upper()}_HOME", named)
+            expected = getattr(platformdirs, f"user_{kind}_path")("hubcli", appauthor=False)
+            if expected.is_absolute():
+                assert users_own(kind, "it", "it") == expected, (kind, named)
+
+
 @pytest.mark.parametrize("path", [None, Path("~/.cache/hubcli")])
 def test_a_user_without_a_home_is_told_to_name_a_directory(
     path: Path | None, monkeypatch: pytest.MonkeyPatch
@@ -353,7 +369,8 @@ def test_a_user_without_a_home_is_told_to_name_a_directory(
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setattr("platformdirs.user_cache_path", find)
     monkeypatch.setattr("platformdirs.user_config_path", find)
-    monkeypatch.setattr("hubcli.config.settings.in_home", lambda name: None)
+    for room in ("settings", "environment"):
+        monkeypatch.setattr(f"hubcli.config.{room}.in_home", lambda name: None)
     with pytest.raises(UsageError, match="No home directory for the cache"):
         Settings.read({})
     with pytest.raises(UsageError, match="No home directory for the config file"):

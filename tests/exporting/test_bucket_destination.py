@@ -168,7 +168,7 @@ def test_of_two_exports_at_once_one_wins(
     both = threading.Barrier(2)
 
     def together(self: Any, key: str) -> None:
-        both.wait(10)
+        both.wait(60)
 
     monkeypatch.setattr(bucket_destination._Upload, "require_free", together)
     outcomes = list[str]()

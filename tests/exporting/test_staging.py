@@ -176,7 +176,7 @@ def test_what_was_moved_aside_to_be_replaced_goes_back(
     assert not killed.exists()
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ["link", "fifo", "lock is a fifo", "lock is a link", "file", "other name"])
 def test_what_only_looks_like_one_is_left_alone(kind: str, place: Path, killed: Path) -> None:
     name = place.with_name(".model.aaaaaaaaaaaa.hubcli-tmp")

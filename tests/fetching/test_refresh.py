@@ -114,7 +114,7 @@ def test_the_old_one_is_there_until_the_new_one_is_whole(
     server.serve("/maker/model", Reply(NEW, stall_at=len(NEW) // 2))
     refreshing = threading.Thread(target=fetch, args=(url, settings, REFRESH))
     refreshing.start()
-    assert server.stalled.wait(10)
+    assert server.stalled.wait(60)
     assert (path / "assets" / "version").read_text() == "old"
     server.release.set()
     refreshing.join()

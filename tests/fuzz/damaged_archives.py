@@ -85,7 +85,7 @@ class Attempts:
     @staticmethod
     def require_no_thread_left() -> None:
         """The stages of every fetch have ended, give or take a moment."""
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 60
         while any(thread.name == "hubcli-stage" for thread in threading.enumerate()):
             assert time.monotonic() < deadline, threading.enumerate()
             time.sleep(0.02)

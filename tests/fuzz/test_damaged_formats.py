@@ -41,10 +41,10 @@ every_reader = pytest.mark.parametrize(("read", "file"), READERS.values(), ids=R
 
 @contextmanager
 def _in_time(label: object) -> Iterator[None]:
-    started = time.monotonic()
+    started = time.process_time()
     with suppress(HubcliError):
         yield
-    assert time.monotonic() - started < LONGEST_S, label
+    assert time.process_time() - started < LONGEST_S, label
 
 
 def _data_block(model: str) -> bytes:

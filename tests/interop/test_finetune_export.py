@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from hubcli.config.settings import Settings
 from tests import models
 from tests.forkserver import Process, open_python
 from tests.installed import require_installed
-from tests.server import HubServer
+from tests.server import HubServer, free_port
 
 require_installed("tensorflow_hub", "tf_keras")
 
@@ -452,10 +451,7 @@ def test_two_devices_train_a_model_that_is_exported(
 def test_two_workers_train_a_model_and_the_chief_alone_writes_it(
     method: Method, host: Host, tmp_path: Path
 ) -> None:
-    with socket.socket() as first, socket.socket() as other:
-        first.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (first, other)]
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     processes = []
     for number in range(2):
         folder = tmp_path / f"worker {number}"

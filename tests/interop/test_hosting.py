@@ -17,8 +17,9 @@ from hubcli.config.settings import Settings
 from tests import models
 from tests.corpus import corpus_model
 from tests.forkserver import run_python
-from tests.interop.test_nginx import free_port, wait_for_port
 from tests.interop.test_nginx import nginx as nginx
+from tests.interop.test_nginx import wait_for_port
+from tests.server import free_port
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 HANDLE = "https://tfhub.dev/maker/model/1"

@@ -14,6 +14,7 @@ import pytest
 from hubcli.commands.fetch import fetch
 from hubcli.config.settings import Mirror, Settings
 from tests import models
+from tests.server import free_port
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
@@ -26,12 +27,6 @@ http {{
   server {{ listen 127.0.0.1:{port}; root {root}/www; }}
 }}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -53,11 +48,12 @@ def nginx(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
+        time.sleep(0.01)
     raise AssertionError("nginx didn't start")
 
 

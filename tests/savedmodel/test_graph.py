@@ -107,7 +107,7 @@ def test_a_signature_that_comes_in_pieces_is_joined(tmp_path: Path, pad_bytes: i
     write_model(tmp_path, delimited(2, delimited(2, delimited(1, first + last))))
     with read_outline(tmp_path) as outlines:
         body = outlines[0].graph.functions["g"]
-        assert (body.input_names(), body.output_names()) == (["a", "b"], ["r"])
+        assert ([argument.name for argument in body.inputs()], body.output_names()) == (["a", "b"], ["r"])
 
 
 def test_a_name_is_searched_for_in_the_bytes_of_a_body(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,12 +18,12 @@ from pathlib import Path
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.layout import check_structure
 
-started = time.monotonic()
+started = time.process_time()
 try:
     check_structure(Path(sys.argv[1]))
 except BrokenModelError:
     pass
-seconds = time.monotonic() - started
+seconds = time.process_time() - started
 status = Path("/proc/self/status").read_text().splitlines()
 peak_kib = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 print(json.dumps([seconds, peak_kib / 1024]))
@@ -32,7 +31,7 @@ print(json.dumps([seconds, peak_kib / 1024]))
 
 
 class Cost(NamedTuple):
-    """What a check costs in a process of its own."""
+    """What a check costs in a process of its own: processor time, since others are busy meanwhile."""
 
     seconds: float
     peak_mib: float
@@ -108,10 +107,9 @@ def test_keys_that_share_a_long_beginning_cost_little(tmp_path: Path, length: in
 @pytest.mark.slow
 def test_a_snappy_bomb_costs_little(tmp_path: Path) -> None:
     block = varint(1 << 28) + b"\0a" + b"\xfe\1\0" * 300_000
-    started = time.monotonic()
     cost = _cost_of_index(tmp_path, table([block], kind=1))
     assert cost.peak_mib < 120
-    assert time.monotonic() - started < 5
+    assert cost.seconds < 5
 
 
 def test_ten_thousand_tensors_are_read_in_reasonable_time(tmp_path: Path) -> None:

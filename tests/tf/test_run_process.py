@@ -99,7 +99,7 @@ def test_it_ends_when_the_process_that_started_it_is_killed() -> None:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         parent.kill()
-    for _ in range(100):
+    for _ in range(600):
         if not Path(f"/proc/{pid}/maps").exists() or not Path(f"/proc/{pid}/maps").read_text():
             return
         signal.sigtimedwait([], 0.1)
@@ -139,8 +139,8 @@ def test_messages_of_tensorflow_lose_nodes_and_stacks() -> None:
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.settimeout(10)
-        theirs.settimeout(10)
+        ours.settimeout(60)
+        theirs.settimeout(60)
         yield ours, theirs
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.loading import load_model, restore_lists
 from hubcli.tf.training import Strategy, TrainingFunction, train
 from tests.forkserver import ROOT, Process, open_python
+from tests.server import free_port
 from tests.tf.conftest import Zoo, read
 
 pytestmark = [
@@ -260,7 +260,7 @@ def start(program: str, *arguments: object, **variables: str) -> Process | subpr
 @pytest.mark.slow
 def test_two_devices_train_one_model(zoo: Zoo, script: Path, tmp_path: Path) -> None:
     process = start(MIRRORED, "mirrored", zoo("plain_module"), tmp_path / "out", script)
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=250)
     assert "RESULT 2 True ('w',)" in out, err
     assert "EQUAL True" in out, err
     assert "training 2" in out
@@ -270,17 +270,14 @@ def test_two_devices_train_one_model(zoo: Zoo, script: Path, tmp_path: Path) -> 
 def test_two_processes_train_one_model_and_the_chief_writes_it(
     zoo: Zoo, script: Path, tmp_path: Path
 ) -> None:
-    with socket.socket() as first, socket.socket() as other:
-        first.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (first, other)]
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     processes = []
     for number in range(2):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
         source, target = zoo("plain_module"), tmp_path / f"out{number}"
         processes.append(start(MIRRORED, "multiworker", source, target, script, TF_CONFIG=json.dumps(task)))
     try:
-        results = [process.communicate(timeout=120) for process in processes]
+        results = [process.communicate(timeout=250) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -319,7 +316,7 @@ def test_the_import_of_tensorflow_is_silent_and_prints_of_ones_own_are_not() -> 
         "import_keras(KerasGeneration.KERAS_2); import_keras(KerasGeneration.KERAS_3);"
         "print('mine too', file=sys.stderr)"
     )
-    out, err = start(program).communicate(timeout=100)
+    out, err = start(program).communicate(timeout=250)
     assert (out, err) == ("", "mine\nmine too\n")
 
 
@@ -329,7 +326,7 @@ def test_keras_stands_on_tensorflow_whatever_its_settings_say() -> None:
         "from hubcli.tf.importing import *; import os;"
         "print(import_keras(KerasGeneration.KERAS_3).backend.backend(), os.environ['KERAS_BACKEND'])"
     )
-    out, err = start(program, KERAS_BACKEND="jax").communicate(timeout=100)
+    out, err = start(program, KERAS_BACKEND="jax").communicate(timeout=250)
     assert out == "tensorflow jax\n", err
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from hubcli.cli.main import LazyImports
 from hubcli.cli.output import printable
@@ -75,8 +75,7 @@ def inspection_text(
     return text if style.has_unicode else text.replace("…", "...")
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(NamedTuple):
     """One model, as it is shown."""
 
     inspection: Inspection

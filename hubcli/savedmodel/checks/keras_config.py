@@ -13,9 +13,8 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.checks.keras_names import (
@@ -46,8 +45,7 @@ class IssueKind(str, Enum):
     FILE = "file"
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigIssue:
+class ConfigIssue(NamedTuple):
     """Why a config needs --unsafe: `layer` is the innermost named object ("" where none is named)."""
 
     kind: IssueKind
@@ -58,8 +56,7 @@ class ConfigIssue:
         return f"layer {self.layer}: {self.reason}" if self.layer else self.reason
 
 
-@dataclass(frozen=True, slots=True)
-class TrustedNames:
+class TrustedNames(NamedTuple):
     """What the user's own code brings: names of classes and of functions, and the modules they stand in."""
 
     classes: frozenset[str] = frozenset()
@@ -67,8 +64,7 @@ class TrustedNames:
     modules: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class KerasConfig:
+class KerasConfig(NamedTuple):
     """A parsed config. `repeated_key` is a key that stands twice in one object, None where there is none."""
 
     value: Any
@@ -149,16 +145,17 @@ _KERAS_MODULE = re.compile(
 )
 _TENSORFLOW_MODULE = re.compile(r"tensorflow\.python\.(?:framework|ops)(?:\.[a-z0-9_]+)*", re.ASCII)
 _TYPE_SUFFIX, _FUNCTION_TYPE = "_type", "function_type"
+_NUMBERS = (int, float, bool)
 
 
-@dataclass(slots=True)
 class _Walk:
     """One walk, without recursion: a config may be nested as deeply as JSON may."""
 
-    is_keras_3: bool
-    trusted: TrustedNames
-    found: list[ConfigIssue] = field(default_factory=list)
-    _seen: int = 0
+    def __init__(self, is_keras_3: bool, trusted: TrustedNames) -> None:
+        self.is_keras_3 = is_keras_3
+        self.trusted = trusted
+        self.found: list[ConfigIssue] = []
+        self._seen = 0
 
     def add(self, kind: IssueKind, layer: str, reason: str) -> None:
         """Notes the issue, unless it is there or enough are."""
@@ -184,14 +181,19 @@ class _Walk:
                 layer = _name_of(value) or layer
                 self._visit(value, layer)
                 inner = value.values()
-            pending += [(each, layer) for each in reversed(inner) if _may_hold_objects(each)]
+            # Most are numbers and words, which hold nothing: no call for each, and no list for each object.
+            for each in reversed(inner):
+                if ("{" in each) if type(each) is str else (each and type(each) not in _NUMBERS):
+                    pending.append((each, layer))  # noqa: PERF401
 
     def _visit(self, config: dict[str, Any], layer: str) -> None:
         if "class_name" in config:
             self._visit_object(config, config["class_name"], layer)
-        for key, value in config.items():
-            if key.endswith(_TYPE_SUFFIX) and value in ("lambda", "function"):
-                self._visit_function_key(config, key, value, layer)
+        values = config.values()
+        if "lambda" in values or "function" in values:  # Few have one: no look at each key of the others.
+            for key, value in config.items():
+                if key.endswith(_TYPE_SUFFIX) and value in ("lambda", "function"):
+                    self._visit_function_key(config, key, value, layer)
 
     def _visit_function_key(self, config: dict[str, Any], key: str, kind: str, layer: str) -> None:
         """A function in the legacy spelling: `residual_fn`, `residual_fn_type` and `residual_fn_module`."""
@@ -346,11 +348,6 @@ def _constants_issue(values: Any) -> str:
         elif isinstance(item, list):
             pending += item
     return ""
-
-
-def _may_hold_objects(value: Any) -> bool:
-    """Most values are numbers and words, which hold none."""
-    return isinstance(value, (dict, list)) or (isinstance(value, str) and "{" in value)
 
 
 def _name_of(layer_config: dict[str, Any]) -> str:

@@ -319,9 +319,10 @@ class PathOrigins:
             self._parsed_bytes += min(body.size_bytes, _PIECE_BYTES)
             objects = self._objects
             function = None if objects is None else objects.concrete_function(body.name)
-            names = body.input_names()
-            places = {name: place for place, name in enumerate(names)}
-            is_unclear = len(places) < len(names) or body.has_list_inputs()
+            inputs = body.inputs()
+            places = {argument.name: place for place, argument in enumerate(inputs)}
+            stands_for_several = any(argument.number_attr or argument.type_list_attr for argument in inputs)
+            is_unclear = len(places) < len(inputs) or stands_for_several
             captures = [] if function is None else list(function.bound_inputs)
             self._inputs[body] = _Inputs(places, is_unclear, captures)
         return self._inputs[body]

@@ -7,8 +7,7 @@ signatures at https://www.tensorflow.org/hub/common_saved_model_apis.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.functions import Function, FunctionVariant, arguments_of
@@ -48,8 +47,7 @@ def check_reusable(
     return Conformance(tuple(problems))
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
+class _Check(NamedTuple):
     """One model, checked part by part."""
 
     outlines: tuple[MetaGraphOutline, ...]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats import INDEX_FILE, MAIN_FILES
@@ -197,8 +197,7 @@ def _about_assets(assets: tuple[Asset, ...]) -> Iterator[Issue]:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Risk:
+class Risk(NamedTuple):
     """What an op can do, in a word for scripts and in a sentence, and how grave that is."""
 
     code: str

@@ -210,7 +210,7 @@ def test_an_entry_that_another_process_is_at_is_skipped(cache: Path) -> None:
         lock(cache, OLD, pid)
         started = time.monotonic()
         (action,) = collect(planned)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 60
     assert (action.result, action.detail) == (ActionResult.BUSY, "another process holds its lock")
     assert paths.model.is_dir()
 
@@ -236,11 +236,13 @@ def test_what_is_no_longer_as_planned_stays(
     assert names(cache) == before
 
 
-@pytest.mark.parametrize(("seconds", "result"), [(0, "changed"), (5, "removed")])
+@pytest.mark.parametrize(("seconds", "result"), [(0, "changed"), (150, "removed")])
 def test_a_model_that_was_listed_a_moment_ago_may_be_read_now(
-    seconds: float, result: str, cache: Path
+    seconds: float, result: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """hub.load lists the directory and then reads; du does the first alone."""
+    # Longer than any machine stands still.
+    monkeypatch.setattr(sys.modules["hubcli.cache.gc.collect"], "_LOOK_TO_READ_S", 60.0)
     paths = hubcli_entry(cache, OLD)
     planned = plan(cache)
     os.utime(paths.model, (time.time() - seconds, 0))
