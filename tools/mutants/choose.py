@@ -49,9 +49,7 @@ class Mutant:
         return "/".join(parts[:2]) if len(parts) > 2 else f"{parts[0]}/*.py"
 
 
-def choose(
-    root: Path, package: str, count: int, seed: int, under: tuple[str, ...] = ("",)
-) -> list[Mutant]:
+def choose(root: Path, package: str, count: int, seed: int, under: tuple[str, ...] = ("",)) -> list[Mutant]:
     """A sample that the seed fixes, spread over the files by their statements.
 
     Of files with fewer candidates than their share, the rest goes to the files after them.
