@@ -10,21 +10,25 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hubcli.errors import Interrupted
 
 __all__ = [
+    "STAGE_BYTES",
     "CancellationToken",
     "JobResult",
     "ReadAhead",
+    "map_in_order",
     "run_concurrently",
     "run_in_threads",
     "running_beside",
+    "stage_bytes",
     "usable_cores",
 ]
 
@@ -85,6 +89,7 @@ class CancellationToken:
             last()
 
 
+S = TypeVar("S")
 T = TypeVar("T")
 _POLL_S = 0.1
 _JOIN_S = 1.0
@@ -97,16 +102,56 @@ class _End:
         self.error = error
 
 
+# What may wait between two stages of a stream: large enough to hide how unevenly hosts send and disks
+# write. The least are four blocks.
+STAGE_BYTES, _MIN_STAGE_BYTES = 8 << 20, 1 << 20
+
+
+def stage_bytes(jobs: int) -> int:
+    """How many bytes may wait in one stage of one job, where `jobs` may run at a time."""
+    return max(_MIN_STAGE_BYTES, STAGE_BYTES // jobs)
+
+
+class _BoundedQueue(queue.Queue[Any]):
+    """Room for `depth` items that hold up to `max_bytes` together, and for one item of any size."""
+
+    def __init__(self, depth: int, max_bytes: int | None) -> None:
+        self._depth = depth
+        self._max_bytes = max_bytes
+        self._held_bytes = 0
+        super().__init__(depth)
+
+    def _qsize(self) -> int:
+        """What `queue.Queue` compares with the depth: another item has room where it is less."""
+        is_full = self._max_bytes is not None and self._held_bytes >= self._max_bytes
+        return self._depth if is_full else len(self.queue)
+
+    def _put(self, item: object) -> None:
+        super()._put(item)
+        self._held_bytes += _size_of(item)
+
+    def _get(self) -> object:
+        item = super()._get()
+        self._held_bytes -= _size_of(item)
+        return item
+
+
+def _size_of(item: object) -> int:
+    return len(item) if isinstance(item, bytes) else 0
+
+
 class ReadAhead(Generic[T]):
     """The same items, produced on a thread that works up to `depth` items ahead.
+
+    Of bytes it stops earlier, once `max_bytes` of them wait; the last item may exceed it.
 
     An error of the producer is raised here, after the items before it. Close it
     (it is a context manager) where the consumer may stop early: the thread then
     ends with its current item.
     """
 
-    def __init__(self, items: Iterable[T], depth: int) -> None:
-        self._queue: queue.Queue[T | _End] = queue.Queue(depth)
+    def __init__(self, items: Iterable[T], depth: int, max_bytes: int | None = None) -> None:
+        self._queue: queue.Queue[T | _End] = _BoundedQueue(depth, max_bytes)
         self._stopped = threading.Event()
         self._end: _End | None = None
         self._thread = threading.Thread(target=self._produce, args=(items,), name="hubcli-stage", daemon=True)
@@ -214,6 +259,26 @@ def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
     if errors:
         raise errors[0]
     return [results[number] for number in range(len(jobs))]
+
+
+def map_in_order(items: Iterable[S], job: Callable[[S], T], threads: int, ahead: int) -> Iterator[T]:
+    """What the job makes of each item, in their order; at most `ahead` of them are begun and not yet taken.
+
+    Items are taken on the caller's thread. What a job raises is raised here, and no further one is begun.
+    """
+    from concurrent.futures import Future, ThreadPoolExecutor  # Few commands have so many items.
+
+    running: deque[Future[T]] = deque()
+    pool = ThreadPoolExecutor(threads, "hubcli-item")
+    try:
+        for item in items:
+            running.append(pool.submit(job, item))
+            if len(running) >= ahead:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

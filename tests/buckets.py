@@ -32,6 +32,11 @@ class Bucket:
     requested_paths: list[str]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
 @contextmanager
 def running_bucket(objects: Mapping[str, bytes], folder: Path) -> Iterator[Bucket]:
     """A bucket with these objects by their names, and a proxy that has it for Google's hosts."""
@@ -43,8 +48,7 @@ def running_bucket(objects: Mapping[str, bytes], folder: Path) -> Iterator[Bucke
     handler = type(
         "Handler", (_Google,), {"objects": objects, "context": context, "requested_paths": requested_paths}
     )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     variables = {

@@ -26,6 +26,11 @@ class Proxy:
     authorizations: list[str | None] = field(default_factory=list)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64  # Of five, others would be dropped, and come a second later.
+
+
 @contextmanager
 def running_proxy() -> Iterator[Proxy]:
     """A proxy, as long as the context lasts."""
@@ -38,7 +43,7 @@ def running_proxy() -> Iterator[Proxy]:
         def do_GET(self) -> None:
             self._note()
             parts = urlsplit(self.path)
-            upstream = HTTPConnection(str(parts.hostname), parts.port, timeout=10)
+            upstream = HTTPConnection(str(parts.hostname), parts.port, timeout=60)
             headers = {
                 name: value for name, value in self.headers.items() if name.lower() not in _HOP_HEADERS
             }
@@ -54,7 +59,7 @@ def running_proxy() -> Iterator[Proxy]:
         def do_CONNECT(self) -> None:
             self._note()
             host, _, port = self.path.rpartition(":")
-            with socket.create_connection((host, int(port)), timeout=10) as upstream:
+            with socket.create_connection((host, int(port)), timeout=60) as upstream:
                 self.send_response_only(200, "Connection established")
                 self.end_headers()
                 _tunnel(self.connection, upstream)
@@ -63,8 +68,7 @@ def running_proxy() -> Iterator[Proxy]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     proxy = Proxy(f"http://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -80,7 +84,7 @@ def _tunnel(client: socket.socket, upstream: socket.socket) -> None:
     """Carries bytes both ways until one side closes."""
     with suppress(OSError):
         while True:
-            readable, _, _ = select.select([client, upstream], [], [], 10)
+            readable, _, _ = select.select([client, upstream], [], [], 60)
             for end in readable:
                 data = end.recv(65536)
                 if not data:

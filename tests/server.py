@@ -177,6 +177,10 @@ class HubServer:
                 request = Request(parts.path, parts.query, dict(self.headers.items()), self.command)
                 server._answer(self, server._reply(request).for_request(request.headers))
 
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.do_GET()
+
             def do_HEAD(self) -> None:
                 if server.answers_head:
                     self.do_GET()

@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.concurrency import CancellationToken, ReadAhead, run_in_threads, running_beside
+from hubcli.concurrency import (
+    STAGE_BYTES,
+    CancellationToken,
+    ReadAhead,
+    map_in_order,
+    run_in_threads,
+    running_beside,
+    stage_bytes,
+)
 
 WAIT_S = 60.0
 
@@ -97,6 +105,42 @@ def test_the_producer_works_ahead_as_far_as_told(depth: int) -> None:
         assert watched.reached.wait(WAIT_S)
         assert watched.taken == depth
         watched.may_go_on.set()
+
+
+def test_the_producer_works_ahead_by_bytes_where_items_are_bytes() -> None:
+    sizes, third = list[int](), threading.Event()
+
+    def blocks() -> Iterator[bytes]:
+        for size in (60, 60, 500, 60):  # The second is more than the bound, by less than itself.
+            sizes.append(size)
+            if len(sizes) == 3:
+                third.set()
+            yield bytes(size)
+
+    with ReadAhead(blocks(), 10, max_bytes=100) as ahead:
+        assert third.wait(WAIT_S)
+        assert not comes_true(lambda: len(sizes) > 3)
+        assert [len(block) for block in ahead] == [60, 60, 500, 60]
+
+
+def comes_true(claim: Callable[[], bool], seconds: float = 0.05) -> bool:
+    """Whether the claim becomes true within the time."""
+    until_s = time.monotonic() + seconds
+    while not claim() and time.monotonic() < until_s:
+        time.sleep(0.01)
+    return claim()
+
+
+def test_an_item_of_more_bytes_than_fit_comes_alone() -> None:
+    sizes = [500, 0, 500]
+    with ReadAhead(map(bytes, sizes), 10, max_bytes=100) as ahead:
+        assert [len(block) for block in ahead] == sizes
+
+
+def test_jobs_share_what_may_wait_between_two_stages() -> None:
+    assert stage_bytes(1) == STAGE_BYTES
+    assert [stage_bytes(jobs) * jobs for jobs in (2, 4, 8)] == [STAGE_BYTES] * 3
+    assert stage_bytes(32) == 1 << 20
 
 
 def test_close_stops_a_producer_that_nobody_reads() -> None:
@@ -207,6 +251,34 @@ def test_no_jobs_have_no_results_and_need_no_thread() -> None:
     assert run_in_threads(list[Callable[[], int]](), 2) == []
 
 
+def test_items_are_mapped_in_their_order_and_taken_as_far_ahead_as_is_said() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = map_in_order(items(), lambda number: number * number, 4, 8)
+    assert next(results) == 0
+    assert len(taken) == 8
+    assert list(results) == [number * number for number in range(1, 100)]
+
+
+def test_an_error_of_an_item_is_raised_in_its_turn_and_begins_no_further_one() -> None:
+    begun: list[int] = []
+
+    def job(number: int) -> int:
+        begun.append(number)
+        return 1 // (number - 3)
+
+    results = map_in_order(range(100), job, 2, 4)
+    assert [next(results) for _ in range(3)] == [-1, -1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert len(begun) <= 8
+
+
 @pytest.mark.parametrize("place", [0, 1, 7])
 def test_the_first_error_is_raised_and_no_further_job_is_begun(place: int) -> None:
     started: list[int] = []
@@ -241,7 +313,7 @@ def test_an_error_of_a_job_beside_is_raised_at_the_end_of_the_context() -> None:
     assert reached == ["the end"]
 
 
-def test_an_error_of_the_context_stops_the_job_beside_and_waits_for_it() -> None:
+def test_an_error_of_the_context_stops_the_job_beside_and_comes_true_it() -> None:
     stop, steps = CancellationToken(), list[int]()
     start = threading.Event()
 

@@ -352,7 +352,8 @@ def run_all(hubcli: Path, workspaces: Sequence[str] = WORKSPACES) -> dict[str, O
         folders: dict[str, Path] = {}
         environments: dict[str, dict[str, str]] = {}
         for name in workspaces:
-            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="behaviour-"))
+            # Where the record was made: doctor warns of a cache among temporary files.
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="behaviour-", dir="/tmp"))
             folders[name] = Path(folder).resolve()
             variables = opened.enter_context(workspace(folders[name]))
             environments[name] = {**variables, "PATH": os.environ["PATH"]}

@@ -88,7 +88,7 @@ def _document(title: str, /, *optional: str, **keys: _Schema) -> _Schema:
 
 _FETCHED = _object(
     handle=_TEXT, path=_TEXT, source=_TEXT_OR_NULL, bytes=_COUNT, files=_COUNT, sha256=_SHA256,
-    seconds=_SECONDS, was_cached=_BOOL,
+    seconds=_SECONDS, was_cached=_BOOL, tier=_TEXT_OR_NULL,
 )  # fmt: skip
 _ERROR_SIZE = {"type": ["number", "null"], "minimum": 0}
 _CONVERTED_PORT: dict[str, _Schema] = {

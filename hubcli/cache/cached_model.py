@@ -20,9 +20,21 @@ from hubcli.formats import MAIN_FILES
 
 TYPE_CHECKING = False  # Each listing would pay for typing.
 if TYPE_CHECKING:
-    from hubcli.archive import FileRecord
+    from collections.abc import Iterable
 
-__all__ = ["CachedModel", "LastUse", "Look", "UseSource", "fetched_at_s"]
+    from hubcli.cache.record_index import ManifestSummary
+
+__all__ = [
+    "CachedModel",
+    "LastUse",
+    "Look",
+    "RecordedModel",
+    "UseSource",
+    "accessed_at_s",
+    "fetched_at_s",
+    "last_use",
+    "look_at",
+]
 
 
 class UseSource(str, Enum):
@@ -52,8 +64,66 @@ class Look(NamedTuple):
     footprint: Footprint
 
 
+def last_use(recorded_at_s: float | None, accessed_at_s: float | None) -> LastUse | None:
+    """The later of the two, None where there is neither; see `RecordedModel.last_use_with`."""
+    if accessed_at_s is not None and (recorded_at_s is None or accessed_at_s > recorded_at_s):
+        return LastUse(accessed_at_s, UseSource.ACCESS_TIME)
+    return None if recorded_at_s is None else LastUse(recorded_at_s, UseSource.RECORD)
+
+
+class RecordedModel:
+    """What the names and records of a model tell, all of a record or its summary alone."""
+
+    __slots__ = ()
+
+    paths: EntryPaths
+    descriptor: Descriptor | None
+
+    if TYPE_CHECKING:  # At run time it would be the default of a field of that name.
+
+        @property
+        def record(self) -> Manifest | ManifestSummary | None:
+            """The manifest or what is known of it, None where there is none."""
+
+    @property
+    def key(self) -> str:
+        """The name of its directory in the root."""
+        return self.paths.key
+
+    @property
+    def path(self) -> Path:
+        """The model's directory."""
+        return self.paths.model
+
+    @property
+    def handle(self) -> str | None:
+        """The handle that the records name, None where there are no records."""
+        if self.record is not None:
+            return self.record.handle
+        return self.descriptor.handle if self.descriptor is not None else None
+
+    @property
+    def title(self) -> str:
+        """What a person calls it: the handle, or the key where it is unknown."""
+        return self.handle or self.paths.key
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The other spellings of its handle that are recorded."""
+        return self.record.aliases if self.record is not None else ()
+
+    def last_use_with(self, accessed_at_s: float | None) -> LastUse | None:
+        """The last use by record or access, whichever is later; None where nothing tells.
+
+        hubcli records what it does itself. `hub.load` records nothing, but reads saved_model.pb:
+        `accessed_at_s` is what `look` found. A mount with noatime keeps the time of the download,
+        one with relatime moves it once a day.
+        """
+        return last_use(fetched_at_s(self) if self.record is None else self.record.used_at_s, accessed_at_s)
+
+
 @dataclass(frozen=True, slots=True)
-class CachedModel:
+class CachedModel(RecordedModel):
     """A model in the cache, as its names and records tell: no file of the model is looked at.
 
     One of tensorflow_hub has no manifest, and may have no descriptor;
@@ -82,31 +152,9 @@ class CachedModel:
         return cls.read(EntryPaths(root, resolved.name)) if is_ours else None
 
     @property
-    def key(self) -> str:
-        """The name of its directory in the root."""
-        return self.paths.key
-
-    @property
-    def path(self) -> Path:
-        """The model's directory."""
-        return self.paths.model
-
-    @property
-    def handle(self) -> str | None:
-        """The handle that the records name, None where there are no records."""
-        if self.manifest is not None:
-            return self.manifest.handle
-        return self.descriptor.handle if self.descriptor is not None else None
-
-    @property
-    def title(self) -> str:
-        """What a person calls it: the handle, or the key where it is unknown."""
-        return self.handle or self.paths.key
-
-    @property
-    def aliases(self) -> tuple[str, ...]:
-        """The other spellings of its handle that are recorded."""
-        return self.manifest.aliases if self.manifest is not None else ()
+    def record(self) -> Manifest | None:
+        """The manifest."""
+        return self.manifest
 
     @property
     def fetched_at_s(self) -> float | None:
@@ -120,40 +168,14 @@ class CachedModel:
         sizes; what was added beside them does no harm. Without a manifest
         nothing can differ.
         """
-        folder = self.paths.model_text if top is None else f"{top}"
-        for file in () if self.manifest is None else self.manifest.files:
-            found = _compared(folder, file)
-            if isinstance(found, str):
-                return found
-        return None
+        return None if self.manifest is None else self.look(top).problem
 
     def look(self, top: Path | None = None) -> Look:
         """The same, with what the files tell besides; of a model without a manifest only its last access."""
         folder = self.paths.model_text if top is None else f"{top}"
         if self.manifest is None:
-            return Look(None, _accessed_at_s(folder), Footprint())
-        accessed_at_s, tally, problem = None, FootprintCounter(), None
-        for file in self.manifest.files:
-            found = _compared(folder, file)
-            if isinstance(found, str):
-                problem = found
-                break
-            tally.add(found)
-            if file.path in MAIN_FILES:
-                accessed_at_s = found.st_atime
-        return Look(problem, accessed_at_s, tally.footprint())
-
-    def last_use_with(self, accessed_at_s: float | None) -> LastUse | None:
-        """The last use by record or access, whichever is later; None where nothing tells.
-
-        hubcli records what it does itself. `hub.load` records nothing, but reads saved_model.pb:
-        `accessed_at_s` is what `look` found. A mount with noatime keeps the time of the download,
-        one with relatime moves it once a day.
-        """
-        recorded = self.fetched_at_s if self.manifest is None else self.manifest.used_at_s
-        if accessed_at_s is not None and (recorded is None or accessed_at_s > recorded):
-            return LastUse(accessed_at_s, UseSource.ACCESS_TIME)
-        return None if recorded is None else LastUse(recorded, UseSource.RECORD)
+            return Look(None, accessed_at_s(folder), Footprint())
+        return look_at(folder, ((file.path, file.size_bytes) for file in self.manifest.files))
 
     def touch(self) -> None:
         """Remembers that the model was used now; does nothing in a cache that can't be written.
@@ -171,30 +193,41 @@ class CachedModel:
                     os.utime(main, ns=(int(now * 1e9), main.stat().st_mtime_ns))
 
 
-def _compared(folder: str, file: FileRecord) -> os.stat_result | str:
-    """The status of the file below the folder, or what differs from its record."""
-    try:
-        status = os.lstat(f"{folder}/{on_disk(file.path)}")
-    except (FileNotFoundError, NotADirectoryError):
-        return f"{file.path} is missing"
-    except OSError as error:
-        return f"{file.path} cannot be accessed: {error.strerror}"
-    if status.st_size != file.size_bytes or not stat.S_ISREG(status.st_mode):
-        return f"{file.path} has {status.st_size} bytes instead of {file.size_bytes}"
-    return status
+def look_at(folder: str, files: Iterable[tuple[str, int]]) -> Look:
+    """The first difference between paths with sizes and the files below the folder, and what these tell."""
+    accessed, problem, counter = None, None, FootprintCounter()
+    lstat, statuses = os.lstat, []  # A listing comes here for every file of the cache.
+    for path, size_bytes in files:
+        try:
+            status = lstat(f"{folder}/{path}" if path.isascii() else f"{folder}/{on_disk(path)}")
+        except (FileNotFoundError, NotADirectoryError):
+            problem = f"{path} is missing"
+            break
+        except OSError as error:
+            problem = f"{path} cannot be accessed: {error.strerror}"
+            break
+        if status.st_size != size_bytes or not stat.S_ISREG(status.st_mode):
+            problem = f"{path} has {status.st_size} bytes instead of {size_bytes}"
+            break
+        statuses.append(status)
+        if path in MAIN_FILES:
+            accessed = status.st_atime
+    counter.add_all(statuses)
+    return Look(problem, accessed, counter.footprint())
 
 
-def _accessed_at_s(folder: str) -> float | None:
+def accessed_at_s(folder: str) -> float | None:
+    """When the main file in the folder was last read, in seconds since 1970; None where there is none."""
     for name in MAIN_FILES:
         with suppress(OSError):
             return os.lstat(f"{folder}/{name}").st_atime
     return None
 
 
-def fetched_at_s(model: CachedModel) -> float | None:
+def fetched_at_s(model: RecordedModel) -> float | None:
     """When the model was downloaded, in seconds since 1970, as the records or else the directory tell."""
-    if model.manifest is not None:
-        return model.manifest.fetched_at_s
+    if model.record is not None:
+        return model.record.fetched_at_s
     if model.descriptor is not None and model.descriptor.downloaded_at_s is not None:
         return model.descriptor.downloaded_at_s
     return _modified_at_s(model.path)

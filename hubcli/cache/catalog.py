@@ -15,16 +15,25 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from hubcli.cache.cached_model import CachedModel, LastUse, UseSource, fetched_at_s
+from hubcli.cache.cached_model import (
+    CachedModel,
+    LastUse,
+    RecordedModel,
+    UseSource,
+    accessed_at_s,
+    fetched_at_s,
+    last_use,
+    look_at,
+)
 from hubcli.cache.disk_usage import Footprint, directory_size_bytes, measure
 from hubcli.cache.layout import EntryPaths, RootNames, cache_errors
-from hubcli.cache.records import LockOwner
+from hubcli.cache.record_index import ManifestSummary, RecordReader
+from hubcli.cache.records import Descriptor, LockOwner, Manifest
 from hubcli.errors import BrokenModelError
 from hubcli.formats import MAIN_FILES
 
 TYPE_CHECKING = False  # Each listing would pay for typing.
 if TYPE_CHECKING:
-    from hubcli.cache.records import Descriptor, Manifest
     from hubcli.savedmodel.layout import ModelFormat
 
 __all__ = ["CachedModelInfo", "Catalog", "EntryState", "read_catalog"]
@@ -41,9 +50,10 @@ class EntryState(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class CachedModelInfo(CachedModel):
+class CachedModelInfo(RecordedModel):
     """A cached model with what one look at its files found; or a name of the root that is not a model's.
 
+    `record` is what its manifest tells a listing; where there is one, the descriptor is not read.
     `size_bytes` is None where nothing tells, `owner` who downloads it now, `problem` what is wrong
     with one that is incomplete. `footprint` is that of a model whose files are those of its manifest;
     a snapshot for a collection has it of each, with the inode, which tells it from one that takes
@@ -51,6 +61,9 @@ class CachedModelInfo(CachedModel):
     and the links of other spellings. `is_moved` says that it stands elsewhere, and only a link is here.
     """
 
+    paths: EntryPaths
+    record: ManifestSummary | None
+    descriptor: Descriptor | None
     state: EntryState = EntryState.FOREIGN
     size_bytes: int | None = None
     owner: LockOwner | None = None
@@ -65,15 +78,22 @@ class CachedModelInfo(CachedModel):
     _detected: ModelFormat | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
-    def look_up(cls, names: RootNames, key: str) -> CachedModelInfo:
+    def look_up(cls, names: RootNames, key: str, records: RecordReader) -> CachedModelInfo:
         """What is known of the model's directory now, by its records and one look at its files."""
-        facts, footprint = _look_up(names, key)
+        facts, footprint = _look_up(names, key, records)
         return cls(*facts, footprint)
 
     @classmethod
-    def for_collection(cls, names: RootNames, key: str, links: tuple[str, ...]) -> CachedModelInfo | None:
-        """The same with all that a collection needs to know of it; None where it vanished meanwhile."""
-        facts, footprint = _look_up(names, key)
+    def for_collection(
+        cls, names: RootNames, key: str, links: tuple[str, ...], records: RecordReader
+    ) -> CachedModelInfo | None:
+        """The same with all that a collection needs to know of it; None where it vanished meanwhile.
+
+        By an index of records it has no inode, without which no collection removes it.
+        """
+        facts, footprint = _look_up(names, key, records)
+        if records.with_index and footprint.size_bytes:
+            return cls(*facts, footprint, links=links)
         path = f"{names.root}/{key}"
         try:
             status = os.lstat(path)
@@ -82,6 +102,11 @@ class CachedModelInfo(CachedModel):
         if not footprint.size_bytes and key not in names.moved:
             footprint = measure(Path(path)).footprint
         return cls(*facts, footprint, status.st_ino, status.st_atime_ns, links)
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The whole manifest, read now; None where there is none that can be understood."""
+        return Manifest.read(self.paths.manifest_text) if self.record is not None else None
 
     @property
     def is_model(self) -> bool:
@@ -121,13 +146,13 @@ class CachedModelInfo(CachedModel):
     @property
     def recorded_format(self) -> str | None:
         """The format as `inspect` names it, where a record tells."""
-        return None if self.manifest is None else self.manifest.format
+        return None if self.record is None else self.record.format
 
     @property
     def kind(self) -> str | None:
         """The kind as its record or else the model itself tells; None where that can't be read."""
-        if self.manifest is not None:
-            return self.manifest.kind
+        if self.record is not None:
+            return self.record.kind
         found = self._detected_format()
         return None if found is None else found.kind
 
@@ -149,7 +174,7 @@ class CachedModelInfo(CachedModel):
         from hubcli.savedmodel.layout import detect_format, format_of_kind
 
         with suppress(BrokenModelError, OSError):
-            kind = None if self.manifest is None else self.manifest.kind
+            kind = None if self.record is None else self.record.kind
             found = detect_format(self.path) if kind is None else format_of_kind(kind, self.paths.model_text)
             object.__setattr__(self, "_detected", found)
         return self._detected
@@ -163,16 +188,18 @@ class Catalog(NamedTuple):
     leftovers: int
 
 
-def read_catalog(root: Path) -> Catalog:
+def read_catalog(root: Path, *, with_index: bool = True) -> Catalog:
     """The catalog of the cache at `root`; empty without the directory.
 
-    Reads names, sizes and records, never a model. Raises CacheError where the
-    root can't be read.
+    Reads names, sizes and records, never a model; of a large cache, it writes an index of the
+    records where that spares the next one some reading. Raises CacheError where the root can't be read.
     """
     names = RootNames.read(root)
     keys = names.models | names.moved
+    records = RecordReader(names, with_index=with_index)
     with cache_errors(root):
-        models = [CachedModelInfo.look_up(names, key) for key in keys]
+        models = [CachedModelInfo.look_up(names, key, records) for key in keys]
+        records.save(keys)
         models += _downloads(root, names.locked - keys)
         models += [CachedModelInfo(EntryPaths(root, name), None, None) for name in names.foreign]
     leftovers = names.fragments.keys() - keys - {model.key for model in models}
@@ -190,42 +217,46 @@ def _has_main_file(paths: EntryPaths) -> bool:
 
 if TYPE_CHECKING:
     _Facts = tuple[
-        EntryPaths, Manifest | None, Descriptor | None, EntryState, int | None, LockOwner | None, str | None,
-        LastUse | None, bool, bool,
+        EntryPaths, ManifestSummary | None, Descriptor | None, EntryState, int | None, LockOwner | None,
+        str | None, LastUse | None, bool, bool,
     ]  # fmt: skip
 
 
-def _look_up(names: RootNames, key: str) -> tuple[_Facts, Footprint]:
+def _look_up(names: RootNames, key: str, records: RecordReader) -> tuple[_Facts, Footprint]:
     """The first fields of a CachedModelInfo, and the footprint where the files are those of the manifest."""
     paths = EntryPaths(names.root, key)
     is_locked, is_pinned, is_moved = key in names.locked, key in names.pinned, key in names.moved
-    model = CachedModel.read(paths)
-    manifest = model.manifest
-    problem, accessed_at_s, footprint = model.look()
-    last_use = model.last_use_with(accessed_at_s)
-    if manifest is not None and problem is None and not is_locked:
-        size = footprint.size_bytes
-        footprint = Footprint() if is_moved else footprint
-        return (
-            paths, manifest, None, EntryState.OK, size, None, None, last_use, is_pinned, is_moved,
-        ), footprint  # fmt: skip
-    if manifest is None and not _has_main_file(paths):
-        problem = "saved_model.pb is missing"
+    record = records.read(key)
+    if record is not None:
+        descriptor, pairs = None, zip(record.shape.paths, record.sizes_bytes, strict=True)
+        problem, accessed_s, footprint = look_at(paths.model_text, pairs)
+        used = last_use(record.used_at_s, accessed_s)
+        if problem is None and not is_locked:
+            return (
+                paths, record, None, EntryState.OK, footprint.size_bytes, None, None, used, is_pinned,
+                is_moved,
+            ), Footprint() if is_moved else footprint  # fmt: skip
+    else:
+        descriptor = Descriptor.read(paths.descriptor)
+        model = CachedModel(paths, None, descriptor)
+        used = model.last_use_with(accessed_at_s(paths.model_text))
+        problem = None if _has_main_file(paths) else "saved_model.pb is missing"
+    has_handle = record is not None or descriptor is not None
     owner = _live_owner(paths) if is_locked else None
-    state = _state(model, problem, owner)
+    state = _state(problem, owner, has_handle=has_handle)
     # A link may lead anywhere, to the whole disk too: none is followed but to a model.
     size_bytes = None if problem is not None and is_moved else directory_size_bytes(paths.model)
     if state is EntryState.FOREIGN:
         return (paths, None, None, state, size_bytes, None, None, None, False, is_moved), Footprint()
     return (
-        paths, manifest, model.descriptor, state, size_bytes, owner, problem, last_use, is_pinned, is_moved,
+        paths, record, descriptor, state, size_bytes, owner, problem, used, is_pinned, is_moved,
     ), Footprint()  # fmt: skip
 
 
-def _state(model: CachedModel, problem: str | None, owner: LockOwner | None) -> EntryState:
+def _state(problem: str | None, owner: LockOwner | None, *, has_handle: bool) -> EntryState:
     if problem is not None and owner is not None:
         return EntryState.DOWNLOADING
-    if model.handle is None:
+    if not has_handle:
         return EntryState.UNKNOWN if problem is None else EntryState.FOREIGN
     return EntryState.OK if problem is None else EntryState.GUTTED
 
@@ -238,11 +269,10 @@ def _downloads(root: Path, keys: Iterable[str]) -> list[CachedModelInfo]:
         owner = _live_owner(paths)
         if owner is not None:
             size = directory_size_bytes(paths.staging(owner.uid))
-            record = CachedModel.read(paths)
+            model = CachedModel.read(paths)
+            record = None if model.manifest is None else ManifestSummary.of(model.manifest, {})
             models.append(
-                CachedModelInfo(
-                    paths, record.manifest, record.descriptor, EntryState.DOWNLOADING, size, owner
-                )
+                CachedModelInfo(paths, record, model.descriptor, EntryState.DOWNLOADING, size, owner)
             )
     return models
 

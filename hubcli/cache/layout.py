@@ -16,6 +16,8 @@ from hubcli.durability import TEMPORARY_SUFFIX
 from hubcli.errors import CacheError, DiskFullError, means_full
 
 __all__ = [
+    "INDEX_NAME",
+    "NEW_INDEX_NAME",
     "TAG_NAME",
     "UPKEEP_NAME",
     "CacheName",
@@ -30,6 +32,9 @@ __all__ = [
 
 TAG_NAME = "CACHEDIR.TAG"
 UPKEEP_NAME = "hubcli.upkeep"
+INDEX_NAME = "hubcli.index"
+NEW_INDEX_NAME = "hubcli.index.new"
+_OWN_NAMES = (TAG_NAME, UPKEEP_NAME, INDEX_NAME, NEW_INDEX_NAME)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -68,7 +73,8 @@ _UNIQUE = (
 _KINDS = {"staging": NameKind.STAGING, "trash": NameKind.TRASH, "leftover": NameKind.LEFTOVER}
 _KEY_LENGTH = 40
 _KEY = re.compile(f"[0-9a-f]{{{_KEY_LENGTH}}}")
-_KEYS = r"[0-9a-f]*"
+_KEY_BYTES = b"0123456789abcdef"
+_USUAL_RECORDS = (".hubcli.json", ".descriptor.txt")
 
 
 class CacheName(NamedTuple):
@@ -83,7 +89,7 @@ class CacheName(NamedTuple):
         """What the name means; FOREIGN where nothing of the cache is spelled so."""
         key, _, rest = text.partition(".")
         if _KEY.fullmatch(key) is None:
-            return cls(text, NameKind.TAG if text in (TAG_NAME, UPKEEP_NAME) else NameKind.FOREIGN)
+            return cls(text, NameKind.TAG if text in _OWN_NAMES else NameKind.FOREIGN)
         kind = _SUFFIXES.get(rest)
         if kind is None:
             match = re.fullmatch(_UNIQUE, rest)
@@ -100,8 +106,9 @@ def is_key(name: str) -> bool:
 
 def _are_keys(names: list[str]) -> bool:
     """Whether all of them are keys: at once, as most names of a cache are links from other spellings."""
-    is_long = {*map(len, names)} == {_KEY_LENGTH}
-    return not names or (is_long and re.fullmatch(_KEYS, "".join(names)) is not None)
+    if {*map(len, names)} != {_KEY_LENGTH}:
+        return not names
+    return not "".join(names).encode("utf-8", "surrogatepass").translate(None, _KEY_BYTES)
 
 
 class EntryPaths(NamedTuple):
@@ -170,7 +177,8 @@ class RootNames:
     `models` are the keys of directories, `moved` those of links that lead out of
     the root and have records here: models that somebody moved to another disk.
     `links` are the keys of all other links. `fragments` is everything else with a
-    key, by that key; `foreign` is what isn't the cache's.
+    key, by that key, but for manifest and descriptor of a directory that is there;
+    `foreign` is what isn't the cache's.
     """
 
     root: Path
@@ -196,10 +204,10 @@ class RootNames:
                 raise not_a_directory(root)
             links, others = names._sort()
             for name in others:
-                names._add(CacheName.parse(name))
-            names.links.update(links if _are_keys(links) else filter(is_key, links))
-            for name in set(links) - names.links if len(names.links) < len(links) else ():
-                names._add(CacheName.parse(name))
+                # The usual case, of which there are twice as many as models.
+                if name[_KEY_LENGTH:] not in _USUAL_RECORDS or name[:_KEY_LENGTH] not in names.models:
+                    names._add(CacheName.parse(name))
+            names._add_keys(names.links, links)
             for key in names.links & names.fragments.keys():
                 if leads_out(root / key) and (root / key).is_dir():
                     names.moved.add(key)
@@ -209,16 +217,30 @@ class RootNames:
     def _sort(self) -> tuple[list[str], list[str]]:
         """The links, and what is neither a link nor a model's directory."""
         links: list[str] = []
+        folders: list[str] = []
         others: list[str] = []
         with os.scandir(self.root) as children:
             for child in children:
+                name = child.name
                 if child.is_symlink():
-                    links.append(child.name)
-                elif is_key(child.name) and child.is_dir():
-                    self.models.add(child.name)
+                    links.append(name)
+                elif len(name) == _KEY_LENGTH and child.is_dir():
+                    folders.append(name)
                 else:
-                    others.append(child.name)
+                    others.append(name)
+        self._add_keys(self.models, folders)
         return links, others
+
+    def _add_keys(self, keys: set[str], names: list[str]) -> None:
+        """Adds to `keys` those of the names that are keys; the others may be anything."""
+        if _are_keys(names):
+            keys.update(names)
+            return
+        for name in names:
+            if is_key(name):
+                keys.add(name)
+            else:
+                self._add(CacheName.parse(name))
 
     def _add(self, name: CacheName) -> None:
         if name.key is not None and name.kind is not NameKind.MODEL:

@@ -72,6 +72,12 @@ class Manifest:
     @classmethod
     def read(cls, path: Path | str) -> Manifest | None:
         """The manifest in the file, or None where there is none that can be understood."""
+        found = cls.read_with_status(path)
+        return None if found is None else found[0]
+
+    @classmethod
+    def read_with_status(cls, path: Path | str) -> tuple[Manifest, os.stat_result] | None:
+        """The same, with the status that the file had before it was read."""
         try:
             # By hand: a listing of ten thousand spends most of its time here.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # A pipe would never answer.
@@ -80,9 +86,10 @@ class Manifest:
                 content = os.read(descriptor, min(status.st_size, _MAX_BYTES))
             finally:
                 os.close(descriptor)
-            return cls._from_document(_parsed(content.decode()), status.st_mtime)
+            manifest = cls._from_document(_parsed(content.decode()), status.st_mtime)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
+        return None if manifest is None else (manifest, status)
 
     @classmethod
     def _from_document(cls, document: dict[str, Any], touched_at_s: float) -> Manifest | None:

@@ -33,12 +33,11 @@ from hubcli.units import format_size, parse_duration_s, parse_size_bytes
 with LazyImports():
     from shlex import quote
 
-    from hubcli.cache.gc.plan import Policy, claim_auto_gc
-    from hubcli.cli.multi_progress import MultiProgress, multi_progress_for
+    from hubcli.cli.progress import MultiProgress, multi_progress_for
     from hubcli.cli.views.fetch import fetch_document, fetch_summary, show_dry_run
     from hubcli.cli.views.gc import upkeep_notes
     from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
-    from hubcli.commands.gc import gc
+    from hubcli.commands.gc import AutoGc
     from hubcli.concurrency import CancellationToken, run_concurrently
     from hubcli.fetching.cached import PartialDownload, link_spellings, resume_notes
     from hubcli.fetching.lock_file import LockedModel, LockFile
@@ -264,15 +263,15 @@ class FetchRun:
         """Exit status of the first failure, or 0. Raises Interrupted with what was done before."""
         self._models = models
         rules = UpkeepRules.read()
-        policy = None if rules is None else Policy.parse(rules.text, rules.source)
+        auto_gc = None if rules is None else AutoGc.of(rules)
         try:
             with multi_progress_for(self.output, len(models)) as progress:
                 self._fetch_on(progress)
         except KeyboardInterrupt as interrupt:
             message, hint = self._cut_off()
             raise Interrupted(message, hint=hint, partial=self._document()) from interrupt
-        if rules is not None and policy is not None and self.results:
-            self._collect(policy, rules.source)
+        if auto_gc is not None and self.results:
+            self._collect(auto_gc)
         if self.lock is not None and self._locked:
             self._write_lock(self.lock)
         if self.output.as_json:
@@ -374,20 +373,16 @@ class FetchRun:
             self._lock_error.append((lock.name, error))
             self.output.error(error)
 
-    def _collect(self, policy: Policy, source: str) -> None:
-        """Collects once a day by the user's rules, nothing of what was just fetched; a failure is a note."""
-        if not claim_auto_gc(self.settings.cache_root):
-            return
+    def _collect(self, auto_gc: AutoGc) -> None:
+        """Collects by the user's rules, nothing of what was just fetched; a failure is a note."""
         try:
-            collection = gc(
-                self.settings, policy, spared=frozenset(result.path.name for result in self.results)
-            )
+            collection = auto_gc.collect(self.settings, {result.path.name for result in self.results})
         except HubcliError as error:
-            self.output.note(f"Automatic gc by {source} failed: {error.message}")
+            self.output.note(f"Automatic gc by {auto_gc.source} failed: {error.message}")
             return
         except KeyboardInterrupt as interrupt:
             raise Interrupted("Interrupted", partial=self._document()) from interrupt
-        for note in upkeep_notes(collection, source):
+        for note in () if collection is None else upkeep_notes(collection, auto_gc.source):
             self.output.note(note)
 
     def _document(self) -> dict[str, Any]:

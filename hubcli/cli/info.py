@@ -35,7 +35,7 @@ def info_command(
     shared: GlobalOptions,
     target: TargetArgument,
     refresh: Refresh = False,
-    timeout: Timeout = "30s",
+    timeout: Timeout = None,
     cacert: CaFile = None,
 ) -> None:
     """Show description, license and usage of a model.

@@ -165,7 +165,7 @@ def inspect_command(
     diff: Diff = None,
     for_: For = None,
     try_: Try = False,
-    timeout: Timeout = "30s",
+    timeout: Timeout = None,
     min_rate: MinRate = None,
 ) -> None:
     """Show signatures, functions and variables of a model.

@@ -198,22 +198,21 @@ def _columns() -> tuple[Column, ...]:
 
 
 def _row(model: CachedModelInfo, now_s: float) -> tuple[str, ...]:
+    size_bytes, fetched_at_s, used_at_s = model.size_bytes, model.fetched_at_s, model.last_used_at_s
     return (
         printable(model.handle or model.name),
-        "-" if model.size_bytes is None else format_size(model.size_bytes),
+        "-" if size_bytes is None else format_size(size_bytes),
         printable(model.kind or "-"),
-        _age(model.fetched_at_s, now_s),
-        _age(model.last_used_at_s, now_s),
+        "-" if fetched_at_s is None else format_age(now_s - fetched_at_s),
+        "-" if used_at_s is None else format_age(now_s - used_at_s),
         _state(model),
     )
 
 
-def _age(moment_s: float | None, now_s: float) -> str:
-    return "-" if moment_s is None else format_age(now_s - moment_s)
-
-
 def _state(model: CachedModelInfo) -> str:
-    pinned = ", pinned" if model.pinned else ""
+    pinned = ", pinned" if model.is_pinned else ""
+    if model.state is EntryState.OK:
+        return f"ok{pinned}"
     if model.state is EntryState.DOWNLOADING:
         return printable(f"downloading{pinned} by {model.holder}")
     if model.state is EntryState.GUTTED:
@@ -259,5 +258,5 @@ def _model_document(model: CachedModelInfo) -> dict[str, Any]:
         "last_used_at": None if model.last_used_at_s is None else to_iso_utc(model.last_used_at_s),
         "last_used_by": None if model.last_used_by is None else model.last_used_by.value,
         "pinned": model.pinned,
-        "tier": None if model.manifest is None else model.manifest.tier,
+        "tier": None if model.record is None else model.record.tier,
     }

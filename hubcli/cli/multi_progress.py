@@ -1,16 +1,16 @@
-"""Progress of several models at a time: a bar for each that runs and one for all, or lines in a pipe."""
+"""Progress of several models at a time on a terminal: a bar for each that runs, and one for all."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hubcli.cli.entrypoint import held_interrupts
 from hubcli.cli.output import Output
-from hubcli.cli.progress import ROOMY, CountingListener, Transferred, listener_for, short
+from hubcli.cli.progress import ROOMY, CountingListener, MultiProgress, Transferred, short
 from hubcli.progress import ProgressListener
 from hubcli.units import format_size
 
@@ -18,50 +18,13 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-__all__ = ["MultiProgress", "multi_progress_for"]
+__all__ = ["ModelBars"]
 
 _BAR_COLUMNS = 12
 _LOOKS_A_SECOND = 10
 
 
-class MultiProgress:
-    """The display while models are fetched: here nothing but what their listeners print."""
-
-    def __init__(self, output: Output, models: int) -> None:
-        self.output = output
-        self.models = models
-
-    def listener(self, name: str) -> AbstractContextManager[ProgressListener]:
-        """A listener for one model, as long as the context lasts. From any thread."""
-        return listener_for(self.output, name=name if self.models > 1 else "")
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Within, the screen is free for lines."""
-        yield
-
-    def reported(self, *, failed: bool) -> None:
-        """One more is done."""
-
-
-@contextmanager
-def multi_progress_for(output: Output, models: int) -> Iterator[MultiProgress]:
-    """The progress display for the output and number of models; removed when the context ends."""
-    if models == 1 or not output.shows_progress:
-        yield MultiProgress(output, models)
-        return
-    bars = _Bars(output, models)
-    try:
-        try:
-            bars.show()
-            yield bars
-        finally:
-            bars.close()
-    finally:  # The one interrupt of a run may come just before the other begins.
-        bars.close()
-
-
-class _Bars(MultiProgress):
+class ModelBars(MultiProgress):
     """A table of bars on a terminal, drawn by a thread of rich's from what the listeners recorded."""
 
     def __init__(self, output: Output, models: int) -> None:
@@ -77,6 +40,7 @@ class _Bars(MultiProgress):
 
     @contextmanager
     def listener(self, name: str) -> Iterator[ProgressListener]:
+        """One that has a bar, as long as the context lasts. From any thread."""
         row = _Row(self, name)
         with self._lock:
             self._started_count += 1
@@ -93,6 +57,7 @@ class _Bars(MultiProgress):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
+        """Within, the table is off the screen."""
         with self._lock:
             self._take_off()
             try:
@@ -101,6 +66,7 @@ class _Bars(MultiProgress):
                 self.show()
 
     def reported(self, *, failed: bool) -> None:
+        """Counts one more that is done."""
         with self._lock:
             self._finished += 1
             self._failed += failed
@@ -186,7 +152,7 @@ class _Bars(MultiProgress):
 class _Row(CountingListener):
     """One model that is fetched: its thread counts, and the screen's reads. Notes go above the table."""
 
-    def __init__(self, bars: _Bars, name: str) -> None:
+    def __init__(self, bars: ModelBars, name: str) -> None:
         super().__init__(bars.output, name)
         self._bars = bars
         self.state = "connecting"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.cli.entrypoint import held_interrupts
@@ -17,7 +17,15 @@ from hubcli.urls import redacted
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["ROOMY", "CountingListener", "Transferred", "listener_for", "short"]
+__all__ = [
+    "ROOMY",
+    "CountingListener",
+    "MultiProgress",
+    "Transferred",
+    "listener_for",
+    "multi_progress_for",
+    "short",
+]
 
 ROOMY = 80  # Columns, which hold name, bar and counts; with fewer there is no bar, below 60 no rate.
 _NARROW = 60
@@ -83,6 +91,45 @@ def listener_for(output: Output, *, patience_s: float = 0.0, name: str = "") -> 
             listener.close()
     finally:  # The one interrupt of a run may come just before the other begins.
         listener.close()
+
+
+class MultiProgress:
+    """The display while models are fetched: here nothing but what their listeners print."""
+
+    def __init__(self, output: Output, models: int) -> None:
+        self.output = output
+        self.models = models
+
+    def listener(self, name: str) -> AbstractContextManager[ProgressListener]:
+        """A listener for one model, as long as the context lasts. From any thread."""
+        return listener_for(self.output, name=name if self.models > 1 else "")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within, the screen is free for lines."""
+        yield
+
+    def reported(self, *, failed: bool) -> None:
+        """One more is done."""
+
+
+@contextmanager
+def multi_progress_for(output: Output, models: int) -> Iterator[MultiProgress]:
+    """The progress display for the output and number of models; removed when the context ends."""
+    if models == 1 or not output.shows_progress:
+        yield MultiProgress(output, models)
+        return
+    from hubcli.cli.multi_progress import ModelBars  # Several models on a terminal alone need it.
+
+    bars = ModelBars(output, models)
+    try:
+        try:
+            bars.show()
+            yield bars
+        finally:
+            bars.close()
+    finally:  # The one interrupt of a run may come just before the other begins.
+        bars.close()
 
 
 class TextListener(ProgressListener):

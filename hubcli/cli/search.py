@@ -68,7 +68,7 @@ def search_command(
     limit: Limit = 20,
     host: Host = None,
     refresh: Refresh = False,
-    timeout: Timeout = "30s",
+    timeout: Timeout = None,
     cacert: CaFile = None,
 ) -> None:
     """Find SavedModels on Kaggle or on another host.

@@ -36,7 +36,7 @@ def versions_command(
     handle: HandleArgument,
     limit: Limit = 20,
     refresh: Refresh = False,
-    timeout: Timeout = "30s",
+    timeout: Timeout = None,
     cacert: CaFile = None,
 ) -> None:
     """List the versions of a model, and which are cached.

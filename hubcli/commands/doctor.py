@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from hubcli.diagnosing import buckets, cache, entries, network, packages
+from hubcli.diagnosing import buckets, cache, entries, network, packages, tiers
 from hubcli.diagnosing import settings as configuration
 from hubcli.diagnosing.context import Check, DiagnosisContext, DoctorOptions, Section, Status
 from hubcli.errors import HubcliError
@@ -25,7 +25,7 @@ _CHECKUPS: tuple[tuple[Section, str, _Checkup], ...] = (
     (Section.CACHE, "kagglehub", cache.check_kagglehub),
     (Section.NETWORK, "offline", network.check_offline),
     (Section.NETWORK, "mirrors", network.check_mirrors),
-    (Section.NETWORK, "tiers", network.check_tiers),
+    (Section.NETWORK, "tiers", tiers.check_tiers),
     (Section.NETWORK, "kaggle-endpoint", network.check_endpoint),
     (Section.NETWORK, "proxies", network.check_proxies),
     (Section.NETWORK, "certificates", network.check_certificates),

@@ -358,6 +358,7 @@ class _Fetch:
             archive_sha256=manifest.archive_sha256 if manifest is not None else None,
             seconds=self._seconds(),
             was_cached=was_cached,
+            tier=manifest.tier if manifest is not None else None,
         )
 
     def _seconds(self) -> float:

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli._moved import warn_of_old_name
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.disk_usage import Footprint
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect
-from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Policy, Reason
+from hubcli.cache.gc.plan import (
+    BudgetShortfall,
+    KeepReason,
+    Plan,
+    PlannedItem,
+    Policy,
+    Reason,
+    claim_auto_gc,
+)
 from hubcli.cache.gc.planner import candidates, make_plan
 from hubcli.cache.gc.snapshot import Snapshot, require_collectable, take_snapshot
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.other_caches import forget_removed
-from hubcli.config.settings import Settings
+from hubcli.config.settings import Settings, UpkeepRules
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import BudgetError, CacheError, HubcliError, NotFoundError
 from hubcli.fetching.model_ref import ModelRef, Pattern
 from hubcli.progress import ProgressListener
 from hubcli.units import format_size
 
-__all__ = ["Collection", "act", "gc"]
+__all__ = ["AutoGc", "Collection", "act", "gc"]
 
 _NOT_REMOVED = (ActionResult.BUSY, ActionResult.CHANGED, ActionResult.FAILED)
 _KEPT_WORDS = {
@@ -126,7 +135,7 @@ def gc(
     settings, policy = settings or Settings.read(), policy or Policy()
     root = settings.cache_root
     require_collectable(root)
-    snapshot = take_snapshot(root)
+    snapshot = take_snapshot(root, with_index=dry_run)
     matches = _matches(snapshot, patterns)
     only = frozenset[str]().union(*matches.values()) if matches else None
     condemned = _condemned(snapshot, policy, only, settings, listener or ProgressListener())
@@ -135,6 +144,24 @@ def gc(
     forget_removed(settings, collection.actions or ())
     unmatched = tuple(text for text, keys in matches.items() if not keys)
     return replace(collection, unmatched=unmatched)
+
+
+class AutoGc(NamedTuple):
+    """What `fetch` collects once a day: a policy, and where the user's rules for it stand."""
+
+    policy: Policy
+    source: str
+
+    @classmethod
+    def of(cls, rules: UpkeepRules) -> AutoGc:
+        """Those rules, parsed. Raises UsageError."""
+        return cls(Policy.parse(rules.text, rules.source), rules.source)
+
+    def collect(self, settings: Settings, spared: Set[str]) -> Collection | None:
+        """None where that was done within a day. Raises as `gc` does."""
+        if not claim_auto_gc(settings.cache_root):
+            return None
+        return gc(settings, self.policy, spared=frozenset(spared))
 
 
 def act(

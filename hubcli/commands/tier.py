@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from hubcli.concurrency import map_in_order
 from hubcli.config.settings import Settings
 from hubcli.config.tiers import TierConfig
-from hubcli.errors import BudgetError, IntegrityError, NotFoundError, UsageError
+from hubcli.errors import BudgetError, NotFoundError, UsageError
 from hubcli.issues import Issue
 from hubcli.progress import ProgressListener
 from hubcli.tiers.catalog import TierEntry, entries_of, verify_tier
@@ -19,12 +20,15 @@ from hubcli.tiers.collect import (
     collect,
     plan_models,
     planned,
+    title_of,
 )
 from hubcli.tiers.inventory import Inventory, TierStat
 from hubcli.tiers.opening import open_tier
 
 if TYPE_CHECKING:
     from hubcli.tiers.tier import SharedTier
+
+_THREADS, _AHEAD = 8, 32
 
 __all__ = [
     "TierGcPlan",
@@ -105,10 +109,11 @@ def tier_gc(
     *,
     dry_run: bool = False,
     confirm: Callable[[TierGcPlan], bool] = lambda plan: True,
-    on_done: Callable[[CollectedModel, str], None] = lambda model, title: None,
+    on_done: Callable[[CollectedModel, str], None] | None = None,
 ) -> TierGcResult:
     """Collects by the policy; without limits only what no handle needs. `confirm` sees the plan before.
 
+    The titles of models are read for the plan's `models` and for `on_done` alone.
     Raises NotFoundError where there is no tier, UnsupportedError for one that is only read, NetworkError.
     """
     _require_there(tier)
@@ -118,23 +123,16 @@ def tier_gc(
         shortfall = plan_models(inventory, policy)
 
         def models() -> Iterator[tuple[CollectedModel, str]]:
-            return ((model, title_of(tier, model)) for model in planned(inventory))
+            return map_in_order(
+                planned(inventory), lambda model: (model, title_of(tier, model)), _THREADS, _AHEAD
+            )
 
         plan = TierGcPlan(*inventory.sum_of_planned(), *inventory.sum_of_orphans(), shortfall, models)
         if not confirm(plan) or dry_run:
             return TierGcResult(plan, None)
-        collection = collect(tier, inventory, policy, lambda model: on_done(model, title_of(tier, model)))
+        collection = collect(tier, inventory, policy, on_done)
         collection.budget_error = shortfall
         return TierGcResult(plan, collection)
-
-
-def title_of(tier: SharedTier, model: CollectedModel) -> str:
-    """The handle of the manifest, or its key where that can't be read."""
-    try:
-        manifest = tier.manifest(model.key)
-    except IntegrityError:
-        manifest = None
-    return model.key.model if manifest is None else manifest.handle
 
 
 def _require_there(tier: SharedTier) -> None:

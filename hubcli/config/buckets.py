@@ -7,7 +7,6 @@ application-default-credentials. Azure: the variables of the Azure CLI and of az
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
 import threading
@@ -16,12 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hubcli.config.aws_profile import MAX_FILE_BYTES, AwsProfile
 from hubcli.config.environment import BucketConfig, absolute, in_home
 from hubcli.errors import AuthenticationError, UsageError
 from hubcli.regular_file import read_regular
 from hubcli.urls import remember_secret, without_secrets
 
-__all__ = ["BucketOptions", "amazon_endpoint", "bucket_options", "hidden_variables"]
+__all__ = ["BucketOptions", "amazon_endpoint", "bucket_options", "hidden_variables", "undisturbed_variables"]
 
 _SECRETS = (
     "secret_access_key",
@@ -34,10 +34,6 @@ _SECRETS = (
 _NOWHERE = "none"
 _INSTANCE, _METADATA, _MANAGED = "instance metadata", "the metadata server", "managed identity"
 _OF_MACHINES = (_INSTANCE, _METADATA, _MANAGED)
-_MAX_FILE_BYTES = 1 << 20
-_EXPORT = 'Run: eval "$(aws configure export-credentials --profile {} --format env)"'
-# What a profile may name in place of keys, which takes the AWS CLI to follow.
-_BY_THE_CLI = ("credential_process", "sso_session", "sso_start_url", "role_arn", "source_profile")
 
 
 # What obstore would take by itself, beside the options or in their place: the key of another account too.
@@ -84,11 +80,19 @@ def hidden_variables(scheme: str) -> Iterator[None]:
             os.environ.update(hidden)
 
 
+@contextmanager
+def undisturbed_variables() -> Iterator[None]:
+    """Meanwhile no other thread has any of them hidden."""
+    with _environment_lock:
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class BucketOptions:
     """How a store is opened: obstore's options, the address of its service, headers of each request.
 
-    `place` says where the credentials were found. Never print the values.
+    `place` says where the credentials were found; those of a `profile` that is named here come from a program
+    or a service, by way of botocore. Never print the values.
     """
 
     config: Mapping[str, str | bool] = field(repr=False)
@@ -96,6 +100,7 @@ class BucketOptions:
     place: str
     headers: Mapping[str, str] = field(default_factory=dict)
     ca_file: Path | None = None
+    profile: str | None = None
 
     @property
     def has_account(self) -> bool:
@@ -143,7 +148,7 @@ class _Search:
     # --- Amazon S3, and what speaks its protocol
 
     def amazon(self) -> BucketOptions:
-        profile = _Profile.read(self.variables)
+        profile = AwsProfile.read(self.variables)
         region = self._get("AWS_REGION", "AWS_DEFAULT_REGION") or profile.get("region") or "us-east-1"
         named = self._get("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") or profile.get("endpoint_url")
         endpoint = _endpoint(named, "AWS_ENDPOINT_URL") if named else amazon_endpoint(region)
@@ -152,12 +157,13 @@ class _Search:
             config["request_payer"] = True
         bundle = self._get("AWS_CA_BUNDLE")
         ca_file = absolute(bundle, "AWS_CA_BUNDLE") if bundle else None
-        credentials, place = (
-            ({"skip_signature": True}, _NOWHERE) if self.anonymous else self._s3_keys(profile)
-        )
-        return BucketOptions({**config, **credentials}, endpoint, place, ca_file=ca_file)
+        if self.anonymous:
+            return BucketOptions({**config, "skip_signature": True}, endpoint, _NOWHERE, ca_file=ca_file)
+        credentials, place = self._s3_keys(profile)
+        asked = profile.name if place == profile.place and not credentials else None
+        return BucketOptions({**config, **credentials}, endpoint, place, ca_file=ca_file, profile=asked)
 
-    def _s3_keys(self, profile: _Profile) -> tuple[dict[str, str | bool], str]:
+    def _s3_keys(self, profile: AwsProfile) -> tuple[dict[str, str | bool], str]:
         """The credentials, and where they were found: in the order in which the AWS CLI looks."""
         key, secret = self._get("AWS_ACCESS_KEY_ID"), self._get("AWS_SECRET_ACCESS_KEY")
         if key and secret:
@@ -166,12 +172,13 @@ class _Search:
         if token_file and role:
             return {"web_identity_token_file": token_file, "role_arn": role}, "AWS_WEB_IDENTITY_TOKEN_FILE"
         key, secret = profile.get("aws_access_key_id"), profile.get("aws_secret_access_key")
-        if key and secret:
-            return _s3_static(key, secret, profile.get("aws_session_token")), f"the profile {profile.name}"
+        if key and secret and not profile.has_role:
+            return _s3_static(key, secret, profile.get("aws_session_token")), profile.place
         token_file, role = profile.get("web_identity_token_file"), profile.get("role_arn")
         if token_file and role:
-            return {"web_identity_token_file": token_file, "role_arn": role}, f"the profile {profile.name}"
-        profile.require_usable()
+            return {"web_identity_token_file": token_file, "role_arn": role}, profile.place
+        if profile.needs_botocore():
+            return {}, profile.place
         for name in ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
             if name in self.variables:  # obstore reads these, with the token beside them.
                 return {}, name
@@ -292,63 +299,6 @@ class _Search:
         return {**identity}, _MANAGED
 
 
-@dataclass(frozen=True, slots=True)
-class _Profile:
-    """The chosen profile of the AWS CLI, by what both of its files say of it."""
-
-    name: str
-    is_named: bool
-    values: Mapping[str, str] = field(repr=False)
-
-    @classmethod
-    def read(cls, variables: Mapping[str, str]) -> _Profile:
-        named = variables.get("AWS_PROFILE") or variables.get("AWS_DEFAULT_PROFILE")
-        name = named or "default"
-        values: dict[str, str] = {}
-        section = name if name == "default" else f"profile {name}"
-        for variable, file, heading in (
-            ("AWS_CONFIG_FILE", ".aws/config", section),
-            ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials", name),
-        ):
-            path = absolute(variables[variable], variable) if variable in variables else in_home(file)
-            values.update(_section(path, heading) if path is not None else {})
-        return cls(name, named is not None, values)
-
-    def get(self, name: str) -> str | None:
-        return self.values.get(name) or None
-
-    def require_usable(self) -> None:
-        """Raises AuthenticationError for a profile that has credentials of a kind that isn't read here."""
-        other = next((word for word in _BY_THE_CLI if self.get(word)), None)
-        if other is not None:
-            raise AuthenticationError(
-                f"The AWS profile '{self.name}' uses {other}, which only the AWS CLI supports",
-                hint=_EXPORT.format(self.name),
-            )
-        if self.is_named:
-            raise AuthenticationError(
-                f"The AWS profile '{self.name}' has no credentials",
-                hint=f"Run: aws configure --profile {self.name}",
-            )
-
-
-def _section(path: Path, name: str) -> dict[str, str]:
-    """What the section says, its keys in small letters; nothing where the file isn't there."""
-    try:
-        text = read_regular(path, _MAX_FILE_BYTES).decode("utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise AuthenticationError(f"Cannot read {path}", hint="Check its permissions.") from error
-    parser = configparser.RawConfigParser(strict=False, default_section="")
-    try:
-        parser.read_string(text)
-    except configparser.Error:
-        # The error quotes the line, which may hold a secret.
-        raise AuthenticationError(f"{path} is not a valid INI file", hint="Run: aws configure") from None
-    return dict(parser.items(name)) if parser.has_section(name) else {}
-
-
 def amazon_endpoint(region: str) -> str:
     """The service of a region; those in China have a domain of their own."""
     return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
@@ -361,7 +311,7 @@ def _s3_static(key: str, secret: str, token: str | None) -> dict[str, str | bool
 
 def _json_of(path: Path, place: str) -> dict[str, object]:
     try:
-        found = json.loads(read_regular(path, _MAX_FILE_BYTES))
+        found = json.loads(read_regular(path, MAX_FILE_BYTES))
     except (OSError, ValueError, RecursionError):
         # The error may quote a secret.
         raise AuthenticationError(

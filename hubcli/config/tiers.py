@@ -13,8 +13,10 @@ from hubcli.errors import UsageError, did_you_mean
 from hubcli.units import parse_duration_s
 from hubcli.urls import without_secrets
 
-__all__ = ["TierConfig", "parse_tiers"]
+__all__ = ["TIER_MARKER", "TierConfig", "parse_tiers"]
 
+# The object that every tier has: without it, the address is of something else.
+TIER_MARKER = "hubcli-tier.json"
 _EXAMPLE = "s3://models/hub?mode=read-write"
 _SCHEMES = ("s3", "gs", "az", "https", "http", "file")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")

@@ -29,7 +29,6 @@ __all__ = [
     "check_mirrors",
     "check_offline",
     "check_proxies",
-    "check_tiers",
     "check_tls",
     "hosts_in_force",
 ]
@@ -88,22 +87,6 @@ def check_mirrors(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("mirrors", Status.OK, message, mirrors)
     elif not {"--mirror", "HUBCLI_MIRRORS"} & set(case.faults):
         yield _check("mirrors", Status.OK, "none", {})
-
-
-def check_tiers(case: DiagnosisContext) -> Iterator[Check]:
-    """Which shared tiers are asked before the origin; nothing where none is set."""
-    fault = case.faults.get("HUBCLI_TIERS")
-    tiers = {
-        tier.address if tier.is_local else without_secrets(tier.address): "read-write"
-        if tier.is_writable
-        else "read"
-        for tier in case.settings.tiers
-    }
-    if fault is not None:
-        yield _check("tiers", Status.PROBLEM, fault.message, None, fault.hint)
-    elif tiers:
-        message = "; ".join(f"{name} ({mode})" for name, mode in tiers.items())
-        yield _check("tiers", Status.OK, message, tiers)
 
 
 def check_endpoint(case: DiagnosisContext) -> Iterator[Check]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
+from hubcli.concurrency import stage_bytes
 from hubcli.config.settings import Settings
 from hubcli.durability import UNSYNCED
 from hubcli.errors import HandleError, NotFoundError, UsageError
@@ -130,6 +131,7 @@ def download_options(settings: Settings, transfer: Transfer) -> DownloadOptions:
         # What is only looked at is spooled late, and needs to survive nothing.
         durability=UNSYNCED if transfer.spool is None or transfer.spool_after_bytes else settings.durability,
         spool_after_bytes=transfer.spool_after_bytes,
+        kept_bytes=stage_bytes(settings.jobs),
     )
 
 

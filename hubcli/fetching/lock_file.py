@@ -1,14 +1,17 @@
-"""Lock files: which bytes each model had, so that the same are fetched everywhere, or none.
+"""Lists of models in files: plain ones with a handle a line, and lock files.
 
+A lock file says which bytes each model had, so that the same are fetched everywhere, or none.
 A lock file is JSON, which every Python reads (TOML is read from 3.11 on), sorted by handle and
 written in one form, so that the same models give the same bytes.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,12 +22,12 @@ from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, Durability, write_whole
 from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError, means_full
-from hubcli.fetching.options import ExpectedDigests, FetchResult
+from hubcli.fetching.options import ExpectedDigests, FetchResult, Requirement
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
-from hubcli.regular_file import read_regular
+from hubcli.regular_file import open_stream, read_regular
 
-__all__ = ["LOCK_VERSION", "LockFile", "LockedModel", "require_merged"]
+__all__ = ["LOCK_VERSION", "LockFile", "LockedModel", "listed", "read_list"]
 
 LOCK_VERSION = 1
 T = TypeVar("T")
@@ -143,7 +146,7 @@ class LockFile(NamedTuple):
     @classmethod
     def parse(cls, text: str, name: str) -> LockFile:
         """The lock file with that text. Raises UsageError where it can't be understood."""
-        require_merged(text, name)
+        _require_merged(text, name)
         try:
             document = _typed(json.loads(text), dict)
             version = _typed(document["hubcli_lock"], int)
@@ -211,7 +214,7 @@ class LockFile(NamedTuple):
             ) from error
 
 
-def require_merged(text: str, name: str) -> None:
+def _require_merged(text: str, name: str) -> None:
     """Raises UsageError where a merge of Git left its marks in the text."""
     mark = _CONFLICT.search(text)
     if mark is not None:
@@ -230,3 +233,60 @@ def _typed(value: Any, kind: type[T]) -> T:
 
 def _reason(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+
+
+_MAX_LIST_BYTES = 16 << 20
+_FIFO_WAIT_S = 30.0
+# As in pip's lists: a fragment of a URL has no space before it.
+_COMMENT = r"(^|\s)#.*"
+_OPTION = r"\s--"
+_PROMISE = r"\s--sha256(?:=|\s+)(?P<hex>[0-9A-Fa-f]{64})"
+
+
+def read_list(name: str) -> str:
+    """The text of the file, or with `-` of standard input. Raises UsageError."""
+    source_name = "Standard input" if name == "-" else name
+    try:
+        if name != "-":
+            content = _content(Path(name).expanduser())
+        elif sys.stdin is None:
+            raise UsageError("Standard input is closed", hint="Pipe a list into hubcli fetch -r -")
+        else:
+            content = sys.stdin.buffer.read(_MAX_LIST_BYTES + 1)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"Cannot read {source_name}: {reason}", hint="Check the path after -r.") from error
+    if len(content) > _MAX_LIST_BYTES:
+        raise UsageError(f"{source_name} is too long for a list of models", hint="Check the path after -r.")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # As some shells of Windows write it.
+        return content.decode("utf-16", "replace")
+    return content.decode("utf-8-sig", "surrogateescape")
+
+
+def _content(path: Path) -> bytes:
+    """What the list holds, up to a byte too many. Raises OSError."""
+    content = b""
+    with open_stream(path, _FIFO_WAIT_S) as file:
+        while len(content) <= _MAX_LIST_BYTES and (piece := file.read(1 << 20)):
+            content += piece
+    return content
+
+
+def listed(text: str, name: str) -> Iterator[Requirement]:
+    """What the lines ask for. Raises UsageError, with file and line, where one can't be understood."""
+    _require_merged(text, "standard input" if name == "-" else name)
+    for number, line in enumerate(text.splitlines(), start=1):
+        entry = re.sub(_COMMENT, "", line).strip()
+        if not entry:
+            continue
+        where = f"{'standard input' if name == '-' else name}, line {number}"
+        option = re.search(_OPTION, entry)
+        end = option.start() if option else len(entry)
+        handle, expected = entry[:end].strip(), entry[end:]
+        match = re.fullmatch(_PROMISE, expected)
+        if "\0" in entry or (expected and match is None):
+            raise UsageError(
+                f"{where} is invalid: {expected.strip() or entry!r}",
+                hint="Use a handle per line, optionally followed by --sha256=HEX.",
+            )
+        yield Requirement(handle, match["hex"].lower() if match else None, where)

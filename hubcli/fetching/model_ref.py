@@ -197,6 +197,7 @@ class CachedModelRefs(NamedTuple):
 
 def cached_model_refs(settings: Settings | None = None) -> CachedModelRefs:
     """What is cached, foreign names left out. Raises CacheError."""
+    from hubcli.cache.cached_model import CachedModel
     from hubcli.cache.catalog import EntryState, read_catalog
 
     catalog = read_catalog((settings or Settings.read()).cache_root)
@@ -205,7 +206,8 @@ def cached_model_refs(settings: Settings | None = None) -> CachedModelRefs:
         if model.state is EntryState.DOWNLOADING:
             downloading.append(model.title)
         elif model.is_model:
-            targets.append(ModelRef(model.title, None, directory=model.path, entry=model))
+            entry = CachedModel.read(model.paths)
+            targets.append(ModelRef(model.title, None, directory=model.path, entry=entry))
     return CachedModelRefs(tuple(sorted(targets, key=lambda ref: ref.name)), tuple(sorted(downloading)))
 
 

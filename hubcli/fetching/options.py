@@ -6,10 +6,8 @@ in files, a handle a line, as one list.
 
 from __future__ import annotations
 
-import codecs
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -20,7 +18,6 @@ from hubcli.cache.records import Manifest
 from hubcli.config.settings import Settings
 from hubcli.errors import ChecksumError, HandleError, HubcliError, Interrupted, UsageError
 from hubcli.providers.handle import Handle
-from hubcli.regular_file import open_stream
 from hubcli.urls import without_secrets
 
 if TYPE_CHECKING:
@@ -89,7 +86,7 @@ class FetchOptions:
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """A model that is in the cache now. `size_bytes` is what its files take, unpacked."""
+    """A model in the cache. `size_bytes` is what its files take, unpacked; `tier` is where it came from."""
 
     handle: str
     path: Path
@@ -99,6 +96,7 @@ class FetchResult:
     archive_sha256: str | None
     seconds: float
     was_cached: bool
+    tier: str | None = None
 
 
 _SHA256 = r"[0-9a-f]{64}"
@@ -192,13 +190,6 @@ def _difference(recorded: Sequence[FileRecord], found: Sequence[FileRecord]) -> 
 
 _Outcome = TypeVar("_Outcome")
 
-_MAX_LIST_BYTES = 16 << 20
-_FIFO_WAIT_S = 30.0
-# As in pip's lists: a fragment of a URL has no space before it.
-_COMMENT = r"(^|\s)#.*"
-_OPTION = r"\s--"
-_PROMISE = r"\s--sha256(?:=|\s+)(?P<hex>[0-9A-Fa-f]{64})"
-
 
 class Requirement(NamedTuple):
     """A handle as it was typed, and where. `sha256` is what its archive must have, in hex."""
@@ -222,24 +213,24 @@ class RequestList(NamedTuple):
         requirements = [Requirement(handle, sha256) for handle in handles]
         lock: LockFile | None = None
         for name in lists:
-            from hubcli.fetching.lock_file import LockFile  # Which knows what this module defines.
+            # Imported here: most fetches are of handles alone. It knows what this module defines.
+            from hubcli.fetching.lock_file import LockFile, listed, read_list
 
-            text = _read(name)
+            text = read_list(name)
             if LockFile.is_one(text):
                 found = LockFile.parse(text, name)
                 requirements += [Requirement(handle, where=name) for handle in found.models]
                 lock = found if lock is None else lock.joined(found)
             else:
-                requirements += _listed(text, name)
+                requirements += listed(text, name)
         return cls(tuple(requirements), lock)
 
 
 class FetchRequest(NamedTuple):
     """A model that was asked for, once or several times.
 
-    `handle` is None, and `error` why, where its spelling can't be understood.
-    `spellings` are the handles of further times.
-    `sha256` is what its archive must have, `tree_sha256` the digest of its files.
+    `handle` is None, and `error` why, where its spelling can't be understood; `spellings` are the handles of
+    further times. `sha256` is what its archive must have, `tree_sha256` the digest of its files.
     """
 
     text: str
@@ -293,57 +284,6 @@ class FetchRequest(NamedTuple):
             raise
         except HubcliError as error:
             return error
-
-
-def _read(name: str) -> str:
-    """The text of the file, or with `-` of standard input. Raises UsageError."""
-    source_name = "Standard input" if name == "-" else name
-    try:
-        if name != "-":
-            content = _content(Path(name).expanduser())
-        elif sys.stdin is None:
-            raise UsageError("Standard input is closed", hint="Pipe a list into hubcli fetch -r -")
-        else:
-            content = sys.stdin.buffer.read(_MAX_LIST_BYTES + 1)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"Cannot read {source_name}: {reason}", hint="Check the path after -r.") from error
-    if len(content) > _MAX_LIST_BYTES:
-        raise UsageError(f"{source_name} is too long for a list of models", hint="Check the path after -r.")
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # As some shells of Windows write it.
-        return content.decode("utf-16", "replace")
-    return content.decode("utf-8-sig", "surrogateescape")
-
-
-def _content(path: Path) -> bytes:
-    """What the list holds, up to a byte too many. Raises OSError."""
-    content = b""
-    with open_stream(path, _FIFO_WAIT_S) as file:
-        while len(content) <= _MAX_LIST_BYTES and (piece := file.read(1 << 20)):
-            content += piece
-    return content
-
-
-def _listed(text: str, name: str) -> Iterator[Requirement]:
-    """What the lines ask for. Raises UsageError, with file and line, where one can't be understood."""
-    from hubcli.fetching.lock_file import require_merged
-
-    require_merged(text, "standard input" if name == "-" else name)
-    for number, line in enumerate(text.splitlines(), start=1):
-        entry = re.sub(_COMMENT, "", line).strip()
-        if not entry:
-            continue
-        where = f"{'standard input' if name == '-' else name}, line {number}"
-        option = re.search(_OPTION, entry)
-        end = option.start() if option else len(entry)
-        handle, expected = entry[:end].strip(), entry[end:]
-        match = re.fullmatch(_PROMISE, expected)
-        if "\0" in entry or (expected and match is None):
-            raise UsageError(
-                f"{where} is invalid: {expected.strip() or entry!r}",
-                hint="Use a handle per line, optionally followed by --sha256=HEX.",
-            )
-        yield Requirement(handle, match["hex"].lower() if match else None, where)
 
 
 def fetch_requests(requirements: Iterable[Requirement]) -> tuple[FetchRequest, ...]:

@@ -19,7 +19,7 @@ from hubcli.archive.compression import decompressed
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.tree import walk_tree
 from hubcli.archive.unpack import lift_wrapping_folder, require_room, unpack
-from hubcli.concurrency import ReadAhead
+from hubcli.concurrency import STAGE_BYTES, ReadAhead
 from hubcli.config.settings import Settings
 from hubcli.durability import UNSYNCED, Durability
 from hubcli.errors import (
@@ -58,8 +58,7 @@ __all__ = [
     "unpacked_archive",
 ]
 
-# Items, not bytes: chunks of the network and inflated ones have at most 256 KiB.
-_RECEIVED_AHEAD, _INFLATED_AHEAD = 32, 32
+_ITEMS_AHEAD = 256  # However small they are: a slow host's have some bytes.
 
 OnBytes = Callable[[int], None]
 
@@ -81,18 +80,19 @@ def unpack_source(
     on_unpacked: OnBytes,
     durability: Durability = UNSYNCED,
     keep: Callable[[bytes], None] | None = None,
+    ahead_bytes: int = STAGE_BYTES,
 ) -> Unpacked:
     """Fills the empty directory in one pass, on three threads: receive and hash, inflate, write and hash.
 
-    `keep` gets the bytes of the archive as they come.
+    `keep` gets the bytes of the archive as they come. Up to `ahead_bytes` wait for each of the last two.
     A directory is copied through the same checks. Raises what `ByteSource.read` and `unpack` do.
     """
     if source.directory is not None:
         return Unpacked(unpack(walk_tree(source.directory), destination, limits, on_unpacked, durability))
     digest = _Digest(on_received, keep)
     with _closed_at_end(source.read()) as chunks:
-        received = ReadAhead(digest.through(chunks), _RECEIVED_AHEAD)
-        inflated = ReadAhead(decompressed(received), _INFLATED_AHEAD)
+        received = ReadAhead(digest.through(chunks), _ITEMS_AHEAD, ahead_bytes)
+        inflated = ReadAhead(decompressed(received), _ITEMS_AHEAD, ahead_bytes)
         # The first stage is closed first: it may be what the second waits for.
         with inflated, received:
             members = walk_tar(ChunkReader(inflated), limits)

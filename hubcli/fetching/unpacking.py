@@ -15,7 +15,7 @@ from hubcli.archive.unpack import lift_wrapping_folder
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.records import Manifest
 from hubcli.cache.store import Staging
-from hubcli.concurrency import CancellationToken
+from hubcli.concurrency import CancellationToken, stage_bytes
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, LockLostError
 from hubcli.fetching.cached import Aliases, AliasRecord
@@ -94,6 +94,7 @@ class ModelUnpacker:
                 on_unpacked=self._unpacked,
                 durability=self.settings.durability,
                 keep=keep,
+                ahead_bytes=stage_bytes(self.settings.jobs),
             )
         except FileNotFoundError as error:
             raise LockLostError(f"Another process took over {self.handle}") from error

@@ -191,18 +191,16 @@ def verify_bytes_preserved(model: Path, exported: Path) -> tuple[str, ...]:
 
 
 def require_same_interface(
-    exported: Path, info: SavedModelInfo
+    exported: SavedModelInfo, info: SavedModelInfo
 ) -> tuple[tuple[str, ...], tuple[LostPart, ...]]:
-    """Holds a model that was saved again against its source, read as `info`, with hashes of its assets.
+    """Holds a model that was saved again against its source; both were read with hashes of their assets.
 
     What is the same, and what differs beside the values, and may. Raises TensorFlowError.
     """
     # Imported here: what is rewritten isn't read as a whole.
     from hubcli.savedmodel.compare.preservation import verify_interface_preserved
-    from hubcli.savedmodel.model import ModelFiles
-    from hubcli.savedmodel.reader import read_model
 
-    found = verify_interface_preserved(info, read_model(ModelFiles.of_directory(exported), hash_assets=True))
+    found = verify_interface_preserved(info, exported)
     slots = sum(difference.part == "variable" and difference.left is not None for difference in found)
     state = [LostPart("optimizer state", f"{plural(slots, 'variable')} of the earlier training")]
     others = [

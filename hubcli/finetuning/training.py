@@ -11,6 +11,7 @@ from hubcli.archive.tree import Tree
 from hubcli.durability import remove_tree
 from hubcli.errors import HubcliError, TensorFlowError, UsageError, ValuesError
 from hubcli.finetuning import FinetuneOptions, Method
+from hubcli.finetuning.comparison import ExportComparison
 from hubcli.finetuning.result import (
     ChangedValues,
     LostPart,
@@ -138,12 +139,12 @@ class FromTraining(NamedTuple):
         Raises UnchangedError, ValuesError, IntegrityError, TensorFlowError.
         """
         if self.options.method is Method.REWRITE:
-            return self._compared(live, staged, self._rewrite(live, staged), listener)
+            return self._rewritten(live, staged, listener)
         if self.losses:
             reason = f"saving {self.name} again would lose {'; '.join(self.losses)}"
             return self._rewritten_instead(live, staged, listener, reason)
         try:
-            return self._compared(live, staged, self._resave(live, staged), listener)
+            return self._saved_again(live, staged, listener)
         except TensorFlowError as error:
             if self.options.method is not Method.AUTO or not self._only_values_changed(live, staged):
                 raise
@@ -154,7 +155,7 @@ class FromTraining(NamedTuple):
         self, live: LiveModel, staged: Path, listener: ProgressListener, reason: str
     ) -> StagedModel:
         """The same by `rewrite`, as `auto` has it where TensorFlow's own saving is refused."""
-        result = self._compared(live, staged, self._rewrite(live, staged), listener)
+        result = self._rewritten(live, staged, listener)
         return result._replace(reason=f"written by rewrite (only values): {reason}")
 
     def _only_values_changed(self, live: LiveModel, staged: Path) -> bool:
@@ -171,27 +172,33 @@ class FromTraining(NamedTuple):
             for variable in again.variables
         )
 
-    def _compared(
-        self, live: LiveModel, staged: Path, result: StagedModel, listener: ProgressListener
-    ) -> StagedModel:
-        listener.step("Loading the export and comparing it")
-        comparison = live.compare(staged)
-        return result._replace(compared=comparison.calls, skipped=require_same_outputs(comparison))
-
-    def _resave(self, live: LiveModel, staged: Path) -> StagedModel:
+    def _saved_again(self, live: LiveModel, staged: Path, listener: ProgressListener) -> StagedModel:
+        """The model as TensorFlow saves the object, compared with both."""
         report = live.save(staged)
-        preserved, differing = require_same_interface(staged, self.info)
-        values = ChangedValues.of(self._changes(staged), self.targets)
-        require_trained(values, self.options)
-        not_kept = (*differing, *(LostPart(part.path, part.reason) for part in report.dropped))
-        return StagedModel(values, preserved, carried=report.carried, not_kept=not_kept, method=Method.RESAVE)
+        with self._comparison(live, staged) as comparison:
+            saved = read_model(ModelFiles.of_directory(staged), hash_assets=True)
+            preserved, differing = require_same_interface(saved, self.info)
+            values = ChangedValues.of(self._changes(staged, saved), self.targets)
+            require_trained(values, self.options)
+            not_kept = (*differing, *(LostPart(part.path, part.reason) for part in report.dropped))
+            result = StagedModel(
+                values, preserved, carried=report.carried, not_kept=not_kept, method=Method.RESAVE
+            )
+            return _compared(result, comparison, saved, listener)
 
-    def _changes(self, staged: Path) -> tuple[Change, ...]:
+    def _rewritten(self, live: LiveModel, staged: Path, listener: ProgressListener) -> StagedModel:
+        """The source with the values in the place of its own, compared with the object."""
+        result = self._rewrite(live, staged)
+        with self._comparison(live, staged) as comparison:
+            return _compared(result, comparison, self.info, listener)
+
+    def _comparison(self, live: LiveModel, staged: Path) -> ExportComparison:
+        return ExportComparison(live, staged, may_use_session=self.job.strategy.value is None)
+
+    def _changes(self, staged: Path, saved: SavedModelInfo) -> tuple[Change, ...]:
         """What became of each variable, by its path in both models."""
         there = {
-            variable.path: variable.checkpoint_key
-            for variable in read_model(ModelFiles.of_directory(staged)).variables
-            if not variable.is_slot
+            variable.path: variable.checkpoint_key for variable in saved.variables if not variable.is_slot
         }
         keys = [
             (variable.checkpoint_key, there.get(variable.path) or "")
@@ -213,6 +220,14 @@ class FromTraining(NamedTuple):
         values = ChangedValues.of(report.changed, self.targets)
         require_trained(values, self.options)
         return StagedModel(values, verify_bytes_preserved(self.model, staged))
+
+
+def _compared(
+    result: StagedModel, comparison: ExportComparison, saved: SavedModelInfo, listener: ProgressListener
+) -> StagedModel:
+    listener.step("Loading the export and comparing it")
+    found = comparison.run(saved)
+    return result._replace(compared=found.calls, skipped=require_same_outputs(found))
 
 
 def _tag_set(name: str, info: SavedModelInfo, tags: frozenset[str] | None) -> frozenset[str] | None:

@@ -12,20 +12,17 @@ from __future__ import annotations
 
 import re
 import ssl
-import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpcore
 import httpx
 
-__all__ = ["GuardedStream", "RateMeter", "SlowTransfer", "UnboundedAnswer", "body_blocks", "guard"]
+from hubcli.net.rate import WINDOW_S, RateMeter, SlowTransfer
 
-# The minimum rate is an average over this much time spent waiting for the network.
-WINDOW_S = 60.0
-_SLICES = 60
+__all__ = ["GuardedStream", "UnboundedAnswer", "body_blocks", "guard"]
+
 # h11 takes 100 KiB for one head; a redirect with a signed address has 4 KiB.
 _MAX_HEAD_BYTES = 128 << 10
 _MAX_INFORMATIONAL = 20
@@ -40,65 +37,12 @@ _BLOCK_S = 0.1
 _BEAT_S = 0.25
 
 
-class SlowTransfer(httpcore.ReadError):
-    """Bytes come, but too slowly. The text says how many in which time."""
+class _SlowStream(SlowTransfer, httpcore.ReadError):
+    """The same, as an error of the connection: httpcore and httpx let no other one pass."""
 
 
 class UnboundedAnswer(httpcore.RemoteProtocolError):
     """An answer with more around its content than any has. The text says of what, as a predicate."""
-
-
-class RateMeter:
-    """The average rate of all connections of one client, over the time that they waited for the network.
-
-    Time that this process spends elsewhere (unpacking, writing, stopped by a signal) isn't counted, and
-    time in which several connections wait is counted once. May be shared between threads.
-    """
-
-    def __init__(self, min_bytes_per_s: int) -> None:
-        self.min_bytes_per_s = min_bytes_per_s
-        self._lock = threading.Lock()
-        self._waiting = 0
-        self._since_s = 0.0
-        self._clear()
-
-    def _clear(self) -> None:
-        self._slices: deque[list[float]] = deque()  # Seconds and bytes, the oldest first.
-        self._seconds = self._bytes = 0.0
-
-    def begin(self) -> None:
-        """A connection begins to wait."""
-        with self._lock:
-            if not self._waiting:
-                self._since_s = time.monotonic()
-            self._waiting += 1
-
-    def end(self, size_bytes: int, longest_s: float) -> None:
-        """Counts a wait, of at most `longest_s`, and the bytes received. Raises SlowTransfer."""
-        with self._lock:
-            now_s = time.monotonic()
-            # A longer time is one in which the process was stopped.
-            self._add(min(now_s - self._since_s, longest_s), size_bytes)
-            self._since_s = now_s
-            self._waiting -= 1
-            if self._seconds < WINDOW_S or self._bytes >= self.min_bytes_per_s * self._seconds:
-                return
-            text = f"{self._bytes:.0f} bytes in {self._seconds:.0f} s"
-            self._clear()
-        raise SlowTransfer(text)
-
-    def _add(self, seconds: float, size_bytes: int) -> None:
-        if not self._slices or self._slices[-1][0] >= WINDOW_S / _SLICES:
-            self._slices.append([0.0, 0.0])
-        newest = self._slices[-1]
-        newest[0] += seconds
-        newest[1] += size_bytes
-        self._seconds += seconds
-        self._bytes += size_bytes
-        while self._seconds - self._slices[0][0] >= WINDOW_S:
-            oldest_s, oldest_bytes = self._slices.popleft()
-            self._seconds -= oldest_s
-            self._bytes -= oldest_bytes
 
 
 class _Head:
@@ -161,7 +105,10 @@ class GuardedStream(httpcore.NetworkStream):
             data = self._inner.read(max_bytes, timeout)
             self._body_bytes += len(data)
         finally:
-            self._meter.end(len(data), WINDOW_S if timeout is None else timeout)
+            try:
+                self._meter.end(len(data), WINDOW_S if timeout is None else timeout)
+            except SlowTransfer as slow:
+                raise _SlowStream(*slow.args) from slow
         return data
 
     def _read_head(self, head: _Head, max_bytes: int, timeout: float | None) -> bytes:
@@ -232,8 +179,10 @@ def guard(client: httpx.Client, meter: RateMeter) -> None:
         pool._network_backend = _GuardedBackend(pool._network_backend, meter)
 
 
-def body_blocks(response: httpx.Response, size_bytes: int | None, timeout_s: float) -> Iterator[bytes]:
-    """The body's bytes in blocks; an empty one is a beat of silence.
+def body_blocks(
+    response: httpx.Response, size_bytes: int | None, timeout_s: float, block_bytes: int = _BLOCK_BYTES
+) -> Iterator[bytes]:
+    """The body's bytes in blocks of at most that size; an empty one is a beat of silence.
 
     Where the length is known, they come by large reads behind the first chunk:
     h11 copies every 64 KiB several times, with some hundred lines of Python
@@ -251,7 +200,7 @@ def body_blocks(response: httpx.Response, size_bytes: int | None, timeout_s: flo
     if stream is None or size_bytes is None:
         yield from _unframed(chunks, stream, len(first))
     else:
-        yield from _blocks(stream, size_bytes - len(first), timeout_s)
+        yield from _blocks(stream, size_bytes - len(first), timeout_s, block_bytes)
 
 
 def _unframed(chunks: Iterator[bytes], stream: object, received: int) -> Iterator[bytes]:
@@ -263,12 +212,14 @@ def _unframed(chunks: Iterator[bytes], stream: object, received: int) -> Iterato
         yield chunk
 
 
-def _blocks(stream: httpcore.NetworkStream, remaining: int, timeout_s: float) -> Iterator[bytes]:
+def _blocks(
+    stream: httpcore.NetworkStream, remaining: int, timeout_s: float, most_bytes: int
+) -> Iterator[bytes]:
     """The next `remaining` bytes, fewer where the peer closes; an empty block for each beat of silence."""
     is_open, silent_since_s = True, time.monotonic()
     while remaining > 0 and is_open:
         parts: list[bytes] = []
-        block_bytes, give_on_at = min(_BLOCK_BYTES, remaining), time.monotonic() + _BLOCK_S
+        block_bytes, give_on_at = min(most_bytes, remaining), time.monotonic() + _BLOCK_S
         while block_bytes > 0 and is_open and (not parts or time.monotonic() < give_on_at):
             try:
                 part = stream.read(block_bytes, min(_BEAT_S, timeout_s))

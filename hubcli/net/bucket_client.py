@@ -15,21 +15,29 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hubcli.config.buckets import BucketOptions, amazon_endpoint, bucket_options, hidden_variables
+from hubcli.config.buckets import (
+    BucketOptions,
+    amazon_endpoint,
+    bucket_options,
+    hidden_variables,
+    undisturbed_variables,
+)
 from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import Settings
 from hubcli.errors import (
     NetworkError,
     UsageError,
 )
-from hubcli.net.bounds import RateMeter
 from hubcli.net.bucket_errors import NO_BUCKET, OTHER_REGION, BucketErrors, code_of, status_of
-from hubcli.net.client import open_client
+from hubcli.net.rate import RateMeter
 from hubcli.net.retries import RetryPolicy
 from hubcli.providers.bucket import BucketAddress
 from hubcli.regular_file import read_regular
+
+if TYPE_CHECKING:
+    from hubcli.net.aws_credentials import ProfileCredentials
 
 __all__ = ["BucketClient", "in_thread", "load_obstore"]
 
@@ -155,6 +163,7 @@ class BucketClient(BucketErrors):
         ca_file = self._access.ca_file
         if ca_file is not None:
             client["root_certificate"] = _certificates(ca_file)
+        more = {} if options.profile is None else {"credential_provider": self._profile(options.profile)}
         retries = {
             "max_retries": self._settings.retries if with_retries else 0,
             "retry_timeout": _UPLOAD_RETRY,
@@ -162,10 +171,19 @@ class BucketClient(BucketErrors):
         try:
             with hidden_variables(scheme):
                 return kinds[scheme](
-                    self._address.bucket, config=config, client_options=client, retry_config=retries
+                    self._address.bucket, config=config, client_options=client, retry_config=retries, **more
                 )
         except self.obstore.exceptions.BaseError as error:
             raise self.translated(error, self.name) from error
+
+    def _profile(self, name: str) -> ProfileCredentials:
+        """What obstore asks for the credentials of the profile, once asked here: its errors are ours."""
+        from hubcli.net.aws_credentials import ProfileCredentials
+
+        variables, region = self._settings.access.buckets.variables, str(self.options.config["region"])
+        provider = ProfileCredentials(name, variables, region, self._access.ca_file, undisturbed_variables)
+        provider()
+        return provider
 
     def call(self, name: str, action: Callable[[Any], T], **more: Any) -> T:
         """What the action makes of the store, tried again after a transient error; the rest as `once`."""
@@ -277,6 +295,8 @@ class BucketClient(BucketErrors):
 
     def _ask(self) -> dict[str, str]:
         """The headers of an answer about the bucket, asked for without credentials. Raises NetworkError."""
+        from hubcli.net.client import open_client  # Most requests are obstore's: httpx takes 80 ms to load.
+
         url = f"{self.options.endpoint}/{self._address.bucket}"
         with open_client(url, self.timeout_s, self._access) as client:
             response = client.ask_once(url, lambda event, facts: None)

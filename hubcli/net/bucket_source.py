@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 from hubcli.archive.pack import tar_pieces
 from hubcli.archive.tree import Tree, TreeNode
 from hubcli.errors import BodyChangedError, HubcliError, IntegrityError, TooSlowError, TruncatedError
-from hubcli.net.bounds import SlowTransfer
 from hubcli.net.bucket_client import BucketClient
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.object_store import ObjectInfo
+from hubcli.net.rate import SlowTransfer
 
 __all__ = ["BucketSource", "BucketTree", "plain_etag", "quoted_etag"]
 

@@ -7,7 +7,7 @@ s3rver ignores conditions, which `require_conditional_writes` finds out.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hubcli.config.settings import Settings
-from hubcli.errors import HubcliError, IntegrityError, UnsupportedError
+from hubcli.errors import HubcliError, IntegrityError, NetworkError, UnsupportedError
 from hubcli.net.bucket_client import BucketClient
 from hubcli.net.bucket_source import BucketSource, BucketTree, plain_etag, quoted_etag
 from hubcli.net.byte_source import ByteSource
@@ -81,7 +81,7 @@ class BucketStore(ObjectStore):
         self._settings = settings
         self._retries = retries
         self._client = BucketClient(address, settings, retries, counts_together=counts_together)
-        self._is_unquoted = False
+        self._is_unquoted = self._has_no_bulk = False
 
     def _key(self, key: str) -> str:
         return self._place.below(key).key
@@ -183,17 +183,6 @@ class BucketStore(ObjectStore):
                 retries.wait(error)  # Goes on behind the last key; raises where it can't.
             else:
                 return
-
-    def list_folders(self, prefix: str = "") -> Iterator[str]:
-        """The next segments of keys behind the prefix, which is empty or ends in `/`, without objects."""
-        folder = self._key(prefix.rstrip("/"))
-        listing = self._client.obstore.list_with_delimiter
-        found = self._client.call(
-            str(self._place.container._replace(key=folder)),
-            lambda store: listing(store, f"{folder}/" if folder else None),
-        )
-        for path in sorted(found["common_prefixes"]):
-            yield path.rpartition("/")[2]
 
     def create(self, key: str, data: bytes) -> bool:
         """Writes a small object where none is; False where one is already. Exactly one of many wins."""
@@ -348,6 +337,22 @@ class BucketStore(ObjectStore):
         except FileNotFoundError:
             return False
         return True
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Removes the objects, on S3 a thousand by a request; those that aren't there are passed over."""
+        if self._client.scheme != "s3" or self._has_no_bulk:
+            super().delete_all(keys)
+            return
+        delete, names = self._client.obstore.delete, [self._key(key) for key in keys]
+        try:
+            self._client.call(self.address, lambda store: delete(store, names))
+        except HubcliError as error:
+            if isinstance(error, NetworkError) and error.is_transient:
+                raise
+            self._has_no_bulk = (
+                True  # Some servers don't know the request, or want a right of its own for it.
+            )
+            super().delete_all(keys)
 
     def now(self) -> datetime:
         """The store's own clock. Raises NetworkError."""

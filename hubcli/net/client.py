@@ -17,9 +17,10 @@ from hubcli import __version__
 from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import DEFAULT_MIN_RATE, environment
 from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError, TooSlowError
-from hubcli.net.bounds import GuardedStream, RateMeter, SlowTransfer, UnboundedAnswer, guard
+from hubcli.net.bounds import GuardedStream, UnboundedAnswer, guard
 from hubcli.net.connections import Proxies, trusted_context
 from hubcli.net.credentials import Credentials, answer_text, standard_phrase
+from hubcli.net.rate import RateMeter, SlowTransfer
 from hubcli.urls import origin, remember_secret, remember_url, stored_url, without_known_secrets
 
 __all__ = ["Client", "content_length", "entity_tag", "open_client", "translate"]

@@ -142,11 +142,6 @@ class DirectoryStore(ObjectStore):
             return []
         return [(name, name[-1] == "/") for name in sorted(names)]
 
-    def list_folders(self, prefix: str = "") -> Iterator[str]:
-        """The next segments of keys behind the prefix, which is empty or ends in `/`, without objects."""
-        with self._errors(prefix):
-            yield from (name[:-1] for name, is_directory in self._children(prefix) if is_directory)
-
     def create(self, key: str, data: bytes) -> bool:
         """Writes a small object where none is; False where one is already. Exactly one of many wins."""
         path = self._path(key)

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hubcli.concurrency import STAGE_BYTES
 from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import DEFAULT_MIN_RATE
 from hubcli.durability import SYNCED, Durability
@@ -22,11 +23,16 @@ from hubcli.net.byte_source import BodyVerifier, ByteSource
 from hubcli.net.retries import AttemptProgress, RetryPolicy
 from hubcli.net.spool import Segment, Spool, resumable_bytes
 
-__all__ = ["MIN_SEGMENTED_BYTES", "Download", "DownloadOptions", "segment_size", "segmented"]
+__all__ = [
+    "MIN_SEGMENTED_BYTES",
+    "Download",
+    "DownloadOptions",
+    "segment_size",
+    "segmented",
+]
 
 _LOOK_S = 0.05  # After this time, the rate of a download predicts how long the rest takes.
 QUICK_S = 3.0
-_KEPT_BYTES = 24 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,8 @@ class DownloadOptions:
     With a `spool`, a path that is this download's alone, a large body comes in
     windows over `connections`, and goes on where a killed process, or with `durability` a machine
     without power, ended. With a `known_etag`, a body that is still that one isn't fetched. The spool
-    is used once `spool_after_bytes` have come: a reader that may stop before asks for no more.
+    is used once `spool_after_bytes` have come: a reader that may stop before asks for no more. Until then
+    the last `kept_bytes` stay in memory, to be spooled first: those that wait for the reader are among them.
     """
 
     timeout_s: float
@@ -48,6 +55,7 @@ class DownloadOptions:
     min_rate_bytes_s: int = DEFAULT_MIN_RATE
     durability: Durability = SYNCED
     spool_after_bytes: int = 0
+    kept_bytes: int = STAGE_BYTES
 
 
 class Download(ByteSource):
@@ -104,7 +112,8 @@ class Download(ByteSource):
     def _body(self) -> Iterator[bytes]:
         first = self._source.read()
         # Of a body that can't be asked for in parts nothing is put into the spool.
-        rest, began_s = _RestOfBody(_KEPT_BYTES if self.has_ranges else 0), time.monotonic()
+        rest = _RestOfBody(self._options.kept_bytes if self._may_be_spooled else 0)
+        began_s = time.monotonic()
         try:
             for chunk in self._while_quick(first):
                 rest.add(chunk)
@@ -116,7 +125,7 @@ class Download(ByteSource):
             first = iter(())
         if not self.has_ranges or rest.end == self.size_bytes or self._stop.is_set():
             return
-        if not self.is_spooled and not self._may_spool:
+        if not self._may_be_spooled:
             yield from self._rest(rest.end)
             return
         self._keep(rest)
@@ -140,7 +149,7 @@ class Download(ByteSource):
         What takes no longer than a few seconds is sooner fetched again than
         written to the disk and read from there.
         """
-        may_spool = self.is_spooled or self._may_spool
+        may_spool = self._may_be_spooled
         if may_spool and (self.is_spooled or (QUICK_S <= 0 and not self._options.spool_after_bytes)):
             return
         began_s, received = time.monotonic(), 0
@@ -179,6 +188,10 @@ class Download(ByteSource):
                     progress.add(len(block))
                     if block:
                         yield block
+
+    @property
+    def _may_be_spooled(self) -> bool:
+        return self.is_spooled or self._may_spool
 
     @property
     def _may_spool(self) -> bool:

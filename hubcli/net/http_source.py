@@ -24,6 +24,8 @@ from hubcli.urls import stored_url
 __all__ = ["HttpSource", "open_download"]
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
+# Of up to 32 connections each holds two: the parts of one as they came, and the whole.
+_RANGE_BLOCK_BYTES = 128 << 10
 _EXPIRED = (400, 401, 403, 404, 410)
 
 
@@ -73,7 +75,8 @@ class HttpSource(ByteSource):
         response = self._answer(start, end)
         try:
             self._require_range(response, start, end)
-            yield self._received(body_blocks(response, end - start, self._timeout_s), end - start)
+            blocks = body_blocks(response, end - start, self._timeout_s, _RANGE_BLOCK_BYTES)
+            yield self._received(blocks, end - start)
         finally:
             response.close()
 

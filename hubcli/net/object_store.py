@@ -7,16 +7,21 @@ A key is relative to the address that the store was opened with: segments joined
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from hubcli.concurrency import run_in_threads
 
 if TYPE_CHECKING:
     from hubcli.net.byte_source import ByteSource
 
-__all__ = ["ObjectInfo", "ObjectStore"]
+__all__ = ["DELETES_AT_A_TIME", "ObjectInfo", "ObjectStore"]
+
+DELETES_AT_A_TIME = 16
 
 
 class ObjectInfo(NamedTuple):
@@ -61,10 +66,6 @@ class ObjectStore(ABC):
         """The objects whose keys begin with the prefix, in order of their keys, page by page."""
 
     @abstractmethod
-    def list_folders(self, prefix: str = "") -> Iterator[str]:
-        """The next segments of keys behind the prefix, which is empty or ends in `/`, without objects."""
-
-    @abstractmethod
     def create(self, key: str, data: bytes) -> bool:
         """Writes a small object where none is; False where one is already. Exactly one of many wins."""
 
@@ -97,6 +98,10 @@ class ObjectStore(ABC):
     @abstractmethod
     def delete(self, key: str) -> bool:
         """Removes an object; False where none was there (a store may not tell, and says True)."""
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Removes the objects, in any order; those that aren't there are passed over."""
+        run_in_threads([partial(self.delete, key) for key in keys], DELETES_AT_A_TIME)
 
     @abstractmethod
     def now(self) -> datetime:

@@ -95,10 +95,6 @@ class WebStore(ObjectStore):
         """Raises UnsupportedError: a web server lists nothing."""
         self._refuse("cannot be listed")
 
-    def list_folders(self, prefix: str = "") -> Iterator[str]:
-        """Raises UnsupportedError: a web server lists nothing."""
-        self._refuse("cannot be listed")
-
     def create(self, key: str, data: bytes) -> bool:
         """Raises UnsupportedError: a web server is only read. So do all that write."""
         self._refuse("cannot be written")

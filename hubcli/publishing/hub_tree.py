@@ -43,8 +43,7 @@ from hubcli.fetching.sources import unpacked_archive
 from hubcli.net.object_store import ObjectStore
 from hubcli.progress import ProgressListener
 from hubcli.providers import BUCKETS
-from hubcli.publishing.errors import VersionExistsError
-from hubcli.publishing.kaggle_creation import differences
+from hubcli.publishing.kaggle_creation import VersionExistsError, differences
 from hubcli.regular_file import open_regular, read_regular
 
 __all__ = ["HubPlace", "TreeUpload", "open_tree"]

@@ -17,6 +17,7 @@ from hubcli.config.settings import Settings
 from hubcli.errors import (
     AuthenticationError,
     BrokenModelError,
+    ExitStatus,
     HubcliError,
     IntegrityError,
     NetworkError,
@@ -26,12 +27,19 @@ from hubcli.errors import (
 from hubcli.net import retries
 from hubcli.net.json_api import quoted_path
 from hubcli.providers.kaggle import KaggleModel
-from hubcli.publishing.errors import UnknownOutcomeError
 from hubcli.publishing.journal import Journal, Step
 from hubcli.publishing.kaggle_api import KaggleApi, KaggleVariation, open_kaggle, variation_path
 from hubcli.units import format_duration
 
-__all__ = ["Creation", "PublishedState", "ReadBack", "differences", "same_listing"]
+__all__ = [
+    "Creation",
+    "PublishedState",
+    "ReadBack",
+    "UnknownOutcomeError",
+    "VersionExistsError",
+    "differences",
+    "same_listing",
+]
 
 _MODELS = "/api/v1/models"
 # kagglesdk 0.1.38, models/types/model_enums.py; clients before it sent Kaggle's names of handles.
@@ -43,6 +51,20 @@ _SHOWN_FILES = 3
 
 ReadBack = Callable[[KaggleModel], tuple[FileRecord, ...]]
 """Downloads a version by its handle, and gives its files with their hashes. Raises HubcliError."""
+
+
+class VersionExistsError(HubcliError):
+    """The version is there with other bytes: versions are immutable."""
+
+    code = "version-exists"
+    exit_status = ExitStatus.VERSION_EXISTS
+
+
+class UnknownOutcomeError(HubcliError):
+    """A creation got no answer, and nothing shows whether it took place: it is not tried again."""
+
+    code = "unknown-outcome"
+    exit_status = ExitStatus.UNKNOWN_OUTCOME
 
 
 @dataclass(frozen=True, slots=True)

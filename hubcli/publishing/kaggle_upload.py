@@ -17,10 +17,16 @@ from hubcli.errors import IntegrityError, NetworkError, TruncatedError, UsageErr
 from hubcli.progress import ProgressListener
 from hubcli.providers.kaggle import KaggleModel
 from hubcli.publishing.blobs import upload_blobs
-from hubcli.publishing.errors import VersionExistsError
 from hubcli.publishing.journal import Journal, Step
 from hubcli.publishing.kaggle_api import KaggleApi, open_kaggle
-from hubcli.publishing.kaggle_creation import Creation, PublishedState, ReadBack, differences, same_listing
+from hubcli.publishing.kaggle_creation import (
+    Creation,
+    PublishedState,
+    ReadBack,
+    VersionExistsError,
+    differences,
+    same_listing,
+)
 from hubcli.publishing.upload_files import files_of, read_files
 
 __all__ = ["KaggleRequest", "KaggleUpload", "directory_body"]

@@ -31,6 +31,7 @@ __all__ = [
     "ModelProcess",
     "load_model",
     "prepare_endpoint",
+    "prepare_order",
     "sampled_inputs",
 ]
 
@@ -77,6 +78,11 @@ def _hint(model: RunnableModel, error: RunnerError) -> str:
 
 def prepare_endpoint(process: RunProcess, endpoint: Endpoint, *, number: int = 0) -> None:
     """Chooses what following runs of the model under the number call. Raises TensorFlowError."""
+    process.ask("prepare", doing=f"preparing the {endpoint.title}", number=number, **prepare_order(endpoint))
+
+
+def prepare_order(endpoint: Endpoint) -> dict[str, Any]:
+    """What a runner must know of the endpoint."""
     order: dict[str, Any] = {
         "names": [port.name for port in endpoint.inputs],
         "kinds": [[port.kind, port.part_count] for port in endpoint.inputs],
@@ -86,19 +92,18 @@ def prepare_endpoint(process: RunProcess, endpoint: Endpoint, *, number: int = 0
         order["signature"] = endpoint.name
         order["inputs"] = [part for port in endpoint.inputs for part in port.parts]
         order["outputs"] = [part for port in endpoint.outputs for part in port.parts]
-    else:
-        binding = endpoint.binding
-        own = len(binding.input_types) - len(binding.captures)
-        order |= {
-            "function": binding.function,
-            "path": endpoint.name,
-            "place": binding.place,
-            "captures": list(binding.captures),
-            "types": list(binding.input_types[:own]),
-            "input_types": list(binding.input_types),
-            "output_types": list(binding.output_types),
-        }
-    process.ask("prepare", doing=f"preparing the {endpoint.title}", number=number, **order)
+        return order
+    binding = endpoint.binding
+    own = len(binding.input_types) - len(binding.captures)
+    return order | {
+        "function": binding.function,
+        "path": endpoint.name,
+        "place": binding.place,
+        "captures": list(binding.captures),
+        "types": list(binding.input_types[:own]),
+        "input_types": list(binding.input_types),
+        "output_types": list(binding.output_types),
+    }
 
 
 class ModelProcess:

@@ -28,7 +28,7 @@ from hubcli.savedmodel.types import (
     python_text,
 )
 
-__all__ = ["choose_function", "function_endpoints", "trace_endpoint"]
+__all__ = ["all_traces", "choose_function", "function_endpoints", "trace_endpoint"]
 
 _MAX_NEAREST = 5
 
@@ -85,7 +85,19 @@ def function_endpoints(
     fitting.sort(key=lambda trace: _strangeness(trace, arguments, defaults))
     least = _strangeness(fitting[0], arguments, defaults)
     chosen = [trace for trace in fitting if _strangeness(trace, arguments, defaults) == least]
-    return [trace_endpoint(function.path, trace, outline, objects, model) for trace in chosen]
+    captures = Captures(outline, objects, model)
+    return [trace_endpoint(function.path, trace, outline, captures) for trace in chosen]
+
+
+def all_traces(
+    function: Function, outline: MetaGraphOutline, objects: ObjectGraph, model: Path
+) -> list[Endpoint]:
+    """An endpoint for each trace of the function, in their order."""
+    captures = Captures(outline, objects, model)
+    return [
+        trace_endpoint(function.path, _trace(function, variant, place), outline, captures)
+        for place, variant in enumerate(function.variants)
+    ]
 
 
 def _trace(function: Function, variant: FunctionVariant, place: int) -> Trace:
@@ -162,9 +174,7 @@ def _no_such_trace(function: Function, traces: list[Trace], arguments: Mapping[s
     return UsageError(message, hint=f"The closest traces: {listed}")
 
 
-def trace_endpoint(
-    path: str, trace: Trace, outline: MetaGraphOutline, objects: ObjectGraph, model: Path
-) -> Endpoint:
+def trace_endpoint(path: str, trace: Trace, outline: MetaGraphOutline, bound: Captures) -> Endpoint:
     """The endpoint of a trace: ports from its structures, types from the function in the library."""
     variant = trace.variant
     body = outline.graph.functions.get(variant.name)
@@ -179,7 +189,7 @@ def trace_endpoint(
         obstacle = "its arguments do not match its graph"
     else:
         try:
-            captures = Captures(outline, objects, model).tensors(variant.captures)
+            captures = bound.tensors(variant.captures)
         except CannotBindError as error:
             obstacle = str(error)
     literals = tuple((name, python_text(value)) for name, value in trace.literals)

@@ -123,6 +123,11 @@ class Node:
         ]
 
     @property
+    def operands(self) -> list[str]:
+        """Its inputs as the file has them."""
+        return list(self._message.input)
+
+    @property
     def input_count(self) -> int:
         """How many inputs it has."""
         return len(self._message.input)

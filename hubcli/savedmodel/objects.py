@@ -119,6 +119,19 @@ class ObjectGraph:
         """Which class a user object is of, such as `_tf_keras_model`; "" for other kinds."""
         return str(self._nodes[node].user_object.identifier) if self.kind(node) == "user_object" else ""
 
+    def registered_name(self, node: int) -> str:
+        """The name under which the object's class is registered with TensorFlow; "" for most objects."""
+        return str(self._nodes[node].registered_name)
+
+    def saveables(self, node: int) -> dict[str, tuple[int, int]]:
+        """The functions that save and restore each part of an object beside variables, by the part's name."""
+        found = self._nodes[node].saveable_objects.items()
+        saveables = {name: (part.save_function, part.restore_function) for name, part in found}
+        for pair in saveables.values():
+            if not all(0 <= function < len(self) for function in pair):
+                raise BrokenModelError(f"its object graph names object {max(pair)} of {len(self)}")
+        return saveables
+
     def is_asset_of(self, node: int, count: int) -> bool:
         """Whether the object is one of the `count` declared assets, made by TensorFlow's own class."""
         if self.kind(node) != "asset" or self._nodes[node].registered_name:
@@ -231,8 +244,10 @@ class ObjectGraph:
         kinds = self._kinds
         held: list[Child] = []
         for holder, children in enumerate(self._children):
-            traces = set(self.concrete_names(holder)) if kinds[holder] == "function" else set()
             functions = [child for child in children if kinds[child.node] in _FUNCTIONS]
+            if not functions:
+                continue
+            traces = set(self.concrete_names(holder)) if kinds[holder] == "function" else set()
             held += [
                 function
                 for function in functions

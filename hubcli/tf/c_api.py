@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-__all__ = ["CApiError", "CApiLibrary", "CApiSession"]
+__all__ = ["CApiError", "CApiLibrary", "CApiSession", "is_loaded"]
 
 _STRING_BYTES = 24  # sizeof(TF_TString)
 _MAX_RANK = 254
@@ -100,13 +100,24 @@ def _opened(path: str) -> ctypes.CDLL:
     ctypes binds all 168,000 of them at once, which is a third of the time of loading it. RTLD_LOCAL: after
     RTLD_GLOBAL another copy of TensorFlow in the process would crash.
     """
-    own = ctypes.CDLL(None)
-    own.dlopen.restype, own.dlopen.argtypes = c_void_p, (c_char_p, c_int)
-    own.dlerror.restype = c_char_p
+    own = _linker()
     handle = own.dlopen(os.fsencode(path), os.RTLD_LAZY | os.RTLD_LOCAL)
     if not handle:
         raise OSError((own.dlerror() or b"the library can't be loaded").decode("utf-8", "replace"))
     return ctypes.CDLL(path, handle=handle)
+
+
+def is_loaded(path: str) -> bool:
+    """Whether this process has the library loaded; where that can't be told, it hasn't."""
+    mode = getattr(os, "RTLD_NOLOAD", None)
+    return mode is not None and bool(_linker().dlopen(os.fsencode(path), mode | os.RTLD_LAZY))
+
+
+def _linker() -> ctypes.CDLL:
+    own = ctypes.CDLL(None)
+    own.dlopen.restype, own.dlopen.argtypes = c_void_p, (c_char_p, c_int)
+    own.dlerror.restype = c_char_p
+    return own
 
 
 class CApiLibrary:

@@ -9,39 +9,30 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TypeAlias
 
-from hubcli.regular_file import open_regular
 from hubcli.savedmodel.compare.diff import variant_text
 from hubcli.savedmodel.functions import FunctionVariant, Signature
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.savedmodel.types import (
-    DTypeValue,
-    Fields,
-    Items,
-    Literal,
-    Shape,
-    ShapeValue,
-    Structure,
-    TensorSpec,
-    TypeSpec,
-)
+from hubcli.savedmodel.types import Literal
 from hubcli.tf.importing import first_line, import_tensorflow
 from hubcli.tf.loading import live_variables, snapshot
+from hubcli.tf.sampled_inputs import SIZES, Sampler, UnsampledError, vocabulary
 from hubcli.units import plural
 
 __all__ = [
     "SIZES",
     "CallableModel",
     "Comparison",
+    "Outputs",
     "Sampler",
     "Skipped",
     "UnsampledError",
     "compare_models",
     "compare_outputs",
+    "equal_outputs",
     "vocabulary",
 ]
 
@@ -82,10 +73,14 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class CallableModel:
-    """The functions of a model: `call` is its `__call__`, None where it can't be called."""
+    """The functions of a model: `call` is its `__call__`, None where it can't be called.
+
+    `trace` gives what runs one trace of `__call__`, where that isn't chosen by the arguments.
+    """
 
     call: Callable[..., Any] | None
     signatures: Mapping[str, Callable[..., Any]]
+    trace: Callable[[FunctionVariant], Callable[..., Any]] | None = None
 
     @classmethod
     def of(cls, obj: Any) -> CallableModel:
@@ -101,10 +96,16 @@ class _Call:
     run: Callable[[CallableModel, Sampler], Any]
 
 
-def compare_models(live: Any, reloaded: Any, info: SavedModelInfo, model: Path) -> Comparison:
+Outputs: TypeAlias = dict[tuple[str, int], Any]
+
+
+def compare_models(
+    live: Any, reloaded: Any, info: SavedModelInfo, model: Path, given: Outputs | None = None
+) -> Comparison:
     """Compares a live object with what was saved of it to `model` and loaded again as `info` tells.
 
-    Variables first, bit by bit, then outputs, since a call may change a variable.
+    Variables first, bit by bit, then outputs, since a call may change a variable. `given` are outputs of the
+    live object, as `equal_outputs` left them.
     """
     ours, theirs = (snapshot(live_variables(function, info)) for function in (live, reloaded))
     for path in ours:
@@ -112,24 +113,31 @@ def compare_models(live: Any, reloaded: Any, info: SavedModelInfo, model: Path) 
             return Comparison((), len(ours), (), f"the variable {path} is missing")
         if ours[path] != theirs[path]:
             return Comparison((), len(ours), (), f"the variable {path} holds other values")
-    outputs = compare_outputs(CallableModel.of(live), CallableModel.of(reloaded), info, model)
+    outputs = compare_outputs(CallableModel.of(live), CallableModel.of(reloaded), info, model, given)
     return Comparison(outputs.calls, len(ours), outputs.skipped, outputs.difference)
 
 
 def compare_outputs(
-    live: CallableModel, saved: CallableModel, info: SavedModelInfo, model: Path
+    live: CallableModel,
+    saved: CallableModel,
+    info: SavedModelInfo,
+    model: Path,
+    given: Outputs | None = None,
 ) -> Comparison:
     """Compares the outputs in inference mode: of each signature and each trace of `__call__` in `info`.
 
     Training-mode calls are left out: dropout is random, and the call changes
     variables. What can't be called with made-up inputs is named in `skipped`:
-    so is everything of a model whose graph reaches beyond itself.
+    so is everything of a model whose graph reaches beyond itself. What is in `given`, by call and size, the
+    live one has been asked for already: a call may change what it holds.
     """
     words, reaching = vocabulary(model), _reaching_out(info)
     compared: list[str] = []
     skipped = list(_left_out(info))
     for call in _calls(info):
-        reason, difference = (reaching, "") if reaching else _compare_call(call, live, saved, words)
+        reason, difference = (
+            (reaching, "") if reaching else _compare_call(call, live, saved, words, given or {})
+        )
         if difference:
             return Comparison(tuple(compared), 0, tuple(skipped), difference)
         if reason:
@@ -139,6 +147,48 @@ def compare_outputs(
     return Comparison(tuple(compared), 0, tuple(skipped), "")
 
 
+def equal_outputs(
+    live: CallableModel, saved: CallableModel, info: SavedModelInfo, model: Path, given: Outputs
+) -> Comparison | None:
+    """The same comparison, if it finds the outputs equal; None where anything else has to be said of a call.
+
+    The outputs of the live one are put into `given`.
+    """
+    words, reaching = vocabulary(model), _reaching_out(info)
+    compared, skipped = list[str](), list(_left_out(info))
+    for call in _calls(info):
+        reason = reaching or _reason_unless_equal(call, live, saved, words, given)
+        if reason is None:
+            return None
+        if reason:
+            skipped.append(Skipped(call.name, reason))
+        else:
+            compared.append(call.name)
+    return Comparison(tuple(compared), 0, tuple(skipped), "")
+
+
+def _reason_unless_equal(
+    call: _Call, live: CallableModel, saved: CallableModel, words: tuple[str, ...], given: Outputs
+) -> str | None:
+    """Why it isn't called, "" where its outputs are equal, None where that can't be told."""
+    for size in SIZES:
+        sampler = Sampler(size, words)
+        try:
+            expected = _run(call, live, sampler)
+        except UnsampledError as error:
+            return str(error)
+        except _EndlessCallError:
+            return None
+        except _CallFailedError:
+            continue
+        given[call.name, size] = expected
+        try:
+            return None if _first_difference(expected, _run(call, saved, sampler)) else ""
+        except (UnsampledError, _EndlessCallError, _CallFailedError):
+            return None
+    return None
+
+
 def _reaching_out(info: SavedModelInfo) -> str:
     """Why no graph of the model is called with paths and addresses that nobody chose; "" for most."""
     found = next((finding for finding in info.findings if finding.code in _REACHING_OUT), None)
@@ -146,14 +196,15 @@ def _reaching_out(info: SavedModelInfo) -> str:
 
 
 def _compare_call(
-    call: _Call, live: CallableModel, saved: CallableModel, words: tuple[str, ...]
+    call: _Call, live: CallableModel, saved: CallableModel, words: tuple[str, ...], given: Outputs
 ) -> tuple[str, str]:
     """The reason why nothing could be compared, and the difference; "" each where there is none."""
     reason = ""
     for size in SIZES:
         sampler = Sampler(size, words)
         try:
-            expected = _run(call, live, sampler)
+            key = call.name, size
+            expected = given[key] if key in given else _run(call, live, sampler)
         except (UnsampledError, _EndlessCallError) as error:
             return str(error), ""
         except _CallFailedError as error:
@@ -248,8 +299,9 @@ def _variant_call(variant: FunctionVariant) -> _Call:
     def run(callees: CallableModel, sampler: Sampler) -> Any:
         args = [sampler.value(argument) for argument in variant.args]
         kwargs = {name: sampler.value(argument) for name, argument in variant.kwargs}
-        assert callees.call is not None
-        return callees.call(*args, **kwargs)
+        call = callees.call if callees.trace is None else callees.trace(variant)
+        assert call is not None
+        return call(*args, **kwargs)
 
     return _Call(f"__call__{variant_text(variant)}", run)
 
@@ -283,101 +335,3 @@ def _tensor_difference(tensor: Any, other: Any, tf: Any) -> str:
     if numpy.allclose(theirs, ours, rtol=tolerance, atol=tolerance, equal_nan=True):
         return ""
     return f"differs by up to {float(numpy.nanmax(abs(ours - theirs))):.3g}"
-
-
-# Sizes for unknown dimensions but the first, tried in this order: a convolution needs more than a few.
-SIZES = (3, 1, 32, 224)
-_BATCH = 2
-_MAX_ELEMENTS = 1 << 24
-_MAX_WORDS, _MAX_VOCABULARY_BYTES = 64, 1 << 20
-_WORDS = ("the", "cat", "sat on the mat", "hello world", "", "Zürich 42!")
-
-
-class UnsampledError(Exception):
-    """An input of which no value can be made up; its text is the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sampler:
-    """Makes up values, the same each time: batches of two, other unknown dimensions of `size`."""
-
-    size: int
-    words: tuple[str, ...] = ()
-
-    def value(self, structure: Structure) -> Any:
-        """A value of the structure: tensors made up, Python values as they are. Raises UnsampledError."""
-        tf = import_tensorflow()
-        if isinstance(structure, TensorSpec):
-            return self.tensor(structure.dtype, structure.shape)
-        if isinstance(structure, TypeSpec):
-            return self._composite(structure)
-        if isinstance(structure, Literal):
-            return structure.value
-        if isinstance(structure, DTypeValue):
-            return tf.as_dtype(structure.dtype)
-        if isinstance(structure, ShapeValue):
-            return tf.TensorShape(structure.shape)
-        if isinstance(structure, Items):
-            items = [self.value(item) for item in structure.items]
-            return tuple(items) if structure.is_tuple else items
-        if isinstance(structure, Fields) and structure.name is None:
-            return {key: self.value(item) for key, item in structure.items}
-        raise UnsampledError(f"no value can be generated for {structure}")
-
-    def tensor(self, dtype: str | None, shape: Shape) -> Any:
-        """A dense tensor of that type and shape. Raises UnsampledError."""
-        tf = import_tensorflow()
-        sizes = self._sizes(shape)
-        count = 1
-        for size in sizes:
-            count *= size
-        if count > _MAX_ELEMENTS:
-            raise UnsampledError(f"{count} elements are too many")
-        if dtype == "string":
-            words = (*self.words, *_WORDS)
-            return tf.reshape(tf.constant([words[place % len(words)] for place in range(count)]), sizes)
-        kind = None if dtype is None or dtype in ("resource", "variant") else tf.as_dtype(dtype)
-        if kind is None:
-            raise UnsampledError(f"no value can be generated for a tensor of type {dtype or 'unknown'}")
-        # A fixed sequence, spread evenly: no random numbers, so that every run sees the same.
-        spread = tf.math.floormod(tf.range(count, dtype=tf.float32) * 0.6180339887, 1.0)
-        return tf.cast(tf.reshape(spread * (1.0 if kind.is_floating else 2.0), sizes), kind)
-
-    def _sizes(self, shape: Shape) -> list[int]:
-        if shape is None:
-            return [_BATCH, self.size]
-        return [
-            size if size is not None else _BATCH if place == 0 else self.size
-            for place, size in enumerate(shape)
-        ]
-
-    def _composite(self, spec: TypeSpec) -> Any:
-        tf = import_tensorflow()
-        if spec.class_name == "SparseTensorSpec":
-            return tf.sparse.from_dense(self.tensor(spec.dtype, spec.shape))
-        if spec.class_name == "RaggedTensorSpec" and spec.ragged_rank == 1:
-            splits = tf.as_dtype(spec.row_splits_dtype or "int64")
-            dense = self.tensor(spec.dtype, spec.shape)
-            return tf.RaggedTensor.from_tensor(dense, ragged_rank=1, row_splits_dtype=splits)
-        raise UnsampledError(f"no value can be generated for {spec}")
-
-
-def vocabulary(model: Path) -> tuple[str, ...]:
-    """The first words of the model's text assets, which its tables know; none where there are none."""
-    words: list[str] = []
-    for path in sorted((model / "assets").glob("*")):
-        words += _attempt(lambda path=path: _lines(path))  # type: ignore[misc]
-    return tuple(words[:_MAX_WORDS])
-
-
-def _lines(path: Path) -> list[str]:
-    with TextIOWrapper(open_regular(path, is_buffered=True), encoding="utf-8") as file:
-        text = file.read(_MAX_VOCABULARY_BYTES)
-    return [line for line in text.splitlines()[:_MAX_WORDS] if 0 < len(line) < 50]
-
-
-def _attempt(read: Callable[[], list[str]]) -> list[str]:
-    try:
-        return read()
-    except (OSError, UnicodeDecodeError):
-        return []

@@ -11,7 +11,7 @@ from typing import Any
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.run_protocol import STRING, WITHOUT_VALUES, Tensor
 
-__all__ = ["PythonRunner"]
+__all__ = ["PythonRunner", "from_native", "to_native"]
 
 
 class PythonRunner:
@@ -61,13 +61,13 @@ class PythonRunner:
         """The outputs, and the seconds of each run."""
         import time
 
-        call, values = self._calls[order["number"]], [self._to_native(tensor) for tensor in tensors]
+        call, values = self._calls[order["number"]], [to_native(tensor) for tensor in tensors]
         seconds, results = list[float](), list[Any]()
         for _ in range(order["repeat"]):
             began = time.perf_counter()
             results = list(self._tf.nest.flatten(call(values), expand_composites=True))
             seconds.append(time.perf_counter() - began)
-        return [self._from_native(result) for result in results], seconds
+        return [from_native(result) for result in results], seconds
 
     def _composites(self, values: list[Any], kinds: list[tuple[str, int]]) -> Iterator[Any]:
         """The argument that each kind makes of its number of tensors."""
@@ -81,28 +81,6 @@ class PythonRunner:
                 yield self._tf.SparseTensor(*parts)
             else:
                 yield parts[0]
-
-    def _to_native(self, tensor: Tensor) -> Any:
-        tf = self._tf
-        if tensor.dtype == STRING:
-            return tf.reshape(tf.constant(tensor.data, tf.string, shape=[len(tensor.data)]), tensor.shape)
-        dtype = tf.dtypes.as_dtype(tensor.dtype)
-        import numpy as np
-
-        array = np.frombuffer(bytes(tensor.data), dtype.as_numpy_dtype).reshape(tensor.shape)
-        return tf.constant(array, dtype)
-
-    def _from_native(self, value: Any) -> Tensor:
-        number = value.dtype.as_datatype_enum
-        if number in WITHOUT_VALUES:
-            raise ValueError(
-                f"an output is a {WITHOUT_VALUES[number]}, which has no values outside of TensorFlow"
-            )
-        array = value.numpy()
-        if number == STRING:
-            flat = [bytes(text) for text in array.reshape(-1)] if value.shape.rank else [bytes(array)]
-            return Tensor(STRING, tuple(value.shape), flat)
-        return Tensor(number, tuple(value.shape), array.tobytes())
 
     def decode_image(self, data: bytes, order: dict[str, Any]) -> Tensor:
         """As CApiRunner's."""
@@ -119,12 +97,12 @@ class PythonRunner:
             image = tf.cast(image, tf.float32) * ((high - low) / 255) + low
         elif size is not None:
             image = tf.cast(tf.round(image), tf.uint8)
-        return self._from_native(image)
+        return from_native(image)
 
     def decode_wav(self, data: bytes) -> tuple[Tensor, int]:
         """As CApiRunner's."""
         audio, rate = self._tf.audio.decode_wav(data)
-        return self._from_native(audio), int(rate)
+        return from_native(audio), int(rate)
 
 
 def _trace(obj: Any, path: str, place: int) -> Any:
@@ -142,3 +120,29 @@ def _trace(obj: Any, path: str, place: int) -> Any:
         return function
     traces = list(getattr(function, "concrete_functions", None) or ())
     return traces[place] if place < len(traces) else None
+
+
+def to_native(tensor: Tensor) -> Any:
+    """The values as a tensor of TensorFlow's."""
+    tf = import_tensorflow()
+    if tensor.dtype == STRING:
+        return tf.reshape(tf.constant(tensor.data, tf.string, shape=[len(tensor.data)]), tensor.shape)
+    dtype = tf.dtypes.as_dtype(tensor.dtype)
+    import numpy as np
+
+    array = np.frombuffer(bytes(tensor.data), dtype.as_numpy_dtype).reshape(tensor.shape)
+    return tf.constant(array, dtype)
+
+
+def from_native(value: Any) -> Tensor:
+    """What one of TensorFlow's tensors holds. Raises ValueError for a type that has no values."""
+    number = value.dtype.as_datatype_enum
+    if number in WITHOUT_VALUES:
+        raise ValueError(
+            f"an output is a {WITHOUT_VALUES[number]}, which has no values outside of TensorFlow"
+        )
+    array = value.numpy()
+    if number == STRING:
+        flat = [bytes(text) for text in array.reshape(-1)] if value.shape.rank else [bytes(array)]
+        return Tensor(STRING, tuple(value.shape), flat)
+    return Tensor(number, tuple(value.shape), array.tobytes())

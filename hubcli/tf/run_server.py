@@ -17,7 +17,7 @@ from hubcli.tf.run_protocol import STRING, Tensor, receive, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any, Protocol
 
     class Runner(Protocol):
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
             """Converts a model; only those do that run what came of it, and they decode nothing."""
 
 
-__all__ = ["CApiRunner", "main", "serve"]
+__all__ = ["CApiCall", "CApiModel", "CApiRunner", "main", "serve"]
 
 _UINT8, _FLOAT, _INT32 = 4, 1, 3
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
@@ -61,14 +61,20 @@ class CApiRunner:
 
         self._library = CApiLibrary(library)
         self.version = self._library.version
-        self._models: dict[int, _CApiModel] = {}
+        self._models: dict[int, CApiModel] = {}
+        self._calls: dict[int, CApiCall] = {}
         self._decoders: dict[Any, Any] = {}
 
     def load(self, order: dict[str, Any]) -> list[str]:
         """Loads `model` by its `tags`, after the op libraries; frees the one that had the number."""
         self.unload(order)
         notes = [note for path in order["libraries"] if (note := self._load_ops(path))]
-        self._models[order["number"]] = _CApiModel(self._library, order)
+        from hubcli.tf.c_api import CApiSession
+
+        is_optimized = not order["is_once"]
+        session = CApiSession(self._library, order["model"], order["tags"], is_optimized=is_optimized)
+        self._models[order["number"]] = model = CApiModel(session, order["assets"])
+        model.initialize(order["initializers"])
         return notes
 
     def _load_ops(self, path: str) -> str:
@@ -84,16 +90,17 @@ class CApiRunner:
     def unload(self, order: dict[str, Any]) -> None:
         """Frees the model, if there is one."""
         model = self._models.pop(order["number"], None)
+        self._calls.pop(order["number"], None)
         if model is not None:
             model.session.close()
 
     def prepare(self, order: dict[str, Any]) -> None:
         """Finds the tensors of a signature, or adds a call of a function to the graph."""
-        self._models[order["number"]].prepare(order)
+        self._calls[order["number"]] = self._models[order["number"]].prepare(order)
 
     def run(self, order: dict[str, Any], tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[float]]:
         """The outputs, and the seconds of each run."""
-        return self._models[order["number"]].run(tensors, order["repeat"])
+        return self._calls[order["number"]].run(tensors, order["repeat"])
 
     def decode_image(self, data: bytes, order: dict[str, Any]) -> Tensor:
         """[1, height, width, channels]: float32 in the range of `scale`, uint8 without one."""
@@ -129,41 +136,58 @@ class CApiRunner:
         return samples, int.from_bytes(rate.data, "little")
 
 
-class _CApiModel:
-    """A model that is loaded; its initializers ran, where the graph names no op for that."""
+class CApiModel:
+    """A model that a session has loaded; `assets` are the files that are fed to it, by the tensor."""
 
-    def __init__(self, library: Any, order: dict[str, Any]) -> None:
-        from hubcli.tf.c_api import CApiSession
+    def __init__(self, session: Any, assets: Mapping[str, str]) -> None:
+        self.session = session
+        self._assets = [(session.tensor(*_name(tensor)), _text(path)) for tensor, path in assets.items()]
 
-        self.session = CApiSession(library, order["model"], order["tags"], is_optimized=not order["is_once"])
-        self._assets = [
-            (self.session.tensor(*_name(tensor)), _text(path)) for tensor, path in order["assets"].items()
-        ]
-        if order["initializers"]:
-            operations = [self.session.operation(name) for name in order["initializers"]]
-            self.session.run(self._assets, [], operations)
+    def initialize(self, names: Sequence[str]) -> None:
+        """Runs these ops, of a graph that names no op for that."""
+        if names:
+            self.session.run(self._assets, [], [self.session.operation(name) for name in names])
 
-    def prepare(self, order: dict[str, Any]) -> None:
+    def prepare(self, order: dict[str, Any]) -> CApiCall:
+        """Finds the tensors of a signature, or adds a call of a function to the graph."""
         session = self.session
-        self._fixed: list[Any] = []
-        self._targets: list[int] = []
         if "function" not in order:
-            self._inputs = [session.tensor(*_name(tensor)) for tensor in order["inputs"]]
-            self._outputs = [session.tensor(*_name(tensor)) for tensor in order["outputs"]]
-            return
+            inputs = [session.tensor(*_name(tensor)) for tensor in order["inputs"]]
+            return CApiCall(session, inputs, [session.tensor(*_name(tensor)) for tensor in order["outputs"]])
         types, all_types = order["types"], order["input_types"]
-        self._inputs = [session.add("Placeholder", (), {"dtype": ("type", number)}) for number in types]
+        inputs = [session.add("Placeholder", (), {"dtype": ("type", number)}) for number in types]
         captures = [session.tensor(*_name(tensor)) for tensor in order["captures"]]
         # Assets that a function reads are paths, which are fed at each run as they are while it is loaded.
         used = {(capture.operation, capture.index) for capture in captures}
-        self._fixed = [pair for pair in self._assets if (pair[0].operation, pair[0].index) in used]
-        inputs = [*self._inputs, *captures]
-        call, self._outputs = session.add_call(order["function"], inputs, all_types, order["output_types"])
-        self._targets = [] if self._outputs else [call]  # A function without results is run for its effect.
+        fixed = [pair for pair in self._assets if (pair[0].operation, pair[0].index) in used]
+        call, outputs = session.add_call(
+            order["function"], [*inputs, *captures], all_types, order["output_types"]
+        )
+        # A function without results is run for its effect.
+        return CApiCall(session, inputs, outputs, fixed, [] if outputs else [call])
 
-    def run(self, tensors: Sequence[Tensor], repeat: int) -> tuple[list[Tensor], list[float]]:
+
+class CApiCall:
+    """A signature or a function in a session, ready to run."""
+
+    def __init__(
+        self,
+        session: Any,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        fixed: Sequence[Any] = (),
+        targets: Sequence[int] = (),
+    ) -> None:
+        self._session = session
+        self._inputs, self._outputs = inputs, outputs
+        self._fixed, self._targets = fixed, targets
+
+    def run(self, tensors: Sequence[Tensor], repeat: int = 1) -> tuple[list[Tensor], list[float]]:
+        """The outputs, and the seconds of each run."""
         feeds = [*zip(self._inputs, tensors, strict=True), *self._fixed]
-        return self.session.run(feeds, self._outputs, self._targets, repeat=repeat)
+        found: tuple[list[Tensor], list[float]]
+        found = self._session.run(feeds, self._outputs, self._targets, repeat=repeat)
+        return found
 
 
 def _image_decoder(session: Any, channels: int, is_float: bool, is_resized: bool, is_webp: bool) -> Any:

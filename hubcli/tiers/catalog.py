@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from itertools import groupby
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+from hubcli.concurrency import map_in_order
 from hubcli.errors import HandleError, IntegrityError, NotFoundError
 from hubcli.issues import Issue, Location, Severity
 from hubcli.net.object_store import ObjectInfo
@@ -23,8 +22,6 @@ __all__ = ["TierEntry", "entries_of", "verify_tier"]
 
 _THREADS = 8
 _AHEAD = 32
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class TierEntry(NamedTuple):
@@ -59,7 +56,11 @@ def entries_of(tier: SharedTier) -> Generator[TierEntry, None, None]:
         raise NotFoundError(
             f"{tier.name} is not a shared tier", hint="Run: hubcli push HANDLE --tier ADDRESS"
         )
-    found = (entry for entry in _read_ahead(tier.store.list_objects(MODELS), read) if entry is not None)
+    found = (
+        entry
+        for entry in map_in_order(tier.store.list_objects(MODELS), read, _THREADS, _AHEAD)
+        if entry is not None
+    )
     for _, group in groupby(found, key=lambda entry: entry.key.model):
         entries = list(group)
         is_conflict = _is_conflict(entries)
@@ -89,18 +90,6 @@ def _is_immutable(text: str) -> bool:
     except HandleError:
         return False
     return handle.is_remote and handle.is_immutable
-
-
-def _read_ahead(items: Iterable[T], read: Callable[[T], R]) -> Iterator[R]:
-    """What `read` makes of each item, in their order, some of them at a time."""
-    with ThreadPoolExecutor(_THREADS, "hubcli-tier") as pool:
-        running: deque[Future[R]] = deque()
-        for item in items:
-            running.append(pool.submit(read, item))
-            if len(running) >= _AHEAD:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
 
 
 def verify_tier(
@@ -180,7 +169,7 @@ def _issues_of_currents(tier: SharedTier, inventory: Inventory) -> Iterator[Issu
         return None
 
     models = (model for (model,) in inventory.rows("SELECT model FROM currents"))
-    yield from (issue for issue in _read_ahead(models, read) if issue is not None)
+    yield from (issue for issue in map_in_order(models, read, _THREADS, _AHEAD) if issue is not None)
 
 
 def _issue(code: str, entry: TierEntry, what: str) -> Issue:

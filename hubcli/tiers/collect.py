@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import chain, islice
+from typing import NamedTuple, TypeVar
 
+from hubcli.concurrency import map_in_order
 from hubcli.errors import BudgetError, IntegrityError, UnsupportedError
 from hubcli.fetching.lock_file import LockFile
 from hubcli.net.directory_store import DirectoryStore
@@ -24,9 +26,12 @@ from hubcli.tiers.manifest import Current
 from hubcli.tiers.tier import SharedTier
 from hubcli.units import format_size
 
-__all__ = ["CollectedModel", "TierCollection", "TierPolicy", "collect", "plan_models", "planned"]
+__all__ = ["CollectedModel", "TierCollection", "TierPolicy", "collect", "plan_models", "planned", "title_of"]
 
+T = TypeVar("T")
 _LEASE_AGE_S = 86400.0
+# Requests at a time, and models of a batch: one is looked at, withdrawn and removed before the next.
+_THREADS, _BATCH = 16, 256
 _ATTEMPTS = 20
 _TO_GO = "reason IS NULL AND is_kept = 0 AND used_s <= ?"
 
@@ -149,42 +154,84 @@ def collect(
     tier: SharedTier,
     inventory: Inventory,
     policy: TierPolicy,
-    on_model: Callable[[CollectedModel], None] = lambda model: None,
+    on_model: Callable[[CollectedModel, str], None] | None = None,
 ) -> TierCollection:
-    """Removes what was planned, and archives that were orphaned for the grace period.
+    """Removes what was planned, and archives that were orphaned for the grace period, several at a time.
 
-    `on_model` is called before each model goes, while its manifest can still be read.
+    `on_model` is called for each model with its title as it goes; the titles are read for it alone.
     Raises NetworkError, AuthenticationError; what was removed until then stays removed.
     """
     tier.require_writable()
     collection = TierCollection()
-    for model in planned(inventory):
-        if _is_used_again(tier, inventory, model):
-            collection.skipped += 1
-            continue
-        on_model(model)
-        _withdraw(tier, model.key)
-        tier.store.delete(manifest_key(*model.key))
-        collection.models += 1
-    _collect_blobs(tier, inventory, policy, collection)
+    for models in _batches(planned(inventory)):
+        _collect_models(tier, inventory, models, collection, on_model)
+    for orphans in _batches(inventory.orphaned()):
+        _collect_blobs(tier, inventory.now_s, policy.grace_s, orphans, collection)
     _forget_marks(tier, inventory)
-    for key, modified_s in inventory.rows("SELECT key, modified_s FROM leases"):
-        if inventory.now_s - modified_s > max(policy.grace_s, _LEASE_AGE_S):
-            tier.store.delete(key)
+    oldest_s = inventory.now_s - max(policy.grace_s, _LEASE_AGE_S)
+    for leases in _batches(inventory.rows("SELECT key FROM leases WHERE modified_s < ?", oldest_s)):
+        tier.store.delete_all([key for (key,) in leases])
     if isinstance(tier.store, DirectoryStore):
         tier.store.sweep()
     return collection
 
 
-def _is_used_again(tier: SharedTier, inventory: Inventory, model: CollectedModel) -> bool:
+def _batches(items: Iterator[T]) -> Iterator[list[T]]:
+    while batch := list(islice(items, _BATCH)):
+        yield batch
+
+
+def _collect_models(
+    tier: SharedTier,
+    inventory: Inventory,
+    models: Sequence[CollectedModel],
+    collection: TierCollection,
+    on_model: Callable[[CollectedModel, str], None] | None,
+) -> None:
+    """Withdraws each model that nobody has used since the listing, then removes their manifests."""
+
+    def withdraw(archives: list[CollectedModel]) -> list[tuple[CollectedModel, str | None]]:
+        """Those of one handle, whose current.json they share, with titles; None for what stays."""
+        titles: list[tuple[CollectedModel, str | None]] = []
+        for model in archives:
+            title: str | None = None
+            if not _is_used_again(tier, model):
+                title = "" if on_model is None else title_of(tier, model)
+                _withdraw(tier, model.key)
+            titles.append((model, title))
+        return titles
+
+    by_handle: dict[str, list[CollectedModel]] = {}
+    for model in models:
+        by_handle.setdefault(model.key.model, []).append(model)
+    keys: list[str] = []
+    for model, title in chain.from_iterable(map_in_order(by_handle.values(), withdraw, _THREADS, _BATCH)):
+        if title is None:
+            collection.skipped += 1
+            inventory.database.execute(
+                "UPDATE manifests SET reason = NULL WHERE model = ? AND sha256 = ?", tuple(model.key)
+            )
+            continue
+        keys.append(manifest_key(*model.key))
+        if on_model is not None:
+            on_model(model, title)
+    tier.store.delete_all(keys)
+    collection.models += len(keys)
+
+
+def _is_used_again(tier: SharedTier, model: CollectedModel) -> bool:
     """Whether the manifest was written since it was listed, or is gone: then it is none to remove."""
     info = tier.store.head(manifest_key(*model.key))
-    if info is not None and info.modified.timestamp() <= model.used_s:
-        return False
-    inventory.database.execute(
-        "UPDATE manifests SET reason = NULL WHERE model = ? AND sha256 = ?", tuple(model.key)
-    )
-    return True
+    return info is None or info.modified.timestamp() > model.used_s
+
+
+def title_of(tier: SharedTier, model: CollectedModel) -> str:
+    """The handle of the manifest, or its key where that can't be read."""
+    try:
+        manifest = tier.manifest(model.key)
+    except IntegrityError:
+        manifest = None
+    return model.key.model if manifest is None else manifest.handle
 
 
 def _withdraw(tier: SharedTier, key: ManifestKey) -> None:
@@ -210,23 +257,41 @@ def _withdraw(tier: SharedTier, key: ManifestKey) -> None:
 
 
 def _collect_blobs(
-    tier: SharedTier, inventory: Inventory, policy: TierPolicy, collection: TierCollection
+    tier: SharedTier,
+    now_s: float,
+    grace_s: float,
+    orphans: Sequence[tuple[str, int, float, float | None]],
+    collection: TierCollection,
 ) -> None:
-    before_s = inventory.now_s - policy.grace_s
-    for sha256, size_bytes, modified_s, since_s in inventory.orphaned():
-        marked_s = inventory.now_s if since_s is None else since_s
-        if marked_s <= before_s and modified_s <= before_s:
-            info = tier.store.head(blob_key(sha256))
-            if info is not None and info.modified.timestamp() <= modified_s:
-                tier.store.delete(blob_key(sha256))
-                collection.blobs += 1
-                collection.freed_bytes += size_bytes
-            tier.store.delete(orphan_key(sha256))
-        else:
-            collection.marked += 1
-            collection.marked_bytes += size_bytes
+    """Deletes the archives that were orphaned for the grace period, and marks the others."""
+    before_s = now_s - grace_s
+
+    def delete(orphan: tuple[str, int, float, float | None]) -> bool | None:
+        """Whether it was deleted; None where it must stay for now. Deleted at once when it was looked at."""
+        sha256, _, modified_s, since_s = orphan
+        marked_s = now_s if since_s is None else since_s
+        if marked_s > before_s or modified_s > before_s:
             if since_s is None:
                 tier.store.create(orphan_key(sha256), b"{}\n")
+            return None
+        info = tier.store.head(blob_key(sha256))
+        if info is None or info.modified.timestamp() > modified_s:
+            return False
+        tier.store.delete(blob_key(sha256))
+        return True
+
+    marks: list[str] = []
+    for orphan, is_deleted in zip(orphans, map_in_order(orphans, delete, _THREADS, _BATCH), strict=True):
+        sha256, size_bytes, _, since_s = orphan
+        if is_deleted is None:
+            collection.marked += 1
+            collection.marked_bytes += size_bytes
+        elif is_deleted:
+            collection.blobs += 1
+            collection.freed_bytes += size_bytes
+        if is_deleted is not None and since_s is not None:
+            marks.append(orphan_key(sha256))
+    tier.store.delete_all(marks)
 
 
 def _forget_marks(tier: SharedTier, inventory: Inventory) -> None:
@@ -235,5 +300,5 @@ def _forget_marks(tier: SharedTier, inventory: Inventory) -> None:
         "SELECT sha256 FROM orphans WHERE sha256 NOT IN (SELECT sha256 FROM blobs) "
         "OR sha256 IN (SELECT sha256 FROM manifests WHERE reason IS NULL)"
     )
-    for (sha256,) in inventory.rows(query):
-        tier.store.delete(orphan_key(sha256))
+    for marks in _batches(inventory.rows(query)):
+        tier.store.delete_all([orphan_key(sha256) for (sha256,) in marks])

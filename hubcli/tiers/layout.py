@@ -17,6 +17,7 @@ import re
 from typing import Any, NamedTuple
 
 from hubcli import __version__
+from hubcli.config.tiers import TIER_MARKER
 from hubcli.errors import IntegrityError, UnsupportedError
 
 __all__ = [
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 TIER_VERSION = 1
-MARKER = "hubcli-tier.json"
+MARKER = TIER_MARKER
 BLOBS, MODELS, LEASES, ORPHANS = "blobs/sha256/", "models/", "leases/", "orphans/"
 MAX_SMALL_BYTES = 64 << 10
 

@@ -5,16 +5,25 @@ Readers need no listing, so that a plain web server is a tier too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import tree_digest
+from hubcli.concurrency import run_in_threads
 from hubcli.config.tiers import TierConfig
-from hubcli.errors import ChecksumError, IntegrityError, NotFoundError, TierConflictError, UnsupportedError
+from hubcli.errors import (
+    ChecksumError,
+    HubcliError,
+    IntegrityError,
+    NotFoundError,
+    TierConflictError,
+    UnsupportedError,
+)
 from hubcli.fetching.options import ExpectedDigests
 from hubcli.fetching.tiers import TierModel
 from hubcli.net.object_store import ObjectInfo, ObjectStore
@@ -37,8 +46,13 @@ if TYPE_CHECKING:
 
 __all__ = ["TierReader"]
 
+T = TypeVar("T")
+
 # A manifest that is older is written anew by who uses it: its time is that of its last use.
 _RENEWED_AFTER_S = 86400.0
+# Younger by this machine's clock, it needs no question for the store's: clouds take requests from no clock
+# that is more than 15 minutes off.
+_SURELY_FRESH_S = _RENEWED_AFTER_S - 3600.0
 _MAX_SEEN, _MAX_SEEN_BYTES = 64, 64 << 20
 
 
@@ -52,12 +66,12 @@ class TierReader:
         self.is_writable = config.is_writable and store.is_writable
         self.is_local = config.is_local
         self.takes_private = config.takes_private
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._is_there: bool | None = None
         # The latest manifests, so that their use can be recorded, and how many bytes they have.
         self._seen: dict[ManifestKey, tuple[bytes, ObjectInfo]] = {}
         self._seen_bytes = 0
-        self._parsing = Lock()  # A large one takes hundreds of megabytes while it is parsed.
+        self._parsing = threading.Lock()  # A large one takes hundreds of megabytes while it is parsed.
         self._corrupt: dict[str, str | None] = {}  # The ETags of archives that failed a check.
 
     @property
@@ -85,14 +99,10 @@ class TierReader:
         Raises TierConflictError where there are several archives of what never changes, NotFoundError where
         there is no tier, and this process may not make it.
         """
-        if not self.exists():
-            if self.is_writable:
-                return None
-            raise NotFoundError(f"{self.name} is not a shared tier", hint="Check its address.")
-        key = handle.cache_key
-        if expected.archive_sha256 is not None:
-            return self._sound(self.manifest(ManifestKey(key, expected.archive_sha256)))
-        current = self.current(key)
+        key, sha256 = handle.cache_key, expected.archive_sha256
+        if sha256 is not None:
+            return self._sound(self._beside_marker(lambda: self.manifest(ManifestKey(key, sha256))))
+        current = self._beside_marker(lambda: self.current(key))
         if current is None:
             return None
         found = (self.manifest(ManifestKey(key, sha256)) for sha256 in current.archives)
@@ -102,6 +112,35 @@ class TierReader:
         elif len({manifest.tree_sha256 for manifest in manifests}) > 1 and handle.is_immutable:
             raise self._conflict(handle, current.archives)
         return self._sound(manifests[-1]) if manifests else None
+
+    def _beside_marker(self, read: Callable[[], T]) -> T | None:
+        """What is read while the marker is, in one round trip; None where this process may make the tier.
+
+        Raises NotFoundError where there is no tier. An error of the marker comes before one of `read`.
+        """
+        if self._is_there or self.is_local:
+            return read() if self._is_tier() else None
+        found: list[T] = []
+        errors: list[HubcliError] = []
+
+        def attempt() -> None:
+            try:
+                found.append(read())
+            except HubcliError as error:
+                errors.append(error)
+
+        run_in_threads([self._is_tier, attempt], 2)
+        if not self._is_there:
+            return None
+        if errors:
+            raise errors[0]
+        return found[0]
+
+    def _is_tier(self) -> bool:
+        """Whether there is a tier; raises NotFoundError where this process may not make the missing one."""
+        if not self.exists() and not self.is_writable:
+            raise NotFoundError(f"{self.name} is not a shared tier", hint="Check its address.")
+        return bool(self._is_there)
 
     def _sound(self, manifest: TierManifest | None) -> TierModel | None:
         if manifest is None or self._is_corrupt(manifest.archive_sha256):
@@ -201,7 +240,9 @@ class TierReader:
 
     def _renew(self, key: ManifestKey) -> None:
         content, info = self._seen.get(key, (b"", None))
-        if info is not None and self._age_s(info) > _RENEWED_AFTER_S:
+        if info is None or time.time() - info.modified.timestamp() < _SURELY_FRESH_S:
+            return
+        if self._age_s(info) > _RENEWED_AFTER_S:
             with suppress(UnsupportedError):
                 self.store.replace(manifest_key(*key), content, info)
 

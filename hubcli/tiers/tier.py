@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from hubcli.archive.compression import HEAD_BYTES, archive_format
 from hubcli.cache.records import Manifest
+from hubcli.concurrency import run_in_threads
 from hubcli.config.tiers import TierConfig
 from hubcli.durability import unique_number
 from hubcli.errors import IntegrityError, NetworkError, UnsupportedError
@@ -242,7 +243,8 @@ class SharedTier(TierReader):
 
         Raises UnsupportedError where the store can't compare and swap: then each machine asks.
         """
-        self.require_writable()
+        # The probes of both are on keys of their own: side by side they take half of the round trips.
+        run_in_threads([self.require_writable, self.has_swaps], 1 if self.is_local else 2)
         if not self.has_swaps():
             raise UnsupportedError(
                 f"{self.name} does not support compare-and-swap: each machine downloads from the origin"

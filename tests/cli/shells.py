@@ -25,7 +25,7 @@ import pytest
 
 COMPLETIONS = Path(__file__).parent.parent.parent / "completions"
 TAB, ENTER, KILL_LINE = "\t", "\r", "\x15"
-_TIMEOUT_S = 30
+_TIMEOUT_S = 120
 _PROMPT = "ready> "
 _ROWS_AND_COLUMNS = (500, 120)
 # What readline breaks words at, of the characters that handles and options hold.

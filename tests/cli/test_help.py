@@ -113,6 +113,17 @@ def test_the_global_options_are_the_same_everywhere() -> None:
         assert sorted(found) == sorted(GLOBAL_OPTIONS)
 
 
+def test_no_default_of_an_option_hides_the_timeout_of_the_config_file() -> None:
+    defaults = {
+        name: parameter.default
+        for name, command in get_command(app_of()).commands.items()  # type: ignore[attr-defined]
+        for parameter in command.params
+        if "--timeout" in parameter.opts and "without data" in parameter.help
+    }
+    assert {name for name, default in defaults.items() if default is not None} == {"doctor"}
+    assert {"fetch", "inspect", "info", "search", "versions"} <= defaults.keys()
+
+
 def test_help_on_a_terminal_has_colours_unless_they_are_unwanted() -> None:
     command = [sys.executable, "-m", "hubcli", "ls", "--help"]
     for variables, has_colours in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):

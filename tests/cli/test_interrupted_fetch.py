@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from hubcli.cache.layout import EntryPaths
-from hubcli.cli.multi_progress import _Bars, multi_progress_for
+from hubcli.cli.multi_progress import ModelBars
 from hubcli.cli.output import Output
-from hubcli.cli.progress import Transferred, short
+from hubcli.cli.progress import Transferred, multi_progress_for, short
 from hubcli.commands.fetch import fetch
 from hubcli.config.settings import Settings
 from hubcli.fetching.cached import PartialDownload, resume_notes
@@ -182,9 +182,9 @@ class TestRates:
         assert "80.0 MB of 120 MB, 2.0 MB/s" in capsys.readouterr().err
 
     def test_the_row_of_all_has_total_and_time_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_Bars, "show", lambda self: None)
+        monkeypatch.setattr(ModelBars, "show", lambda self: None)
         monkeypatch.setattr("time.monotonic", lambda: 1000.0)  # A loaded machine must not change the rate.
-        board = _Bars(Output(), 3)
+        board = ModelBars(Output(), 3)
         board._started_at -= 10
         with board.listener("a") as first_listener, board.listener("b") as second_listener:
             first_listener.started("a", "a", 100_000_000)
@@ -204,4 +204,4 @@ class TestRates:
 
     def test_without_a_terminal_there_is_no_such_row(self) -> None:
         with multi_progress_for(Output(), 2) as board:
-            assert not isinstance(board, _Bars)
+            assert not isinstance(board, ModelBars)

@@ -136,7 +136,7 @@ def test_no_bar_is_drawn_over_a_question() -> None:
 _INTERRUPTED = """
 import os, signal, sys
 import rich.progress
-from hubcli.cli.multi_progress import multi_progress_for
+from hubcli.cli.progress import multi_progress_for
 from hubcli.cli.entrypoint import turn_signals_into_interrupts
 from hubcli.cli.output import Output
 from hubcli.cli.progress import listener_for

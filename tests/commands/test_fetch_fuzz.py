@@ -310,7 +310,7 @@ def run_cases(
             wrong.append((seed, err.getvalue()[-1500:]))
     gc.enable()
     assert not wrong, (len(wrong), wrong[:3])
-    assert slowest[0] < 10, (slowest, seen)
+    assert slowest[0] < 60, (slowest, seen)
     assert len(seen) > 3, seen  # Some are taken, some refused, each for its own reason.
 
 

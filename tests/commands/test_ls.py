@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hubcli.cache.cached_model import LastUse, UseSource
 from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.layout import EntryPaths
+from hubcli.cache.record_index import ManifestSummary
 from hubcli.cache.records import Manifest
 from hubcli.cli.ls import listing_document, show_listing
 from hubcli.cli.output import Output
@@ -274,7 +275,7 @@ def _model(name: str, value: int | None) -> CachedModelInfo:
     )
     return CachedModelInfo(
         EntryPaths(Path(), name),
-        None if value is None else record,
+        None if value is None else ManifestSummary.of(record, {}),
         None,
         EntryState.OK,
         size_bytes=value,

@@ -29,7 +29,7 @@ def swapped(*cases: tuple[list[str], Path]) -> list[Answer]:
         input=json.dumps([(arguments, str(file)) for arguments, file in cases]),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
         check=True,
         cwd=ROOT,
     )

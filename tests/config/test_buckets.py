@@ -94,14 +94,34 @@ def test_a_profile_is_made_of_both_files(home: Path) -> None:
         ("role_arn = arn:aws:iam::1:role/r\nsource_profile = default", "role_arn"),
     ],
 )
-def test_what_only_the_aws_cli_follows_says_how_to_go_on(line: str, word: str, home: Path) -> None:
+def test_a_profile_whose_credentials_come_from_elsewhere_requires_botocore(
+    line: str, word: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(home / ".aws/config", f"[profile p]\n{line}\n")
 
-    with pytest.raises(AuthenticationError, match=f"profile 'p' uses {word}") as caught:
+    monkeypatch.setattr("hubcli.config.aws_profile.find_spec", lambda name: None)
+    with pytest.raises(AuthenticationError, match=f"profile 'p' uses {word}, which requires") as caught:
         options("s3", {"AWS_PROFILE": "p"})
-
-    assert "aws configure export-credentials --profile p --format env" in caught.value.hint
+    assert caught.value.hint == "Run: pip install 'hubcli[aws]'"
     assert options("s3", {**KEYS, "AWS_PROFILE": "p"}).place == "AWS_ACCESS_KEY_ID"
+
+    monkeypatch.setattr("hubcli.config.aws_profile.find_spec", lambda name: name)
+    found = options("s3", {"AWS_PROFILE": "p"})
+    assert (found.profile, found.place, found.has_account) == ("p", "the profile p", True)
+    assert options("s3", {**KEYS, "AWS_PROFILE": "p"}).profile is None
+
+
+def test_a_role_comes_before_the_keys_of_the_same_profile(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubcli.config.aws_profile.find_spec", lambda name: name)
+    keys = "aws_access_key_id = A\naws_secret_access_key = s3cr3t-of-source\n"
+    write(
+        home / ".aws/config", f"[default]\n{keys}role_arn = arn:aws:iam::1:role/r\nsource_profile = default\n"
+    )
+    found = options("s3", {})
+    assert found.profile == "default"
+    assert "access_key_id" not in found.config
 
 
 def test_roles_of_pods_containers_and_machines_are_left_to_obstore(home: Path) -> None:

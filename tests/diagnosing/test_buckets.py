@@ -44,7 +44,8 @@ def test_who_uses_no_cloud_is_told_nothing() -> None:
 
 
 @pytest.mark.usefixtures("with_obstore")
-def test_what_cannot_be_used_is_a_warning_with_its_cure(home: Path) -> None:
+def test_what_cannot_be_used_is_a_warning_with_its_cure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hubcli.config.aws_profile.find_spec", lambda name: None)
     (home / ".aws").mkdir()
     (home / ".aws" / "config").write_text("[profile p]\nsso_session = corp\n")
 
@@ -52,8 +53,8 @@ def test_what_cannot_be_used_is_a_warning_with_its_cure(home: Path) -> None:
 
     check = check_named(found, "buckets-s3")
     assert check.status is Status.WARNING
-    assert "uses sso_session, which only the AWS CLI supports" in check.message
-    assert "export-credentials" in check.hint
+    assert "uses sso_session, which requires the package botocore" in check.message
+    assert "hubcli[aws]" in check.hint
 
 
 def test_without_obstore_who_has_an_account_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

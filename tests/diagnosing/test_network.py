@@ -54,19 +54,6 @@ def test_a_mirror_that_is_none_is_a_problem_beside_those_that_are() -> None:
     assert "HUBCLI_MIRRORS=https://" in problem.hint
 
 
-def test_tiers_are_told_without_their_credentials_and_one_that_is_none_is_a_problem() -> None:
-    found = diagnose({"HUBCLI_TIERS": "https://me:s3cret@models.example/hub /mnt/hub?mode=read-write"})
-    assert check_named(found, "tiers").value == {
-        "https://models.example/hub": "read",
-        "/mnt/hub": "read-write",
-    }
-    assert "s3cret" not in repr(found.checks)
-    assert not any(check.name == "tiers" for check in diagnose().checks)
-    problem = check_named(diagnose({"HUBCLI_TIERS": "s3://models/hub?mode=write"}), "tiers")
-    assert problem.status is Status.PROBLEM
-    assert "HUBCLI_TIERS has the invalid mode='write'" in problem.message
-
-
 def test_a_mirror_without_a_clear_host_is_a_problem_and_is_not_asked() -> None:
     found = diagnose({"HUBCLI_MIRRORS": "https://tfhub.dev=https://me:s3/cret@mirror.example"})
     assert check_named(found, "mirrors").status is Status.PROBLEM

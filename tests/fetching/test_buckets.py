@@ -415,6 +415,20 @@ def test_what_has_no_bucket_imports_no_obstore(hubcli: Run, tmp_path: Path) -> N
     assert result.stdout.split() == ["False", "False"]
 
 
+def test_what_reads_buckets_and_tiers_in_them_loads_no_httpx() -> None:
+    """It takes longer to load than obstore, and a fetch from a bucket would wait for both."""
+    import subprocess
+    import sys
+
+    program = (
+        "import sys, hubcli.commands.fetch, hubcli.fetching.buckets, hubcli.tiers.opening, "
+        "hubcli.net.bucket_store, hubcli.fetching.unpacking\n"
+        "print('obstore' in sys.modules, 'httpx' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False"]
+
+
 @pytest.mark.parametrize("status", ["denied", "missing"])
 @pytest.mark.slow
 def test_a_web_address_that_is_denied_is_asked_with_the_users_account(

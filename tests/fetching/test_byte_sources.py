@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
+import subprocess
+import sys
+import tarfile
 import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,11 +21,13 @@ from hubcli.archive import Limits
 from hubcli.config.settings import Settings
 from hubcli.errors import BodyChangedError, HandleError, NotFoundError, TruncatedError
 from hubcli.fetching.byte_sources import Transfer, download_options, open_bytes, open_path, size_of
-from hubcli.fetching.sources import members_of, unpack_source
-from hubcli.net.download import Download
+from hubcli.fetching.sources import members_of, open_source, unpack_source
+from hubcli.net.byte_source import ByteSource
+from hubcli.net.download import Download, DownloadOptions
 from hubcli.net.retries import RetryPolicy
+from hubcli.providers.handle import Handle
 from tests import models
-from tests.server import HubServer
+from tests.server import HubServer, Reply
 
 
 def nothing(_: int) -> None:
@@ -45,6 +55,15 @@ def test_one_interface_reads_a_file_a_built_in_example_and_a_host(
             assert "saved_model.pb" in {member.name.removeprefix("./") for member, _ in members}
 
 
+def test_an_archive_in_the_home_of_nobody_is_not_found(settings: Settings) -> None:
+    handle = Handle.parse("https://tfhub.dev/google/mul/1")
+    with (
+        pytest.raises(NotFoundError, match="~nobody-at-all/m names the home of an unknown user"),
+        open_source(handle, settings, "~nobody-at-all/m"),
+    ):
+        pass
+
+
 def test_the_redirects_and_the_validator_of_a_host_are_told(settings: Settings, server: HubServer) -> None:
     server.redirect("/m", server.serve("/real", models.archive()))
     with open_bytes(f"{server.url}/m", settings, Transfer()) as source:
@@ -62,12 +81,89 @@ def test_a_directory_is_walked_and_has_no_archive(settings: Settings, tmp_path: 
     assert models.tree_files(tmp_path / "to") == models.example_files()
 
 
+BLOCK_BYTES = 128 << 10
+
+
+class Blocks(ByteSource):
+    """An archive of one file of zeros, made while it is read; `made_bytes` is how much of it was."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.name, self.size_bytes, self.validator = "blocks", size_bytes, '"one"'
+        self.file_bytes = size_bytes - 3 * 512
+        self.made_bytes = 0
+
+    def read(self) -> Iterator[bytes]:
+        file = tarfile.TarInfo("file")
+        file.size = self.file_bytes
+        for size in (0, *repeat(BLOCK_BYTES, file.size // BLOCK_BYTES), 1024):
+            block = bytes(size) or file.tobuf()
+            self.made_bytes += len(block)
+            yield block
+
+
+def test_no_more_of_an_archive_waits_in_memory_than_told(tmp_path: Path) -> None:
+    source, unpacked, ahead = Blocks((8 << 20) + 3 * 512), 0, []
+
+    def slowly(size_bytes: int) -> None:
+        nonlocal unpacked
+        if not unpacked:  # The stages before this one get time to run ahead.
+            until_s = time.monotonic() + 0.2
+            while source.made_bytes < source.file_bytes and time.monotonic() < until_s:
+                time.sleep(0.01)
+        ahead.append(source.made_bytes - unpacked)
+        unpacked += size_bytes
+
+    unpack_source(source, tmp_path, Limits(), on_received=nothing, on_unpacked=slowly, ahead_bytes=1 << 20)
+    # Two stages, of which each may exceed its share by a block, holds one more, and waits to hand on another.
+    assert max(ahead) <= 2 * ((1 << 20) + 3 * BLOCK_BYTES)
+    assert unpacked == 8 << 20
+
+
+@pytest.mark.parametrize("has_spool", [True, False])
+def test_a_download_keeps_few_of_the_bytes_that_were_read(tmp_path: Path, has_spool: bool) -> None:
+    options = DownloadOptions(
+        5, spool=tmp_path / "part" if has_spool else None, kept_bytes=1 << 20, spool_after_bytes=1 << 40
+    )
+    download = Download(Blocks((24 << 20) + 3 * 512), options)
+    tracemalloc.start()
+    try:
+        assert sum(map(len, download.read())) == download.size_bytes
+        assert tracemalloc.get_traced_memory()[1] < (2 if has_spool else 1) << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc tells the peak of a process")
+def test_a_fetch_takes_at_most_80_mb_of_memory(server: HubServer, tmp_path: Path) -> None:
+    """Of a model that is larger than all that may wait, from a host without and with several connections."""
+    noise = random.Random(1).randbytes(64 << 20)
+    body = models.archive(assets__noise=noise)
+    url = server.serve("/m.tar.gz", Reply(body, etag='"one"'))
+    for quick_s, connections in ((1e9, 1), (0.0, 8), (0.0, 32)):
+        command = [sys.executable, "-c", PEAK, str(tmp_path / f"{connections}"), url, str(connections)]
+        process = subprocess.run([*command, str(quick_s)], check=True, capture_output=True, text=True)
+        assert int(process.stdout) < 80_000_000
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+import hubcli
+from hubcli.net import download
+cache, url, connections, download.QUICK_S = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+settings = hubcli.Settings.read({}, cache_dir=cache, connections=connections)
+assert hubcli.fetch(url, settings).size_bytes > 64 << 20
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10)
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="FIFOs are a matter of POSIX")
 def test_a_fifo_is_read_once_its_first_byte_came(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     writer = threading.Thread(target=(tmp_path / "fifo").write_bytes, args=(b"bytes",))
     writer.start()
-    with open_path(tmp_path / "fifo", fifo_wait_s=10) as source:
+    with open_path(tmp_path / "fifo", fifo_wait_s=60) as source:
         assert not source.has_ranges
         assert b"".join(source.read()) == b"bytes"
     writer.join()

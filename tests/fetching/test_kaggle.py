@@ -60,7 +60,7 @@ def test_a_version_comes_from_the_api(settings: Settings, server: HubServer) -> 
 def test_an_endpoint_may_have_a_path(settings: Settings, server: HubServer) -> None:
     server.serve(f"/kaggle{API}/1/download", models.archive())
     at_path = kaggle_at(server, settings)
-    kaggle = replace(at_path.access.kaggle, endpoint=f"{server.url}/kaggle")
+    kaggle = at_path.access.kaggle._replace(endpoint=f"{server.url}/kaggle")
     fetch(VERSION_1, replace(at_path, access=replace(at_path.access, kaggle=kaggle)))
     assert paths(server) == [f"/kaggle{API}/1/download"]
 

@@ -21,8 +21,7 @@ from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.inspect import inspect
 from hubcli.config.settings import DEFAULT_MIN_RATE, Settings
 from hubcli.errors import HubcliError, NetworkError, TooSlowError, UnsafeArchiveError, UsageError
-from hubcli.net import bounds, client
-from hubcli.net.bounds import RateMeter, SlowTransfer
+from hubcli.net import client, rate
 from hubcli.net.download import DownloadOptions
 from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
@@ -271,7 +270,7 @@ def test_cookies_are_let_go_before_they_are_many() -> None:
 
 @pytest.fixture
 def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "WINDOW_S", 1.0)
+    monkeypatch.setattr(rate, "WINDOW_S", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +296,8 @@ def test_a_body_slower_than_the_minimum_rate_ends(head: bytes, short_window: Non
 
 
 @pytest.mark.slow
-def test_zero_turns_the_minimum_rate_off(short_window: None) -> None:
+def test_zero_turns_the_minimum_rate_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate, "WINDOW_S", 1.5)  # In which a busy machine still gets some bytes.
     body = b"x" * 40
 
     def answer(connection: socket.socket, head: bytes) -> None:
@@ -310,7 +310,7 @@ def test_zero_turns_the_minimum_rate_off(short_window: None) -> None:
         assert download(f"{server.url}/x", min_rate=0) == body
         with pytest.raises(TooSlowError):
             download(f"{server.url}/x", min_rate=1024)
-        assert download(f"{server.url}/x", min_rate=4) == body
+        assert download(f"{server.url}/x", min_rate=2) == body
 
 
 @pytest.mark.slow
@@ -344,76 +344,6 @@ def test_progress_below_the_minimum_rate_starts_no_count_anew() -> None:
     retries.wait(error, progress_bytes=20_000, seconds=5)
 
 
-class Clock:
-    """Time that passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    test_clock = Clock()
-    monkeypatch.setattr(bounds, "time", test_clock)
-    return test_clock
-
-
-def wait(meter: RateMeter, clock: Clock, seconds: float, size_bytes: int, longest_s: float = 30.0) -> None:
-    meter.begin()
-    clock.now_s += seconds
-    meter.end(size_bytes, longest_s)
-
-
-def wait_often(meter: RateMeter, clock: Clock, times: int, seconds: float, size_bytes: int) -> None:
-    for _ in range(times):
-        wait(meter, clock, seconds, size_bytes)
-
-
-def test_the_rate_is_that_of_all_connections_together(clock: Clock) -> None:
-    meter = RateMeter(100)
-    for _ in range(500):
-        meter.begin()
-        meter.begin()
-        clock.now_s += 0.25
-        meter.end(15, 0.25)
-        meter.end(15, 0.25)
-    with pytest.raises(SlowTransfer):  # One of them alone is too slow.
-        wait_often(meter, clock, 500, 0.25, 15)
-
-
-def test_only_time_that_was_waited_counts(clock: Clock) -> None:
-    meter = RateMeter(1000)
-    for _ in range(100):
-        wait(meter, clock, 0.5, 0)
-        clock.now_s += 60
-    with pytest.raises(SlowTransfer, match="0 bytes in 60 s"):
-        wait_often(meter, clock, 21, 0.5, 0)
-
-
-def test_a_pause_of_the_process_counts_as_one_beat(clock: Clock) -> None:
-    meter = RateMeter(1000)
-    wait(meter, clock, 3600, 0, longest_s=0.25)  # As after SIGSTOP.
-    wait(meter, clock, 59, 0, longest_s=60)
-    with pytest.raises(SlowTransfer):
-        wait(meter, clock, 1, 0)
-
-
-def test_bytes_of_long_ago_make_up_for_nothing(clock: Clock) -> None:
-    meter = RateMeter(1000)
-    wait(meter, clock, 1, 10**9)
-    with pytest.raises(SlowTransfer):
-        wait_often(meter, clock, 62, 1, 0)
-
-
-def test_exactly_the_minimum_rate_is_enough(clock: Clock) -> None:
-    meter = RateMeter(1000)
-    for _ in range(200):
-        wait(meter, clock, 1, 1000)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP is of POSIX")
 def test_a_stopped_process_goes_on_and_is_not_too_slow(tmp_path: Path) -> None:
@@ -428,8 +358,8 @@ def test_a_stopped_process_goes_on_and_is_not_too_slow(tmp_path: Path) -> None:
     resumed = threading.Event()
     code = """if True:
         import sys
-        from hubcli.net import bounds
-        bounds.WINDOW_S = 1.0
+        from hubcli.net import rate
+        rate.WINDOW_S = 1.0
         from hubcli.cli.main import main
         sys.exit(main())
     """

@@ -21,6 +21,7 @@ from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
 from hubcli.net.spool import Spool, discard_spool
 from tests.cases import each_of
+from tests.forkserver import run_python
 from tests.server import HubServer, Reply
 
 BODY = random.Random(1).randbytes(MIN_SEGMENTED_BYTES + 1_000_003)
@@ -385,17 +386,25 @@ def test_a_damaged_journal_names_no_byte_that_is_not_there(seed: int, tmp_path: 
             assert sum(segment.end - segment.start for segment in spool.segments) == len(BODY)
 
 
+# The second of its segments is noted once it is synced, on another thread; what little came later is not.
+_KILLED = """
+import os, sys
+from pathlib import Path
+from hubcli.net import spool as spool_module
+
+spool_module._MAX_UNNOTED_S = 600.0
+path, size_bytes = Path(sys.argv[1]), int(sys.argv[2])
+spool = spool_module.Spool(path, size_bytes, '"one"', lambda start: 2 << 20)
+spool.write(spool.segments[1], bytes(2 << 20))
+while len(path.with_name("part.journal").read_bytes().splitlines()) < 2:
+    pass
+spool.write(spool.segments[0], bytes(1 << 10))
+os.kill(os.getpid(), 9)
+"""
+
+
 def test_what_was_written_is_known_to_the_next_after_a_kill(tmp_path: Path) -> None:
-    child = os.fork()
-    if child == 0:
-        spool = spooled(tmp_path / "part", segment_bytes=2 << 20)
-        spool.write(spool.segments[1], BODY[2 << 20 : 4 << 20])
-        journal = tmp_path / "part.journal"
-        while len(journal.read_bytes().splitlines()) < 2:  # Noted once it is synced, on another thread.
-            pass
-        spool.write(spool.segments[0], BODY[: 1 << 10])
-        os.kill(os.getpid(), 9)
-    os.waitpid(child, 0)
+    assert run_python(["-c", _KILLED, tmp_path / "part", str(len(BODY))]).returncode == -9
     with spooled(tmp_path / "part") as spool:
         assert [(segment.start, segment.end) for segment in spool.segments if segment.is_done] == [
             (2 << 20, 4 << 20)

@@ -30,8 +30,8 @@ from hubcli.net.byte_source import ByteSource
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.progress import ProgressListener
 from hubcli.publishing import hub_tree
-from hubcli.publishing.errors import VersionExistsError
 from hubcli.publishing.hub_tree import HubPlace
+from hubcli.publishing.kaggle_creation import VersionExistsError
 from hubcli.publishing.target import parse_target
 from hubcli.publishing.upload_files import read_files
 from tests import models
@@ -241,9 +241,6 @@ class MemoryStore(ObjectStore):
 
     def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
         return (self._info(key) for key in sorted(self.objects) if key.startswith(prefix))
-
-    def list_folders(self, prefix: str = "") -> Iterator[str]:
-        return iter(())
 
     def create(self, key: str, data: bytes) -> bool:
         if key in self.objects:

@@ -14,7 +14,7 @@ from hubcli.commands.fetch import fetch
 from hubcli.commands.publish import KaggleRequest, PublishOptions, PublishStatus, publish
 from hubcli.config.settings import Settings
 from hubcli.providers.handle import Handle
-from hubcli.publishing.errors import VersionExistsError
+from hubcli.publishing.kaggle_creation import VersionExistsError
 from tests import models
 from tests.bucket_servers import BucketServer
 from tests.kill_server import KillServer

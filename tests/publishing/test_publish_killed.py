@@ -125,12 +125,13 @@ def kill_at_random(killed: Killed, count: int) -> None:
     for _ in range(2):  # The first one loads what the system hadn't read yet.
         name, _ = killed.begin(of_version=False)
         seconds = killed.run(name).seconds
-    for number in range(4 * count):
+    for number in range(10 * count):
         killed.kaggle.processing_reads = chance.choice((0, 0, 3))
-        killed.kill(of_version=bool(number % 2), kill_after_s=chance.uniform(0.1, 0.9) * seconds)
+        if not killed.kill(of_version=bool(number % 2), kill_after_s=chance.uniform(0.1, 0.9) * seconds):
+            seconds *= 0.7  # The machine is less busy than when the time was taken.
         if killed.kills == count:
             return
-    raise AssertionError(f"only {killed.kills} of {4 * count} runs lived long enough")
+    raise AssertionError(f"only {killed.kills} of {10 * count} runs lived long enough")
 
 
 def test_a_publication_that_is_killed_at_random_is_completed(killed: Killed) -> None:

@@ -21,7 +21,7 @@ from hubcli.errors import (
 from hubcli.net import resumable_upload
 from hubcli.net.client import translate
 from hubcli.publishing import journal, kaggle_creation
-from hubcli.publishing.errors import UnknownOutcomeError
+from hubcli.publishing.kaggle_creation import UnknownOutcomeError
 from tests import models
 from tests.cases import each_of
 from tests.fake_kaggle import Answer

@@ -91,7 +91,11 @@ def test_a_link_out_of_the_model_is_found_and_one_within_is_not(tmp_path: Path) 
     (tmp_path / "outside.txt").write_bytes(b"x")
     (model / "inside.pb").symlink_to("saved_model.pb")
     (model / "outside.txt").symlink_to(tmp_path / "outside.txt")
-    assert codes(model) == [("link-out-of-model", "outside.txt")]
+    (model / ".env").write_bytes(b"x")
+    secret, link = file_issues(read_files(model))
+    assert (secret.code, secret.hint) == ("secret-file", "Remove it from the model.")
+    assert (link.code, link.location.file) == ("link-out-of-model", "outside.txt")
+    assert link.hint == "Replace the link with a copy."
     (model / "folder").symlink_to(tmp_path)
     with pytest.raises(UnsafeArchiveError):
         read_files(model)

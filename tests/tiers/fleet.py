@@ -41,7 +41,7 @@ class Fleet:
     server: HubServer
     base: Settings
     packed: bytes = field(default_factory=models.archive)
-    query: str = "?mode=read-write&lease=2s"
+    query: str = "?mode=read-write&lease=60s"
     more: tuple[str, ...] = ()
     machines: int = 0
     notes: list[str] = field(default_factory=list)

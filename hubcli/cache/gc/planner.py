@@ -189,13 +189,13 @@ class _Planner:
             for model in self.models
             if model.paths.key not in self.taken and model.state is EntryState.OK and model.handle
         ]
-        parsed = {model.key: family_of(model.handle) for model in staying if model.manifest is None}
+        parsed = {model.key: family_of(model.handle) for model in staying if model.record is None}
         names = Counter(family[0] for family in parsed.values() if family is not None)
-        names.update(_without_version(model.manifest.handle) for model in staying if model.manifest)
+        names.update(_without_version(model.record.handle) for model in staying if model.record)
         for model in staying:
-            if model.manifest is None:
+            if model.record is None:
                 family = parsed[model.key]
-            elif names[_without_version(model.manifest.handle)] > 1:
+            elif names[_without_version(model.record.handle)] > 1:
                 family = family_of(model.handle)
             else:
                 continue

@@ -18,8 +18,9 @@ from hubcli._moved import renamed
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import Footprint, measure
-from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, cache_errors, leads_out
+from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, cache_errors, is_key, leads_out
 from hubcli.cache.lock import last_sign_of_life_s
+from hubcli.cache.record_index import RecordReader
 from hubcli.cache.records import LockOwner
 from hubcli.config.environment import in_home
 from hubcli.errors import UsageError
@@ -79,11 +80,12 @@ class Snapshot(NamedTuple):
 _RECORDS = (NameKind.MANIFEST, NameKind.DESCRIPTOR, NameKind.PIN)
 
 
-def take_snapshot(root: Path) -> Snapshot:
+def take_snapshot(root: Path, *, with_index: bool = False) -> Snapshot:
     """The cache at `root` as it is now; empty without the directory.
 
-    Reads names, sizes and records, never a model, and changes nothing. Raises
-    CacheError where the root can't be read.
+    Reads names, sizes and records, never a model, and changes nothing. `with_index` is for a dry run: it
+    takes records that haven't changed from the index of the listings, and nothing can be removed by it.
+    Raises CacheError where the root can't be read.
     """
     names = RootNames.read(root)
     with cache_errors(root):
@@ -92,10 +94,11 @@ def take_snapshot(root: Path) -> Snapshot:
             return Snapshot(root, now_s, 0, (), ())
         links = _Links(names)
         locks = {key: _lock_facts(EntryPaths(root, key)) for key in names.locked}
+        records = RecordReader(names, with_index=with_index)
         models = [
             model
             for key in (*names.models, *names.moved)
-            if (model := CachedModelInfo.for_collection(names, key, links.of(key))) is not None
+            if (model := CachedModelInfo.for_collection(names, key, links.of(key), records)) is not None
         ]
         fragments = [
             fragment
@@ -113,20 +116,26 @@ class _Links:
     def __init__(self, names: RootNames) -> None:
         self._names = names
         folder = f"{names.root}/"
-        self._targets = {key: _target(folder, key) for key in names.links}
-        self._aliases: dict[str, list[str]] = {}
-        self._dangling: list[str] = []
         models = names.models
+        self._targets = _targets(folder, names.links)
+        self._aliases: dict[str, list[str]] = {key: [] for key in (*models, *names.moved)}
+        self._dangling: list[str] = []
+        indirect: list[str] = []
         for link, target in self._targets.items():
-            end = target if target in models else self._end(link)
+            if target in models:  # The usual case, some seven times a model.
+                self._aliases[target].append(link)
+            else:
+                indirect.append(link)
+        for link in indirect:
+            end = self._end(link)
             if end is None:
                 self._dangling.append(link)
             elif end:
-                self._aliases.setdefault(end, []).append(link)
+                self._aliases[end].append(link)
 
     def of(self, key: str) -> tuple[str, ...]:
         """The links that lead to the model."""
-        return tuple(sorted(self._aliases.get(key, ())))
+        return tuple(sorted(self._aliases[key]))
 
     def has_model(self, key: str) -> bool:
         """Whether a model stands at that name, or may.
@@ -160,11 +169,23 @@ class _Links:
         return key if key in self._names.models or key in self._names.moved else None
 
 
-def _target(folder: str, key: str) -> str | None:
-    """The name in the folder, which ends in a slash, that the link leads to; None where it leads out."""
-    link = folder + key
+def _targets(folder: str, links: Iterable[str]) -> dict[str, str | None]:
+    """The name in the folder, which ends in a slash, that each link leads to; None for one that leads out."""
+    read = os.readlink  # Of seventy thousand, Paths would cost more than the reading.
     try:
-        target = os.readlink(link)  # noqa: PTH115 - seventy thousand Paths cost more than the links
+        targets: dict[str, str | None] = {link: read(folder + link) for link in links}
+    except OSError:  # One vanished meanwhile.
+        return {link: _target(folder + link) for link in links}
+    odd = {target for target in {*targets.values()} if target is None or not is_key(target)}
+    for link in links if odd else ():
+        if targets[link] in odd:
+            targets[link] = _target(folder + link)
+    return targets
+
+
+def _target(link: str) -> str | None:
+    try:
+        target = os.readlink(link)  # noqa: PTH115 - a Path would tidy it
     except OSError:
         return None
     if "/" not in target:

@@ -43,6 +43,7 @@ def fetch_document(result: FetchResult) -> dict[str, Any]:
         "sha256": result.archive_sha256,
         "seconds": round(result.seconds, 3),
         "was_cached": result.was_cached,
+        "tier": result.tier,
     }
 
 

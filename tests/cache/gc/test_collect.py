@@ -210,7 +210,7 @@ def test_an_entry_that_another_process_is_at_is_skipped(cache: Path) -> None:
         lock(cache, OLD, pid)
         started = time.monotonic()
         (action,) = collect(planned)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 60
     assert (action.result, action.detail) == (ActionResult.BUSY, "another process holds its lock")
     assert paths.model.is_dir()
 

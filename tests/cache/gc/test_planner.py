@@ -18,6 +18,7 @@ from hubcli.cache.gc.plan import KeepReason, Plan, Policy, Reason
 from hubcli.cache.gc.planner import family_of, make_plan, plan_removal
 from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, Snapshot
 from hubcli.cache.layout import EntryPaths, NameKind
+from hubcli.cache.record_index import ManifestSummary
 from hubcli.cache.records import Descriptor, LockOwner, Manifest
 from tests.cases import each_of
 
@@ -219,7 +220,7 @@ def test_the_newest_versions_of_each_model_stay() -> None:
 def test_versions_are_counted_across_records_of_hubcli_and_of_tensorflow_hub_in_any_spelling() -> None:
     def recorded(number: int, handle: str) -> CachedModelInfo:
         manifest = Manifest(handle, (), handle, "TF2", (), NOW - 10 * DAY, NOW - 10 * DAY)
-        return replace(model(number), manifest=manifest, descriptor=None)
+        return replace(model(number), record=ManifestSummary.of(manifest, {}), descriptor=None)
 
     facts = snapshot(
         recorded(1, "https://tfhub.dev/maker/mul/1"),

@@ -1,0 +1,93 @@
+"""A profile of the AWS CLI, by its two files: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html."""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from hubcli.config.environment import absolute, in_home
+from hubcli.errors import AuthenticationError
+from hubcli.regular_file import read_regular
+
+__all__ = ["MAX_FILE_BYTES", "AwsProfile"]
+
+MAX_FILE_BYTES = 1 << 20
+# What a profile may name in place of keys, which takes a program or a service to follow.
+_ROLES = ("source_profile", "credential_source")
+_BY_BOTOCORE = ("role_arn", "credential_process", "sso_session", "sso_start_url")
+
+
+@dataclass(frozen=True, slots=True)
+class AwsProfile:
+    """The chosen profile of the AWS CLI, by what both of its files say of it."""
+
+    name: str
+    is_named: bool
+    values: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> AwsProfile:
+        """The one that the variables name, else the default one. Raises AuthenticationError."""
+        named = variables.get("AWS_PROFILE") or variables.get("AWS_DEFAULT_PROFILE")
+        name = named or "default"
+        values: dict[str, str] = {}
+        section = name if name == "default" else f"profile {name}"
+        for variable, file, heading in (
+            ("AWS_CONFIG_FILE", ".aws/config", section),
+            ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials", name),
+        ):
+            path = absolute(variables[variable], variable) if variable in variables else in_home(file)
+            values.update(_section(path, heading) if path is not None else {})
+        return cls(name, named is not None, values)
+
+    def get(self, name: str) -> str | None:
+        """What it says under the name; None for nothing."""
+        return self.values.get(name) or None
+
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+        return f"the profile {self.name}"
+
+    @property
+    def has_role(self) -> bool:
+        """Whether it takes a role with credentials from elsewhere, which come before keys of its own."""
+        return self.get("role_arn") is not None and any(map(self.get, _ROLES))
+
+    def needs_botocore(self) -> bool:
+        """Whether its credentials come from a program or a service, which botocore knows how to ask.
+
+        Raises AuthenticationError where that isn't installed, or a profile that was named has no credentials.
+        """
+        kind = next((word for word in _BY_BOTOCORE if self.get(word)), None)
+        if kind is not None and find_spec("botocore") is None:
+            raise AuthenticationError(
+                f"The AWS profile '{self.name}' uses {kind}, which requires the package botocore",
+                hint="Run: pip install 'hubcli[aws]'",
+            )
+        if kind is None and self.is_named:
+            raise AuthenticationError(
+                f"The AWS profile '{self.name}' has no credentials",
+                hint=f"Run: aws configure --profile {self.name}",
+            )
+        return kind is not None
+
+
+def _section(path: Path, name: str) -> dict[str, str]:
+    """What the section says, its keys in small letters; nothing where the file isn't there."""
+    try:
+        text = read_regular(path, MAX_FILE_BYTES).decode("utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuthenticationError(f"Cannot read {path}", hint="Check its permissions.") from error
+    parser = configparser.RawConfigParser(strict=False, default_section="")
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        # The error quotes the line, which may hold a secret.
+        raise AuthenticationError(f"{path} is not a valid INI file", hint="Run: aws configure") from None
+    return dict(parser.items(name)) if parser.has_section(name) else {}

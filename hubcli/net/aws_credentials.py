@@ -1,0 +1,110 @@
+"""Credentials of an AWS profile that takes a role, a login or a program, by botocore, as the AWS CLI does.
+
+botocore is an extra and takes 0.2 s to load: it is imported for such a profile alone. What it says of
+a failure is not shown, since the output of a program may be in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from hubcli.errors import AuthenticationError
+from hubcli.urls import remember_secret
+
+__all__ = ["ProfileCredentials"]
+
+# botocore renews what has less than ten minutes left.
+_VALID_FOR = timedelta(minutes=10)
+_MAX_CHAIN = 10
+_FILES = {"AWS_CONFIG_FILE": "config_file", "AWS_SHARED_CREDENTIALS_FILE": "credentials_file"}
+_UNREACHABLE = ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyConnectionError")
+_EXPORT = 'Run: eval "$(aws configure export-credentials --profile {} --format env)"'
+
+
+class ProfileCredentials:
+    """Gives the credentials of the profile whenever obstore calls it, renewed before they expire.
+
+    `undisturbed` is held while the environment must be as the user set it: a role may take its first
+    credentials from there. May be called from several threads.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        variables: Mapping[str, str],
+        region: str,
+        ca_file: Path | None,
+        undisturbed: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        from botocore.session import Session  # type: ignore[import-untyped]
+
+        self.name = name
+        self._undisturbed = undisturbed
+        self._session = Session(profile=name)
+        for variable, option in _FILES.items():
+            if variable in variables:
+                self._session.set_config_variable(option, variables[variable])
+        if ca_file is not None:
+            self._session.set_config_variable("ca_bundle", str(ca_file))
+        if self._session.get_config_variable("region") is None:
+            self._session.set_config_variable("region", region)  # The one in which the role is asked for.
+        self._credentials: Any = None
+
+    def __call__(self) -> dict[str, Any]:
+        """Key, secret, token and when they are to be asked for again. Raises AuthenticationError."""
+        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+        try:
+            with self._undisturbed():
+                if self._credentials is None:
+                    self._refuse_codes()
+                    self._credentials = self._session.get_credentials()
+                frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
+        except (BotoCoreError, ClientError, OSError, ValueError) as error:
+            raise self._failed(error) from None
+        if frozen is None or not frozen.access_key or not frozen.secret_key:
+            raise AuthenticationError(
+                f"The AWS profile '{self.name}' gives no credentials",
+                hint=f"Run: aws configure --profile {self.name}",
+            )
+        for secret in (frozen.secret_key, frozen.token):
+            if secret:
+                remember_secret(secret)
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(timezone.utc) + _VALID_FOR,
+        }
+
+    def _refuse_codes(self) -> None:
+        """Raises AuthenticationError where a profile requires a code, which botocore would ask for."""
+        profiles, name = self._session.full_config.get("profiles", {}), self.name
+        for _ in range(_MAX_CHAIN):
+            profile = profiles.get(name, {})
+            if "mfa_serial" in profile and "role_arn" in profile:
+                raise AuthenticationError(
+                    f"The AWS profile '{name}' requires an MFA code, which hubcli does not ask for",
+                    hint=_EXPORT.format(self.name),
+                )
+            name = profile.get("source_profile", name)
+
+    def _failed(self, error: Exception) -> AuthenticationError:
+        kind = type(error).__name__
+        what = f"The AWS profile '{self.name}' gives no credentials"
+        if "SSO" in kind or "Token" in kind:
+            return AuthenticationError(
+                f"{what}: its login has expired", hint=f"Run: aws sso login --profile {self.name}"
+            )
+        if kind in _UNREACHABLE:
+            return AuthenticationError(f"{what}: its service cannot be reached", hint="Check the network.")
+        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+        reason = code if re.fullmatch(r"\w{1,80}", code) else kind
+        return AuthenticationError(
+            f"{what}: {reason}", hint=f"Check it: aws sts get-caller-identity --profile {self.name}"
+        )

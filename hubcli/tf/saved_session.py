@@ -1,0 +1,115 @@
+"""A SavedModel in a session of TensorFlow's C API, in a process that has TensorFlow's Python package loaded.
+
+The library is the one that the package has loaded already: ops that the program registered are known to it.
+Python loads a SavedModel function by function, which takes as long as reading and writing it together; a
+session takes its graph as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from hubcli.tf.c_api import CApiLibrary, CApiSession, is_loaded
+from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.python_runner import from_native, to_native
+from hubcli.tf.run_child import library_in
+from hubcli.tf.run_protocol import Tensor
+from hubcli.tf.run_server import CApiCall, CApiModel
+
+__all__ = ["SavedSession", "flat_tensors", "unoptimized"]
+
+
+class SavedSession:
+    """The model in the directory, with variables of its own; a context that frees it.
+
+    It is loaded at once, on a thread of its own, beside what the program does meanwhile.
+    """
+
+    def __init__(self, library: str, model: Path, tags: Sequence[str]) -> None:
+        self._loading: Future[CApiSession] = Future()
+        self._running = 0
+        Thread(target=self._load, args=(library, str(model), tuple(tags)), daemon=True).start()
+
+    @classmethod
+    def start(cls, model: Path, tags: Sequence[str]) -> SavedSession | None:
+        """The session; None where the library isn't there, or TensorFlow may run on more than processors.
+
+        A GPU adds up in another order than a processor, and its memory is given out once.
+        """
+        library = _loaded_library()
+        devices = {device.device_type for device in import_tensorflow().config.list_logical_devices()}
+        return cls(library, model, tags) if library is not None and devices == {"CPU"} else None
+
+    def __enter__(self) -> SavedSession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        failed = self._loading.exception()
+        # What a call that doesn't end still uses can't be freed.
+        if failed is None and not self._running:
+            self._loading.result().close()
+
+    def prepared(self, orders: Mapping[str, dict[str, Any]], assets: Mapping[str, str]) -> dict[str, _Call]:
+        """What runs each of the endpoints, which are described as for a `RunProcess`, by the same names.
+
+        All at once: a graph that grows after its first run is prepared again. Raises CApiError.
+        """
+        model = CApiModel(self._loading.result(), assets)
+        return {name: _Call(self, model.prepare(order)) for name, order in orders.items()}
+
+    def _load(self, library: str, model: str, tags: Sequence[str]) -> None:
+        try:
+            self._loading.set_result(CApiSession(CApiLibrary(library), model, tags, is_optimized=False))
+        except BaseException as error:  # noqa: BLE001 - raised by who waits for it
+            self._loading.set_exception(error)
+
+    def _run(self, call: CApiCall, values: Sequence[Tensor]) -> list[Tensor]:
+        self._running += 1  # Until the call ends, which it may never do: see `__exit__`.
+        try:
+            return call.run(values)[0]
+        finally:
+            self._running -= 1
+
+
+class _Call:
+    """An endpoint; called with its tensors, flat, it gives the list of its outputs. Raises CApiError."""
+
+    def __init__(self, session: SavedSession, call: CApiCall) -> None:
+        self._session = session
+        self._call = call
+
+    def __call__(self, tensors: Sequence[Any]) -> list[Any]:
+        values = [from_native(tensor) for tensor in tensors]
+        return [to_native(output) for output in self._session._run(self._call, values)]
+
+
+def flat_tensors(arguments: Any) -> list[Any]:
+    """The tensors in the arguments of a call, in the order in which its function takes them."""
+    tf = import_tensorflow()
+    return [part for part in tf.nest.flatten(arguments, expand_composites=True) if tf.is_tensor(part)]
+
+
+@contextmanager
+def unoptimized() -> Iterator[None]:
+    """Has TensorFlow run functions as they stand, as the session does.
+
+    To optimize one takes longer than to run it once, and numbers are added up in the same order.
+    """
+    options = import_tensorflow().config.optimizer
+    before = bool(options.get_experimental_options().get("disable_meta_optimizer", False))
+    options.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        options.set_experimental_options({"disable_meta_optimizer": before})
+
+
+def _loaded_library() -> str | None:
+    """The library with the C API that TensorFlow's package has loaded; None where it hasn't."""
+    path = library_in(str(Path(import_tensorflow().__file__).parent))
+    return path if path is not None and is_loaded(path) else None
