@@ -82,7 +82,7 @@ def test_a_library_is_named_by_itself_or_by_its_directory(
 def test_a_process_that_nobody_takes_ends_with_this_one(library: str) -> None:
     code = "from hubcli.tf import run_child as c; c.start_ahead(['m']); print(c._ahead[0].process.pid)"
     command = [sys.executable, "-c", code]
-    pid = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    pid = subprocess.run(command, check=True, capture_output=True, text=True, timeout=250).stdout.strip()
     state = Path(f"/proc/{pid}/stat")
     # The system ends it with its parent, but a moment later.
     for _ in range(600):
