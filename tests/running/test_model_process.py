@@ -65,3 +65,13 @@ def test_a_runner_that_is_not_installed_is_refused_by_name(monkeypatch: pytest.M
     for runner, message in (("c", "library is not installed"), ("python", "tensorflow is not installed")):
         with pytest.raises(TensorFlowError, match=message):
             ModelProcess(runner)
+
+
+def test_the_library_is_for_the_runner_that_needs_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_process, "find_library", lambda: "libtensorflow.so")
+    monkeypatch.setattr(model_process, "has_package", lambda name: True)
+    started: list[tuple[object, ...]] = []
+    monkeypatch.setattr(model_process, "RunProcess", lambda *arguments: started.append(arguments))
+    ModelProcess("c", 5)
+    ModelProcess("python", 6)
+    assert started == [("c", "libtensorflow.so", 5), ("python", None, 6)]
