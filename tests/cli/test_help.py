@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from hubcli.cli import help_pages
 from hubcli.cli.app import COMMANDS, GROUPS, app_of
 from hubcli.cli.options import GLOBAL_OPTIONS, GLOBAL_PANEL
 from tests import models
@@ -111,6 +112,13 @@ def test_the_global_options_are_the_same_everywhere() -> None:
             for name in parameter.opts
         ]
         assert sorted(found) == sorted(GLOBAL_OPTIONS)
+
+
+def test_the_option_for_help_stands_once_and_with_the_options_of_the_command() -> None:
+    for name, command in get_command(app_of()).commands.items():  # type: ignore[attr-defined]
+        text = "\n".join(help_pages._lines(command, f"hubcli {name}"))
+        section = text.partition("\nOptions:\n")[2].partition("\n\n")[0]
+        assert (section.count("-h, --help"), text.count("-h, --help")) == (1, 1), text
 
 
 def test_no_default_of_an_option_hides_the_timeout_of_the_config_file() -> None:
