@@ -119,7 +119,7 @@ def _endpoints(outline: MetaGraphOutline, info: SavedModelInfo, model: Path) -> 
     for signature in read_signatures(definitions):
         definition, name = definitions[signature.name], signature.name
         if not _is_signature_of_objects(name, definition, outline, objects, captures):
-            raise _UndecidedError(f"the signature {name} is another function than its object")
+            raise _UndecidedError(f"the signature {name} does not call the function of its object")
         found[f"signature {name}"] = signature_endpoint(signature, definition, {})
     for function in info.functions:
         if function.path == _CALL:

@@ -234,7 +234,7 @@ def test_a_disk_that_is_full_leaves_no_empty_lock_where_there_are_no_hard_links(
     opened = Path.open
 
     def open_full(path: Path, mode: str = "r", **more: Any) -> Any:
-        file = opened(path, mode, **more)
+        file: Any = opened(path, mode, **more)
         if mode == "x":
             file.write = write
         return file

@@ -153,7 +153,7 @@ def test_a_destination_that_is_taken_meanwhile_keeps_the_values(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lines", range(3, 150, 21))
+@pytest.mark.parametrize("lines", range(3, 220, 31))
 def test_sigterm_at_any_moment_after_a_training_keeps_the_values_or_leaves_the_export(
     lines: int, model: Path, script: Path, out: Path, hubcli: Run
 ) -> None:
