@@ -106,7 +106,7 @@ def test_the_addresses_of_the_project_have_one_host() -> None:
 def test_the_files_that_a_contributor_is_sent_to_are_there() -> None:
     package = Path(hubcli.__file__).parent
     files = {path.relative_to(package.parent).as_posix() for path in package.rglob("*.[pt][ys]*")}
-    files |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").glob("*.py")}
+    files |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").rglob("*.[pt][ys]*")}
     files |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")}
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = {

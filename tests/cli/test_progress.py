@@ -210,9 +210,9 @@ def test_each_of_several_models_has_one_line_however_narrow(
 ) -> None:
     """Columns of the terminal when the names were cut, and of the screen, which was made smaller since."""
     monkeypatch.setenv("COLUMNS", columns)
-    bars, shown = ModelBars(Output(), 3), io.StringIO()
+    bars, screen_text = ModelBars(Output(), 3), io.StringIO()
     with bars.listener("https://host.example/a model with spaces/1") as row:
         row.started(HANDLE, "somewhere", 10_000_000)
         row.received(1_000_000)
-        Console(width=screen, file=shown).print(bars._table())
-    assert len(shown.getvalue().splitlines()) == 2
+        Console(width=screen, file=screen_text).print(bars._table())
+    assert len(screen_text.getvalue().splitlines()) == 2

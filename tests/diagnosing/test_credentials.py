@@ -194,7 +194,7 @@ def test_without_a_home_it_says_so() -> None:
 
 
 @each_of(
-    "name, value, shown",
+    "name, value, text",
     [
         (
             "HUBCLI_TIERS",
@@ -212,5 +212,5 @@ def test_without_a_home_it_says_so() -> None:
         ("KAGGLE_KEY", "k3y", "(set, not shown)"),
     ],
 )
-def test_a_variable_is_shown_without_what_is_secret_in_it(name: str, value: str, shown: str) -> None:
-    assert Environment({name: value}).printable() == {name: shown}
+def test_a_variable_is_shown_without_what_is_secret_in_it(name: str, value: str, text: str) -> None:
+    assert Environment({name: value}).printable() == {name: text}

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import InputError
+from hubcli.formats.checksums import masked_crc32c
 from hubcli.formats.npy import read_array
+from hubcli.running.files import FileKind, kind_of
 from hubcli.running.media import MediaOptions, decode_image
+from tests.cases import each_of
 from tests.running.ports import port, signature
 from tests.running.test_inputs import FLOATS, TEXTS, TWO, columns, example, file, record, value
 
@@ -135,3 +138,25 @@ def test_columns_and_features_that_are_no_inputs_are_listed(tmp_path: Path) -> N
 def test_one_column_is_counted_as_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 2 has 1 column; the header names 3"):
         columns(TWO, file(tmp_path, "t.csv", "a,b.0,b.1\n1\n"))
+
+
+KINDS = [
+    (b"", FileKind.EMPTY),
+    (b"\x93NUMPY\x01", FileKind.NPY),
+    (b"PK\x03\x04rest", FileKind.NPZ),
+    (b"PK\x05\x06rest", FileKind.NPZ),
+    (b"RIFF\0\0\0\0WAVEfmt ", FileKind.WAV),
+    (b"RIFF\0\0\0\0WEBPVP8 ", FileKind.IMAGE),
+    (b"\x89PNG\r\n\x1a\n\0\0", FileKind.IMAGE),
+    (b"\xff\xd8\xff\xe0", FileKind.IMAGE),
+    (b"GIF89a", FileKind.IMAGE),
+    (b"BM\x10\0\0\0\0\0\0\0\x36\0", FileKind.IMAGE),
+    (b"BM\x10\0\0\x01\x01\0\0\0\x36\0", FileKind.BYTES),
+    (bytes(8) + masked_crc32c(bytes(8)).to_bytes(4, "little"), FileKind.TFRECORD),
+    (bytes(12), FileKind.BYTES),
+]
+
+
+@each_of("head, kind", KINDS)
+def test_a_file_is_known_by_its_first_bytes(head: bytes, kind: FileKind) -> None:
+    assert kind_of(head, "input.bin", frozenset(), is_text=False) is kind

@@ -19,7 +19,7 @@ from hubcli.formats.wire import encode_field
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.inputs import Columns, InputReader, RowStream
 from hubcli.running.numbers import decoded
-from hubcli.running.values import nested
+from hubcli.running.values import nested, tensors_of
 from hubcli.tf.run_protocol import Tensor
 from tests.cases import each_of
 from tests.running.ports import dtype_named, port, signature
@@ -365,3 +365,11 @@ def test_decoded_values_are_those_that_were_given() -> None:
     assert isinstance(found, Columns)
     (tensor,) = found.tensors["x"]
     assert decoded(DType.of(tensor.dtype), tensor.data) == [1.0, 2.0]
+
+
+def test_a_ragged_input_without_values_has_its_inner_sizes() -> None:
+    for shape, sizes in (((None, None), (0,)), ((None, None, 3), (0, 3)), ((None, None, None), (0, 0))):
+        ragged = port("r", shape=shape)._replace(kind="ragged", part_types=(1, 9))
+        values, splits = tensors_of(ragged, [[], []])
+        assert (values.dtype, values.shape, values.data) == (1, sizes, b"")
+        assert (splits.shape, splits.data) == ((3,), bytes(24))

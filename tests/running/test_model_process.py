@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from hubcli.errors import InputError, TensorFlowError
+from hubcli.running import model_process
 from hubcli.running.model_process import ModelProcess, sampled_inputs
 from hubcli.tf.run_protocol import STRING, Tensor
 from tests.corpus import corpus_model
@@ -56,3 +57,21 @@ def test_without_tensorflow_the_package_to_install_is_named(monkeypatch: pytest.
         with pytest.raises(TensorFlowError) as caught:
             ModelProcess(runner)
         assert "pip install" in caught.value.hint
+
+
+def test_a_runner_that_is_not_installed_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_process, "find_library", lambda: None)
+    monkeypatch.setattr(model_process, "has_package", lambda name: False)
+    for runner, message in (("c", "library is not installed"), ("python", "tensorflow is not installed")):
+        with pytest.raises(TensorFlowError, match=message):
+            ModelProcess(runner)
+
+
+def test_the_library_is_for_the_runner_that_needs_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_process, "find_library", lambda: "libtensorflow.so")
+    monkeypatch.setattr(model_process, "has_package", lambda name: True)
+    started: list[tuple[object, ...]] = []
+    monkeypatch.setattr(model_process, "RunProcess", lambda *arguments: started.append(arguments))
+    ModelProcess("c", 5)
+    ModelProcess("python", 6)
+    assert started == [("c", "libtensorflow.so", 5), ("python", None, 6)]

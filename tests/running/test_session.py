@@ -68,10 +68,10 @@ class Decoder:
     """Takes what is to be decoded, and fails."""
 
     def __init__(self) -> None:
-        self.asked: list[Tensor] = []
+        self.tensors: list[Tensor] = []
 
     def ask(self, kind: str, tensors: list[Tensor], *, doing: str) -> None:
-        self.asked += tensors
+        self.tensors += tensors
         raise RunnerError(f"not a {kind}")
 
     def close(self) -> None:
@@ -83,6 +83,6 @@ def test_a_file_is_decoded_as_one_text_and_a_failure_is_one_of_the_input() -> No
     session._process = decoder  # type: ignore[assignment]
     with session, pytest.raises(InputError) as caught:
         session.decode("wav", b"RIFF", "decoding a.wav")
-    assert [(own.dtype, own.shape, own.data) for own in decoder.asked] == [(STRING, (), [b"RIFF"])]
+    assert [(own.dtype, own.shape, own.data) for own in decoder.tensors] == [(STRING, (), [b"RIFF"])]
     assert caught.value.message == "TensorFlow failed decoding a.wav: not a wav"
     assert "ffmpeg" in caught.value.hint

@@ -290,11 +290,13 @@ def test_a_state_for_each_place_in_the_batch_fixes_its_size(
 ) -> None:
     keras = import_keras(generation)
     inputs = keras.Input(batch_shape=[4, 5, 3], name="x")
-    model = keras.Model(inputs, keras.layers.LSTM(2, stateful=True)(inputs))
+    layer = keras.layers.LSTM(2, stateful=True, activity_regularizer="l2")
+    model = keras.Model(inputs, layer(inputs))
     report = export_keras(keras_models.save(model, tmp_path, ".keras"), tmp_path / "out")
     assert len(report.comparison.calls) == 3
     assert report.trainable_variables == 3
     assert any("only one batch size" in note for note in report.notes)
+    assert any("losses on activations are omitted (lstm" in note for note in report.notes)
     assert [problem.code for problem in read(tmp_path / "out").reusable.problems] == ["batch-fixed"]
 
 
