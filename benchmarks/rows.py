@@ -1,8 +1,8 @@
 """Every row of what hubcli costs, in one run: whole processes, interleaved with their peers, as one JSON.
 
-`python -m benchmarks.rows --keep DIR --out RUN.json` takes some six minutes on an idle machine of two cores,
-once DIR has its models and caches. `--rows 'start*' verify` measures some groups, `--rounds 3` fewer rounds.
-`python -m benchmarks.results` compares two runs, `python -m benchmarks.plots` draws one.
+`python -m benchmarks.rows --keep DIR --out RUN.json` takes some eight minutes on an idle machine of two
+cores, once DIR has its models and caches. `--rows 'start*' verify` measures some groups, `--rounds 3` fewer
+rounds. `python -m benchmarks.results` compares two runs, `python -m benchmarks.plots` draws one.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from benchmarks.results import Run
 _BUILD = """
 import sys
 from pathlib import Path
-from benchmarks.fetch import pack_model
+from benchmarks.fetch import pack_model, pack_repeated
 from benchmarks.ls import add_model
 from benchmarks.verify import write_model
 from hubcli.cache.store import Store
+from hubcli.durability import UNSYNCED
 
-inputs, entries = Path(sys.argv[1]), int(sys.argv[2])
-if not (inputs / "listed.done").exists():
-    for number in range(entries):
-        add_model(Store(inputs / "listed"), number)
-    (inputs / "listed.done").touch()
+inputs, entries, is_larger_wanted = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
+for name, count in {"listed": entries, **({"listed-100000": 100_000} if is_larger_wanted else {})}.items():
+    if not (inputs / f"{name}.done").exists():
+        for number in range(count):
+            add_model(Store(inputs / name, UNSYNCED), number)
+        (inputs / f"{name}.done").touch()
 
 def make(path, write):
     if not path.exists():
@@ -46,8 +48,11 @@ def make(path, write):
 
 for shards in (1, 2):
     make(inputs / f"large-{shards}", lambda path: write_model(path, 1 << 30, shards))
+make(inputs / "medium", lambda path: write_model(path, 384 << 20))
+make(inputs / "huge", lambda path: write_model(path, 2 << 30))
 (inputs / "www").mkdir(exist_ok=True)
 make(inputs / "www/model.tar.gz", lambda path: pack_model(path, 400 * 10**6))
+make(inputs / "www/huge.tar.gz", lambda path: pack_repeated(path, 4 * 10**9))
 for number in range(10):
     make(inputs / f"www/part-{number}.tar.gz", lambda path: pack_model(path, 40 * 10**6))
 """
@@ -87,6 +92,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="only groups like these")
     parser.add_argument("--by", choices=("time", "cpu"), default="time", help="what is held against bounds")
     parser.add_argument("--entries", type=int, default=10_000, help="models in the large cache")
+    parser.add_argument("--with-100000", action="store_true", help="build a cache of 100,000 models, too")
     return parser.parse_args(arguments)
 
 
@@ -94,7 +100,8 @@ def _prepare(options: argparse.Namespace, inputs: Path) -> None:
     """Builds what is missing; what is there from an earlier run is taken."""
     print(f"building what is missing in {inputs} …", file=sys.stderr)
     inputs.mkdir(parents=True, exist_ok=True)
-    subprocess.run([str(options.python), "-c", _BUILD, str(inputs), str(options.entries)], check=True)
+    wanted = (str(inputs), str(options.entries), str(options.with_100000))
+    subprocess.run([str(options.python), "-c", _BUILD, *wanted], check=True)
     models = [str(options.python), "-m", "benchmarks.models", str(inputs), "resnet50", "mobilenet_v2"]
     environment = {**os.environ, **QUIET_TENSORFLOW}
     subprocess.run(models, check=True, stdout=subprocess.DEVNULL, env=environment)

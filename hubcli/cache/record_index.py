@@ -129,11 +129,12 @@ class _Row(NamedTuple):
 
 
 class RecordReader:
-    """Summaries of the manifests in a root, from its index where that is sure to tell the same."""
+    """Summaries of the manifests in a root; `with_index` from its index where that tells the same."""
 
     def __init__(self, names: RootNames, *, with_index: bool) -> None:
+        self.with_index = with_index
         self._root = names.root
-        self._folder = f"{names.root}/"
+        self.folder = f"{names.root}/"
         self._has_index = with_index and len(names.models) >= MIN_RECORDS
         self._count = len(names.models)
         self._shapes: dict[RecordShape, RecordShape] = {}
@@ -143,7 +144,7 @@ class RecordReader:
 
     def read(self, key: str) -> ManifestSummary | None:
         """The summary of the model's manifest as it is now; None where none can be understood."""
-        path = f"{self._folder}{key}.hubcli.json"
+        path = f"{self.folder}{key}.hubcli.json"
         row = self._rows.get(key)
         if row is not None:
             try:
@@ -175,15 +176,15 @@ class RecordReader:
     def save(self, keys: Iterable[str]) -> None:
         """Writes the index of these models where many manifests were read anew; else does nothing.
 
-        It does nothing either where the cache can't be written, and on network file systems, which
-        may show a change by another host late.
+        It does nothing either where the cache can't be written, and on file systems whose times
+        may tell of a change late or not at all.
         """
         if self._read_anew < max(MIN_RECORDS, self._count // _MIN_SHARE):
             return
         from hubcli.cache.disk_usage import FileSystem  # A listing that writes nothing doesn't ask.
 
         with suppress(OSError):
-            if not FileSystem.of(self._root).is_of_network:
+            if FileSystem.of(self._root).keeps_times:
                 rows = {key: row for key in keys if (row := self._rows.get(key)) is not None}
                 content = _content(rows, self._began_ns)
                 if len(content) <= _max_bytes(self._count):

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from binascii import crc32
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hubcli.cache import record_index
+from hubcli.cache import disk_usage, record_index
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import CachedModelInfo, read_catalog
+from hubcli.cache.gc.collect import ActionResult, collect
 from hubcli.cache.gc.plan import Policy
+from hubcli.cache.gc.planner import make_plan
 from hubcli.cache.gc.snapshot import take_snapshot
 from hubcli.cache.layout import INDEX_NAME, NEW_INDEX_NAME, EntryPaths, RootNames
 from hubcli.cache.record_index import MIN_RECORDS, ManifestSummary, RecordReader
@@ -56,10 +59,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A single model is enough for an index."""
     monkeypatch.setattr(record_index, "MIN_RECORDS", 1)
-    return None
 
 
 @pytest.fixture
@@ -237,9 +239,21 @@ def test_a_listing_tells_the_same_with_the_index_after_any_steps(
             _STEPS[name](root, handle)
         assert listed(root, with_index=True) == listed(root, with_index=False), (name, handle)
         with_index, without = take_snapshot(root, with_index=True), take_snapshot(root)
-        by_key = {model.key: model for model in without.models}
-        assert {model.key: model for model in with_index.models} == by_key
+        by_key = {model.key: replace(model, inode=0, listed_at_ns=0) for model in without.models}
+        assert {model.key: replace(model, inode=0, listed_at_ns=0) for model in with_index.models} == by_key
         assert with_index.fragments == without.fragments
+
+
+def test_a_plan_from_a_snapshot_with_the_index_removes_nothing(root: Path, clock: Clock) -> None:
+    read_catalog(root)
+    policy = Policy(older_than_s=86400)
+
+    plan = make_plan(take_snapshot(root, with_index=True), policy)
+
+    assert len(plan.items) == len(HANDLES)
+    assert {action.result for action in collect(plan)} == {ActionResult.CHANGED}
+    assert {model.handle for model in read_catalog(root).models} == set(HANDLES)
+    assert len(gc(_settings(root), policy).removed) == len(HANDLES)
 
 
 def test_an_index_from_before_the_clock_was_set_back_is_ignored(root: Path, clock: Clock) -> None:
@@ -258,10 +272,10 @@ def _document(root: Path) -> dict[str, list[object]]:
 
 def _write_index(root: Path, document: object) -> None:
     body = json.dumps(document).encode()
-    (root / INDEX_NAME).write_bytes(record_index._HEADER % (record_index.crc32(body), len(body)) + body)
+    (root / INDEX_NAME).write_bytes(record_index._HEADER % (crc32(body), len(body)) + body)
 
 
-_WRONG = [None, True, -1, 1e300, float("nan"), 2**70, "x", "\ud800", [], {}, [[]], ["a", None, None, [], []]]
+_WRONG: list[object] = [None, True, -1, 1e300, float("nan"), 2**70, "x", "\ud800", [], {}, [[]]]
 
 
 def test_an_index_of_hostile_values_is_ignored_or_tells_values_of_the_right_types(
@@ -272,7 +286,7 @@ def test_an_index_of_hostile_values_is_ignored_or_tells_values_of_the_right_type
     hostile: list[object] = [[], 7, "x", {}, {**good, "keys": good["keys"][:-1]}]
     for name, value in good.items():
         hostile.append({other: good[other] for other in good if other != name})
-        hostile += [{**good, name: wrong} for wrong in (None, -1, {})]
+        hostile += [{**good, name: wrong} for wrong in _WRONG[:3]]
         if isinstance(value, list):
             hostile += [{**good, name: [wrong, *value[1:]]} for wrong in _WRONG]
     ignored = 0
@@ -317,7 +331,7 @@ def test_an_index_cut_off_or_changed_anywhere_is_ignored(root: Path, clock: Cloc
 
 def test_a_nested_or_too_large_index_is_ignored(root: Path, clock: Clock) -> None:
     body = b"[" * 100_000
-    (root / INDEX_NAME).write_bytes(record_index._HEADER % (record_index.crc32(body), len(body)) + body)
+    (root / INDEX_NAME).write_bytes(record_index._HEADER % (crc32(body), len(body)) + body)
     assert record_index._read_index(root, 100, clock.time_ns()) == {}
     read_catalog(root)
     document = {**_document(root), "padding": ["x" * 100_000]}
@@ -393,12 +407,11 @@ def test_an_index_that_cannot_be_written_changes_nothing(root: Path, clock: Cloc
     assert not (root / NEW_INDEX_NAME).exists()
 
 
-def test_a_network_file_system_gets_no_index(
-    root: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["nfs4", "fuse.gcsfuse"])
+def test_a_file_system_whose_times_may_not_tell_of_changes_gets_no_index(
+    root: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    from hubcli.cache import disk_usage
-
-    monkeypatch.setattr(disk_usage, "_mount_of", lambda directory: ("nfs4", ("rw",)))
+    monkeypatch.setattr(disk_usage, "_mount_of", lambda directory: (kind, ("rw",)))
 
     read_catalog(root)
 

@@ -83,8 +83,8 @@ _RECORDS = (NameKind.MANIFEST, NameKind.DESCRIPTOR, NameKind.PIN)
 def take_snapshot(root: Path, *, with_index: bool = False) -> Snapshot:
     """The cache at `root` as it is now; empty without the directory.
 
-    Reads names, sizes and records, never a model, and changes nothing. `with_index` is for a snapshot
-    from which nothing is removed: it takes records that haven't changed from the index of the listings.
+    Reads names, sizes and records, never a model, and changes nothing. `with_index` is for a dry run: it
+    takes records that haven't changed from the index of the listings, and nothing can be removed by it.
     Raises CacheError where the root can't be read.
     """
     names = RootNames.read(root)
@@ -117,7 +117,7 @@ class _Links:
         self._names = names
         folder = f"{names.root}/"
         models = names.models
-        self._targets = _targets(folder, [*names.links])
+        self._targets = _targets(folder, names.links)
         self._aliases: dict[str, list[str]] = {key: [] for key in (*models, *names.moved)}
         self._dangling: list[str] = []
         indirect: list[str] = []
@@ -169,10 +169,9 @@ class _Links:
         return key if key in self._names.models or key in self._names.moved else None
 
 
-def _targets(folder: str, links: list[str]) -> dict[str, str | None]:
+def _targets(folder: str, links: Iterable[str]) -> dict[str, str | None]:
     """The name in the folder, which ends in a slash, that each link leads to; None for one that leads out."""
-    # Seventy thousand Paths, or calls of a function, would cost more than the reading.
-    read = os.readlink
+    read = os.readlink  # Of seventy thousand, Paths would cost more than the reading.
     try:
         targets: dict[str, str | None] = {link: read(folder + link) for link in links}
     except OSError:  # One vanished meanwhile.
