@@ -17,7 +17,6 @@ from hubcli.concurrency import (
     STAGE_BYTES,
     CancellationToken,
     ReadAhead,
-    map_in_order,
     run_in_threads,
     running_beside,
     stage_bytes,
@@ -249,34 +248,6 @@ def test_jobs_are_shared_and_their_results_stand_in_order() -> None:
 
 def test_no_jobs_have_no_results_and_need_no_thread() -> None:
     assert run_in_threads(list[Callable[[], int]](), 2) == []
-
-
-def test_items_are_mapped_in_their_order_and_taken_as_far_ahead_as_is_said() -> None:
-    taken: list[int] = []
-
-    def items() -> Iterator[int]:
-        for number in range(100):
-            taken.append(number)
-            yield number
-
-    results = map_in_order(items(), lambda number: number * number, 4, 8)
-    assert next(results) == 0
-    assert len(taken) == 8
-    assert list(results) == [number * number for number in range(1, 100)]
-
-
-def test_an_error_of_an_item_is_raised_in_its_turn_and_begins_no_further_one() -> None:
-    begun: list[int] = []
-
-    def job(number: int) -> int:
-        begun.append(number)
-        return 1 // (number - 3)
-
-    results = map_in_order(range(100), job, 2, 4)
-    assert [next(results) for _ in range(3)] == [-1, -1, -1]
-    with pytest.raises(ZeroDivisionError):
-        next(results)
-    assert len(begun) <= 8
 
 
 @pytest.mark.parametrize("place", [0, 1, 7])

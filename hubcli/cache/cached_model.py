@@ -168,14 +168,18 @@ class CachedModel(RecordedModel):
         sizes; what was added beside them does no harm. Without a manifest
         nothing can differ.
         """
-        return None if self.manifest is None else self.look(top).problem
+        return None if self.manifest is None else self.look(top, is_measured=False).problem
 
-    def look(self, top: Path | None = None) -> Look:
-        """The same, with what the files tell besides; of a model without a manifest only its last access."""
+    def look(self, top: Path | None = None, *, is_measured: bool = True) -> Look:
+        """The same, with what the files tell besides; of a model without a manifest only its last access.
+
+        Without `is_measured` the footprint stays empty.
+        """
         folder = self.paths.model_text if top is None else f"{top}"
         if self.manifest is None:
             return Look(None, accessed_at_s(folder), Footprint())
-        return look_at(folder, ((file.path, file.size_bytes) for file in self.manifest.files))
+        pairs = ((file.path, file.size_bytes) for file in self.manifest.files)
+        return look_at(folder, pairs, is_measured=is_measured)
 
     def touch(self) -> None:
         """Remembers that the model was used now; does nothing in a cache that can't be written.
@@ -193,9 +197,12 @@ class CachedModel(RecordedModel):
                     os.utime(main, ns=(int(now * 1e9), main.stat().st_mtime_ns))
 
 
-def look_at(folder: str, files: Iterable[tuple[str, int]]) -> Look:
-    """The first difference between paths with sizes and the files below the folder, and what these tell."""
-    accessed, problem, counter = None, None, FootprintCounter()
+def look_at(folder: str, files: Iterable[tuple[str, int]], *, is_measured: bool = True) -> Look:
+    """The first difference between paths with sizes and the files below the folder, and what these tell.
+
+    Without `is_measured` the footprint stays empty.
+    """
+    accessed, problem = None, None
     lstat, statuses = os.lstat, []  # A listing comes here for every file of the cache.
     for path, size_bytes in files:
         try:
@@ -212,6 +219,9 @@ def look_at(folder: str, files: Iterable[tuple[str, int]]) -> Look:
         statuses.append(status)
         if path in MAIN_FILES:
             accessed = status.st_atime
+    if not is_measured:
+        return Look(problem, accessed, Footprint())
+    counter = FootprintCounter()
     counter.add_all(statuses)
     return Look(problem, accessed, counter.footprint())
 

@@ -55,10 +55,10 @@ class CachedModelInfo(RecordedModel):
 
     `record` is what its manifest tells a listing; where there is one, the descriptor is not read.
     `size_bytes` is None where nothing tells, `owner` who downloads it now, `problem` what is wrong
-    with one that is incomplete. `footprint` is that of a model whose files are those of its manifest;
-    a snapshot for a collection has it of each, with the inode, which tells it from one that takes
-    its place, the access time of its directory, which `hub.load` lists first of all, in nanoseconds,
-    and the links of other spellings. `is_moved` says that it stands elsewhere, and only a link is here.
+    with one that is incomplete. A snapshot for a collection has the `footprint` of each, the inode, which
+    tells it from one that takes its place, the access time of its directory, which `hub.load` lists first
+    of all, in nanoseconds, and the links of other spellings. `is_moved` says that it stands elsewhere, and
+    only a link is here.
     """
 
     paths: EntryPaths
@@ -80,8 +80,8 @@ class CachedModelInfo(RecordedModel):
     @classmethod
     def look_up(cls, names: RootNames, key: str, records: RecordReader) -> CachedModelInfo:
         """What is known of the model's directory now, by its records and one look at its files."""
-        facts, footprint = _look_up(names, key, records)
-        return cls(*facts, footprint)
+        facts, _ = _look_up(names, key, records, is_measured=False)
+        return cls(*facts)
 
     @classmethod
     def for_collection(
@@ -222,18 +222,21 @@ if TYPE_CHECKING:
     ]  # fmt: skip
 
 
-def _look_up(names: RootNames, key: str, records: RecordReader) -> tuple[_Facts, Footprint]:
+def _look_up(
+    names: RootNames, key: str, records: RecordReader, *, is_measured: bool = True
+) -> tuple[_Facts, Footprint]:
     """The first fields of a CachedModelInfo, and the footprint where the files are those of the manifest."""
     paths = EntryPaths(names.root, key)
     is_locked, is_pinned, is_moved = key in names.locked, key in names.pinned, key in names.moved
     record = records.read(key)
     if record is not None:
         descriptor, pairs = None, zip(record.shape.paths, record.sizes_bytes, strict=True)
-        problem, accessed_s, footprint = look_at(paths.model_text, pairs)
+        folder = records.folder + key
+        problem, accessed_s, footprint = look_at(folder, pairs, is_measured=is_measured)
         used = last_use(record.used_at_s, accessed_s)
         if problem is None and not is_locked:
             return (
-                paths, record, None, EntryState.OK, footprint.size_bytes, None, None, used, is_pinned,
+                paths, record, None, EntryState.OK, sum(record.sizes_bytes), None, None, used, is_pinned,
                 is_moved,
             ), Footprint() if is_moved else footprint  # fmt: skip
     else:

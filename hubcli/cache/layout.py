@@ -208,8 +208,8 @@ class RootNames:
                 if name[_KEY_LENGTH:] not in _USUAL_RECORDS or name[:_KEY_LENGTH] not in names.models:
                     names._add(CacheName.parse(name))
             names._add_keys(names.links, links)
-            for key in names.links & names.fragments.keys():
-                if leads_out(root / key) and (root / key).is_dir():
+            for key in names.fragments:
+                if key in names.links and leads_out(root / key) and (root / key).is_dir():
                     names.moved.add(key)
             names.links.difference_update(names.moved)
         return names

@@ -134,7 +134,7 @@ class RecordReader:
     def __init__(self, names: RootNames, *, with_index: bool) -> None:
         self.with_index = with_index
         self._root = names.root
-        self._folder = f"{names.root}/"
+        self.folder = f"{names.root}/"
         self._has_index = with_index and len(names.models) >= MIN_RECORDS
         self._count = len(names.models)
         self._shapes: dict[RecordShape, RecordShape] = {}
@@ -144,7 +144,7 @@ class RecordReader:
 
     def read(self, key: str) -> ManifestSummary | None:
         """The summary of the model's manifest as it is now; None where none can be understood."""
-        path = f"{self._folder}{key}.hubcli.json"
+        path = f"{self.folder}{key}.hubcli.json"
         row = self._rows.get(key)
         if row is not None:
             try:

@@ -198,13 +198,20 @@ def _columns() -> tuple[Column, ...]:
 
 
 def _row(model: CachedModelInfo, now_s: float) -> tuple[str, ...]:
-    size_bytes, fetched_at_s, used_at_s = model.size_bytes, model.fetched_at_s, model.last_used_at_s
+    record, use, size_bytes = model.record, model.last_use, model.size_bytes
+    handle: str | None
+    kind: str | None
+    fetched_at_s: float | None
+    if record is not None:  # The usual case, asked for once: a large cache has ten thousand.
+        handle, kind, fetched_at_s = record.handle, record.shape.kind, record.fetched_at_s
+    else:
+        handle, kind, fetched_at_s = model.handle, model.kind, model.fetched_at_s
     return (
-        printable(model.handle or model.name),
+        printable(handle or model.name),
         "-" if size_bytes is None else format_size(size_bytes),
-        printable(model.kind or "-"),
+        printable(kind or "-"),
         "-" if fetched_at_s is None else format_age(now_s - fetched_at_s),
-        "-" if used_at_s is None else format_age(now_s - used_at_s),
+        "-" if use is None else format_age(now_s - use.at_s),
         _state(model),
     )
 

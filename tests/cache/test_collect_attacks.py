@@ -162,7 +162,7 @@ def test_a_directory_that_cannot_be_removed_is_told_with_its_item(
     monkeypatch.setattr(os, "rmdir", refuse)
     action = collected(cache)[0]
     assert action.result is ActionResult.FAILED
-    assert "could not be emptied: check its permissions" in action.detail
+    assert "could not be emptied: check its permissions" in (action.detail or "")
 
 
 def test_a_model_on_another_disk_takes_no_room_in_the_cache(cache: Path, tmp_path: Path) -> None:

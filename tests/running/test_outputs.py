@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.commands.run import RunResult
 from hubcli.errors import OutputError
 from hubcli.running.outputs import require_free
 
@@ -16,6 +17,11 @@ def arrays(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "y.npy").touch()
     return folder
+
+
+def test_an_output_of_a_result_is_had_by_its_name() -> None:
+    result = RunResult("model", "signature serving_default", "c", "2.21.0", {"y": [[1.0]]}, 0.1, 0.1)
+    assert result["y"] == [[1.0]]
 
 
 def test_a_free_place_needs_no_force(tmp_path: Path) -> None:
