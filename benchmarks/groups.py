@@ -254,6 +254,7 @@ class Groups:
             Row(name, self._fetching(name, *urls, "--jobs", str(jobs)), single.name)
             for jobs, name in names.items()
         ]
+        rows.append(Row("ten of 40 MB, --jobs 4, memory", rows[-1].own, "", 100, "megabytes"))
         return Group(2, rows, [single])
 
     def far_fetches(self, host: str) -> Group:

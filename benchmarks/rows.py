@@ -34,8 +34,8 @@ from benchmarks.verify import write_model
 from hubcli.cache.store import Store
 from hubcli.durability import UNSYNCED
 
-inputs, entries, is_larger_wanted = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
-for name, count in {"listed": entries, **({"listed-100000": 100_000} if is_larger_wanted else {})}.items():
+inputs, entries, with_100000 = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
+for name, count in {"listed": entries, **({"listed-100000": 100_000} if with_100000 else {})}.items():
     if not (inputs / f"{name}.done").exists():
         for number in range(count):
             add_model(Store(inputs / name, UNSYNCED), number)
@@ -100,8 +100,8 @@ def _prepare(options: argparse.Namespace, inputs: Path) -> None:
     """Builds what is missing; what is there from an earlier run is taken."""
     print(f"building what is missing in {inputs} …", file=sys.stderr)
     inputs.mkdir(parents=True, exist_ok=True)
-    wanted = (str(inputs), str(options.entries), str(options.with_100000))
-    subprocess.run([str(options.python), "-c", _BUILD, *wanted], check=True)
+    arguments = (str(inputs), str(options.entries), str(options.with_100000))
+    subprocess.run([str(options.python), "-c", _BUILD, *arguments], check=True)
     models = [str(options.python), "-m", "benchmarks.models", str(inputs), "resnet50", "mobilenet_v2"]
     environment = {**os.environ, **QUIET_TENSORFLOW}
     subprocess.run(models, check=True, stdout=subprocess.DEVNULL, env=environment)

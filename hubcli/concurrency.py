@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -89,7 +90,7 @@ class CancellationToken:
 
 T = TypeVar("T")
 _POLL_S = 0.1
-_JOIN_S = 1.0
+_JOIN_S = 1.0  # Threads that notice the cancellation end within it; those that wait for a host are left.
 
 
 class _End:
@@ -99,8 +100,7 @@ class _End:
         self.error = error
 
 
-# What may wait between two stages of a stream: large enough to hide how unevenly hosts send and disks
-# write. The least are four blocks.
+# What may wait between two stages: enough to hide how unevenly hosts send and disks write.
 STAGE_BYTES, _MIN_STAGE_BYTES = 8 << 20, 1 << 20
 
 
@@ -112,16 +112,13 @@ def stage_bytes(jobs: int) -> int:
 class _BoundedQueue(queue.Queue[Any]):
     """Room for `depth` items that hold up to `max_bytes` together, and for one item of any size."""
 
-    def __init__(self, depth: int, max_bytes: int | None) -> None:
-        self._depth = depth
-        self._max_bytes = max_bytes
-        self._held_bytes = 0
+    def __init__(self, depth: int, max_bytes: int) -> None:
         super().__init__(depth)
+        self._max_bytes, self._held_bytes = max_bytes, 0
 
     def _qsize(self) -> int:
         """What `queue.Queue` compares with the depth: another item has room where it is less."""
-        is_full = self._max_bytes is not None and self._held_bytes >= self._max_bytes
-        return self._depth if is_full else len(self.queue)
+        return self.maxsize if self._held_bytes >= self._max_bytes else len(self.queue)
 
     def _put(self, item: object) -> None:
         super()._put(item)
@@ -141,13 +138,12 @@ class ReadAhead(Generic[T]):
     """The same items, produced on a thread that works up to `depth` items ahead.
 
     Of bytes it stops earlier, once `max_bytes` of them wait; the last item may exceed it.
-
     An error of the producer is raised here, after the items before it. Close it
     (it is a context manager) where the consumer may stop early: the thread then
     ends with its current item.
     """
 
-    def __init__(self, items: Iterable[T], depth: int, max_bytes: int | None = None) -> None:
+    def __init__(self, items: Iterable[T], depth: int, max_bytes: int = sys.maxsize) -> None:
         self._queue: queue.Queue[T | _End] = _BoundedQueue(depth, max_bytes)
         self._stopped = threading.Event()
         self._end: _End | None = None
@@ -292,11 +288,6 @@ def _wait_for(thread: threading.Thread) -> None:
         thread.join(_POLL_S)
 
 
-# Threads that notice the cancellation end within it; those that wait for a host are left behind.
-_PATIENCE_S = 1.0
-_LOOK_S = 0.2
-
-
 @dataclass(frozen=True, slots=True)
 class JobResult(Generic[T]):
     """What the job of that number gave: one result, or what it raised."""
@@ -366,13 +357,13 @@ class _WorkerPool(Generic[T]):
         while True:
             # A signal that comes in the moment before the wait doesn't end it: look again now and then.
             with suppress(queue.Empty):
-                return self._finished.get(timeout=_LOOK_S)
+                return self._finished.get(timeout=_POLL_S)
 
     def leave(self) -> None:
         """Begins no further job, and gives those that run a moment."""
         with self._lock:
             self._waiting.clear()
-        until_s = time.monotonic() + _PATIENCE_S
+        until_s = time.monotonic() + _JOIN_S
         for thread in self._threads:
             thread.join(max(0.0, until_s - time.monotonic()))
 

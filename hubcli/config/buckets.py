@@ -160,8 +160,8 @@ class _Search:
         if self.anonymous:
             return BucketOptions({**config, "skip_signature": True}, endpoint, _NOWHERE, ca_file=ca_file)
         credentials, place = self._s3_keys(profile)
-        asked = profile.name if place == profile.place and not credentials else None
-        return BucketOptions({**config, **credentials}, endpoint, place, ca_file=ca_file, profile=asked)
+        by_botocore = profile.name if place == profile.place and not credentials else None
+        return BucketOptions({**config, **credentials}, endpoint, place, ca_file=ca_file, profile=by_botocore)
 
     def _s3_keys(self, profile: AwsProfile) -> tuple[dict[str, str | bool], str]:
         """The credentials, and where they were found: in the order in which the AWS CLI looks."""

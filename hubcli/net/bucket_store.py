@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hubcli.config.settings import Settings
-from hubcli.errors import HubcliError, IntegrityError, NetworkError, UnsupportedError
+from hubcli.errors import HubcliError, IntegrityError, UnsupportedError
 from hubcli.net.bucket_client import BucketClient
 from hubcli.net.bucket_source import BucketSource, BucketTree, plain_etag, quoted_etag
 from hubcli.net.byte_source import ByteSource
@@ -81,7 +81,7 @@ class BucketStore(ObjectStore):
         self._settings = settings
         self._retries = retries
         self._client = BucketClient(address, settings, retries, counts_together=counts_together)
-        self._is_unquoted = self._has_no_bulk = False
+        self._is_unquoted = False
 
     def _key(self, key: str) -> str:
         return self._place.below(key).key
@@ -340,19 +340,11 @@ class BucketStore(ObjectStore):
 
     def delete_all(self, keys: Sequence[str]) -> None:
         """Removes the objects, on S3 a thousand by a request; those that aren't there are passed over."""
-        if self._client.scheme != "s3" or self._has_no_bulk:
+        if self._client.scheme != "s3":
             super().delete_all(keys)
             return
         delete, names = self._client.obstore.delete, [self._key(key) for key in keys]
-        try:
-            self._client.call(self.address, lambda store: delete(store, names))
-        except HubcliError as error:
-            if isinstance(error, NetworkError) and error.is_transient:
-                raise
-            self._has_no_bulk = (
-                True  # Some servers don't know the request, or want a right of its own for it.
-            )
-            super().delete_all(keys)
+        self._client.call(self.address, lambda store: delete(store, names))
 
     def now(self) -> datetime:
         """The store's own clock. Raises NetworkError."""

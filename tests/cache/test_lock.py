@@ -20,6 +20,7 @@ from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import hold_lock, lock_at_once
 from hubcli.cache.records import LockOwner
 from hubcli.errors import LockTimeoutError
+from tests.entries import dead_pid
 
 
 @pytest.fixture
@@ -30,13 +31,6 @@ def paths(cache: Path) -> EntryPaths:
 
 def write_lock(paths: EntryPaths, owner: LockOwner) -> None:
     paths.lock.write_text(owner.text)
-
-
-def dead_pid() -> int:
-    """The number of a process that has ended."""
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    return child.pid
 
 
 def test_the_file_holds_what_tensorflow_hub_writes(paths: EntryPaths) -> None:

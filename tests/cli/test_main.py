@@ -16,6 +16,7 @@ from hubcli.cli.app import COMMANDS
 from tests import models
 from tests.cli.command_batch import run_many
 from tests.cli.terminal import start
+from tests.forkserver import start_python
 from tests.server import HubServer, Reply
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -221,14 +222,17 @@ def test_an_interrupt_cleans_up_and_exits_130(
     assert set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
 
 
-def test_a_reader_that_goes_away_ends_it_with_120(hubcli: Run, cache: Path) -> None:
+def test_a_reader_that_goes_away_ends_it_with_120(hubcli: Run, cache: Path, tmp_path: Path) -> None:
     hubcli("fetch", "example://mul/1")
-    process = start(cache, "ls")
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.wait(30) == 120
-    assert process.stderr is not None
-    assert process.stderr.read() == ""
+    # Gone before the start: a list this short may be written before a reader that starts it can go.
+    reader, stdout = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache)}
+    with Path(os.devnull).open() as stdin, os.fdopen(stdout, "wb"), (tmp_path / "stderr").open("w") as stderr:
+        streams = (stdin.fileno(), stdout, stderr.fileno())
+        process = start_python(["-m", "hubcli", "ls"], streams, env=environment)
+        assert process.wait(120) == 120
+    assert (tmp_path / "stderr").read_text() == ""
 
 
 def test_a_model_comes_from_standard_input(cache: Path) -> None:

@@ -33,10 +33,12 @@ def main() -> None:
 
 def _run(arguments: list[str], file: Path) -> tuple[int, bool, str]:
     content, times = file.read_bytes(), file.stat()
-    with tempfile.TemporaryFile("w+") as stderr_file:
+    with tempfile.TemporaryFile("w+") as stderr_file, tempfile.TemporaryDirectory() as folder:
+        fifo = Path(folder, "fifo")
+        os.mkfifo(fifo)
         child = os.fork()
         if not child:
-            _become(arguments, str(file), stderr_file.fileno())
+            _become(arguments, file, fifo, stderr_file.fileno())
         _, status = os.waitpid(child, 0)
         stderr_file.seek(0)
         text = stderr_file.read()
@@ -47,12 +49,12 @@ def _run(arguments: list[str], file: Path) -> tuple[int, bool, str]:
     return os.waitstatus_to_exitcode(status), swapped, text
 
 
-def _become(arguments: list[str], file: str, stderr_fd: int) -> None:
+def _become(arguments: list[str], file: Path, fifo: Path, stderr_fd: int) -> None:
     try:
         signal.alarm(_PATIENCE_S)
         os.dup2(stderr_fd, 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        _swap_at_open(file)
+        _swap_at_open(file, fifo)
         from hubcli.cli.main import main as hubcli
 
         status = hubcli(arguments)
@@ -61,17 +63,16 @@ def _become(arguments: list[str], file: str, stderr_fd: int) -> None:
     os._exit(status)
 
 
-def _swap_at_open(file: str) -> None:
+def _swap_at_open(file: Path, fifo: Path) -> None:
     is_swapped = False
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal is_swapped
         if event != "open" or is_swapped or not isinstance(arguments[0], str | os.PathLike):
             return
-        if Path(os.fspath(arguments[0])).absolute() == Path(file):
+        if Path(os.fspath(arguments[0])).absolute() == file:
             is_swapped = True
-            Path(file).unlink()
-            os.mkfifo(file)
+            fifo.replace(file)  # At once: another thread of the command must not find it missing.
 
     sys.addaudithook(hook)
 

@@ -51,8 +51,8 @@ def fetched_by(profile: str, home: Path, config: str, server: HubServer) -> str:
     (home / ".aws" / "config").write_text(config)
     variables = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
     fetch("s3://models/m.tar.gz", Settings.read({**variables, "AWS_PROFILE": profile}, cache_dir=home / "c"))
-    asked = [request for request in server.requests if request.path.startswith("/models/")]
-    return asked[-1].headers["authorization"]
+    requests = [request for request in server.requests if request.path.startswith("/models/")]
+    return requests[-1].headers["authorization"]
 
 
 def test_the_keys_of_a_program_are_used(home: Path, server: HubServer) -> None:
@@ -68,8 +68,8 @@ def test_a_role_is_taken_with_the_keys_of_its_source(home: Path, server: HubServ
     keys = "aws_access_key_id = AKIA-SOURCE\naws_secret_access_key = s3cr3t-of-source\n"
     config = f"[profile base]\n{keys}[profile p]\nrole_arn = {_ROLE}\nsource_profile = base\n"
     assert "AKIA-ROLE/" in fetched_by("p", home, config, server)
-    (assumed,) = [request for request in server.requests if request.path == "/"]
-    assert "AKIA-SOURCE/" in assumed.headers["Authorization"]
+    (request_of_role,) = [request for request in server.requests if request.path == "/"]
+    assert "AKIA-SOURCE/" in request_of_role.headers["Authorization"]
 
 
 def test_a_login_by_sso_is_used_until_it_expires(

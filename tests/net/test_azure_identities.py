@@ -41,9 +41,9 @@ def test_a_managed_identity_asks_the_service_of_its_machine(
     monkeypatch.setenv("IDENTITY_HEADER", "header-of-the-machine")
     found = token_of_fetch(home, server, IDENTITY_ENDPOINT=f"{server.url}/identity", AZURE_CLIENT_ID="me")
     assert found == "Bearer of-the-machine"
-    (asked,) = [request for request in server.requests if request.path == "/identity"]
-    assert asked.headers["x-identity-header"] == "header-of-the-machine"
-    assert "client_id=me" in asked.query
+    (question,) = [request for request in server.requests if request.path == "/identity"]
+    assert question.headers["x-identity-header"] == "header-of-the-machine"
+    assert "client_id=me" in question.query
 
 
 def test_the_azure_cli_gives_a_token(home: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -356,8 +356,8 @@ def test_a_tier_that_is_down_costs_its_retries_once_for_all_models(
     for handle in (HANDLE, "https://tfhub.dev/maker/other/1"):
         fetch(handle, settings, listener=notes)
     # The marker, and beside it what the first handle means: nothing of the second one.
-    asked = len(other_server.requests)
-    assert asked <= 2
+    request_count = len(other_server.requests)
+    assert request_count <= 2
     faults = [note for note in notes.notes if other_server.url in note]
     assert len(faults) == 2
     assert (
@@ -365,7 +365,7 @@ def test_a_tier_that_is_down_costs_its_retries_once_for_all_models(
     )
     with pytest.raises(TierError):
         fetch("https://tfhub.dev/maker/third/1", replace(settings, require_tier=True))
-    assert len(other_server.requests) == asked
+    assert len(other_server.requests) == request_count
 
 
 def test_a_fault_of_a_tier_is_told_once(fleet: Fleet) -> None:
