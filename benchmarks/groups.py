@@ -6,16 +6,16 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.measure import Contender, compare, tool_beside
+from benchmarks.measure import Contender, tool_beside
 from benchmarks.models import is_built
-from benchmarks.results import Measurement
+from benchmarks.row import Group, Row
 from benchmarks.run import build_models, one_input
 from hubcli.cache.layout import INDEX_NAME
 
-__all__ = ["QUIET_TENSORFLOW", "ROUND_TRIP_MS", "Group", "Groups", "Row"]
+__all__ = ["QUIET_TENSORFLOW", "ROUND_TRIP_MS", "Groups"]
 
 QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 ROUND_TRIP_MS = 80
@@ -36,58 +36,6 @@ obj = tf.saved_model.load(sys.argv[1])
 train(obj)
 tf.saved_model.save(obj, sys.argv[2], signatures=obj.signatures)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A command of hubcli with its bound, held against a peer of its group where one is named."""
-
-    name: str
-    own: Contender
-    peer: str = ""
-    bound: float | None = None
-    bound_kind: str = "share"
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Rows that take turns with their peers. `skipped` says why none is measured.
-
-    Several rows may have one command: it runs once a round.
-    """
-
-    rounds: int
-    rows: Sequence[Row]
-    peers: Sequence[Contender] = ()
-    skipped: str = ""
-    warms_up: bool = True
-
-    def measure(self, name: str, work: Path, *, by_cpu: bool = False) -> list[Measurement]:
-        """The rows of the group of that name, then those of its peers."""
-        if self.skipped:
-            return [
-                Measurement(
-                    name, row.name, peer=row.peer, bound=row.bound, bound_kind=row.bound_kind,
-                    skipped=self.skipped,
-                )
-                for row in self.rows
-            ]  # fmt: skip
-        contenders = {each.name: each for each in (*(row.own for row in self.rows), *self.peers)}
-        costs = compare([*contenders.values()], self.rounds, work, tells_rounds=False, warms_up=self.warms_up)
-        measured = [
-            Measurement.of(
-                name,
-                row.name,
-                costs[row.own.name],
-                row.peer,
-                costs[row.peer] if row.peer else (),
-                bound=row.bound,
-                bound_kind=row.bound_kind,
-                by_cpu=by_cpu,
-            )
-            for row in self.rows
-        ]
-        return measured + [Measurement.of(name, peer.name, costs[peer.name]) for peer in self.peers]
 
 
 class Groups:
@@ -115,10 +63,14 @@ class Groups:
             "fetch on 2 cores": lambda: self.pinned_fetches(host, 2),
             "fetch on 4 cores": lambda: self.pinned_fetches(host, 4),
             "fetch on 8 cores": lambda: self.pinned_fetches(host, 8),
+            "fetch of an export": lambda: self.stored_fetches(host),
+            "fetch of 4 GB": lambda: self.huge_fetches(host),
             "fetch of several": lambda: self.several_fetches(host),
             f"fetch, {ROUND_TRIP_MS} ms away": lambda: self.far_fetches(f"http://127.0.0.1:{far_port}"),
             "run": self.runs,
             "export": self.exports,
+            "export, not synced": self.unsynced_exports,
+            "finetune-export, rewrite": self.rewrites,
             "finetune-export": self.trainings,
         }
 
@@ -219,7 +171,7 @@ class Groups:
         forms: list[tuple[str, tuple[str, ...], float | None]] = [
             ("verify DIR", (str(self.inputs / "large-1"),), 2.0),
             ("verify --quick", ("--quick", _LARGE, *caches[1]), 2.0),
-            ("verify, SHA-256, one shard", (_LARGE, *caches[1]), None),
+            ("verify, SHA-256, one shard", (_LARGE, *caches[1]), 6.0 if has_cores else None),
             ("verify, SHA-256, two shards", (_LARGE, *caches[2]), 5.0 if has_cores else None),
         ]
         rows = [Row(name, self._fixed(name, "verify", *line), cat.name, bound) for name, line, bound in forms]
@@ -242,36 +194,56 @@ class Groups:
             Row("fetch, against hub.resolve", own, resolve.name, 0.23),
             Row("fetch, memory", own, "", 80, "megabytes"),
             Row("fetch --no-sync", unsynced),
+            Row("fetch, against --no-sync", own, unsynced.name, 1.1),
         ]
-        if shutil.which("pigz") is None:
-            return Group(3, rows, [curl, resolve])
-        rows.insert(1, Row("fetch, against pigz", own, pigz.name, 0.85))
-        return Group(3, rows, [curl, pigz, resolve])
+        missing = _missing("pigz")
+        rows.insert(1, Row("fetch, against pigz", own, pigz.name, 0.85, skipped=missing))
+        return Group(3, rows, [curl, *([] if missing else [pigz]), resolve])
 
     def slow_fetches(self, host: str) -> Group:
         """The peers download without unpacking."""
         url = f"{host}/model.tar.gz"
         own = self._fetching("fetch", url)
-        peers = [Contender("curl", lambda folder: ["curl", "-sfo", f"{folder}/x", url])]
-        rows = [Row("fetch, against curl", own, "curl", 0.16)]
-        if shutil.which("aria2c") is not None:
-            download = ["aria2c", "-q", "-x8", "-s8", "-k1M", "--file-allocation=none"]
-            peers.append(
-                Contender("aria2c -x8", lambda folder: [*download, "-d", str(folder), "-o", "x", url])
-            )
-            rows.append(Row("fetch, against aria2c", own, "aria2c -x8", 1.15))
-        return Group(1, rows, peers, warms_up=False)
+        download = ["aria2c", "-q", "-x8", "-s8", "-k1M", "--file-allocation=none"]
+        curl = Contender("curl", lambda folder: ["curl", "-sfo", f"{folder}/x", url])
+        aria2c = Contender("aria2c -x8", lambda folder: [*download, "-d", str(folder), "-o", "x", url])
+        missing = _missing("aria2c")
+        rows = [
+            Row("fetch, against curl", own, curl.name, 0.16),
+            Row("fetch, against aria2c", own, aria2c.name, 1.15, skipped=missing),
+        ]
+        return Group(1, rows, [curl, *([] if missing else [aria2c])], warms_up=False)
 
     def pinned_fetches(self, host: str, cores: int) -> Group:
-        """Both on so many cores, where the machine has them."""
+        """All on so many cores, where the machine has them; rapidgzip inflates one stream on all of them."""
         url, here = f"{host}/model.tar.gz", sorted(os.sched_getaffinity(0))
         pin = ["taskset", "-c", ",".join(map(str, here[:cores]))]
         own = Contender("fetch", lambda _: [*pin, self.hubcli, "fetch", "-q", url], _cache)
         curl = _pipeline("curl | tar xz, synced", "tar xz", url, pin)
-        skipped = f"the machine has {len(here)} cores" if len(here) < cores else ""
-        if shutil.which("taskset") is None:
-            skipped = "taskset is not installed"
-        return Group(2, [Row(f"fetch on {cores} cores", own, curl.name, 0.45)], [curl], skipped)
+        words = f"rapidgzip -dc -P {cores} | tar x"
+        rapidgzip = _pipeline(f"curl | {words}, synced", words, url, pin)
+        missing = _missing("rapidgzip")
+        skipped = f"the machine has {len(here)} cores" if len(here) < cores else _missing("taskset")
+        name = f"fetch on {cores} cores"
+        rows = [
+            Row(name, own, curl.name, 0.45),
+            Row(f"{name}, against rapidgzip", own, rapidgzip.name, skipped=missing),
+        ]
+        return Group(2, rows, [curl, *([] if missing else [rapidgzip])], skipped)
+
+    def stored_fetches(self, host: str) -> Group:
+        """An archive of ours with 400 MB: its blocks are stored, which costs no inflating."""
+        archive = self.inputs / "www/export.tar.gz"
+        if not archive.exists():
+            self._do("export", "-q", str(self.inputs / "medium"), str(archive))
+        url = f"{host}/{archive.name}"
+        curl = _pipeline("curl | tar xz, synced", "tar xz", url)
+        return Group(2, [Row("fetch of an export", self._fetching("fetch", url), curl.name, 0.45)], [curl])
+
+    def huge_fetches(self, host: str) -> Group:
+        """4 GB: memory does not grow with the model."""
+        own = self._fetching("fetch", f"{host}/huge.tar.gz")
+        return Group(1, [Row("fetch of 4 GB, memory", own, "", 80, "megabytes")], warms_up=False)
 
     def several_fetches(self, host: str) -> Group:
         """Ten models of 40 MB, against one of 400 MB."""
@@ -314,6 +286,37 @@ class Groups:
         own = Contender("export", lambda folder: [self.hubcli, "export", "-q", source, str(folder / "out")])
         return Group(3, [Row("export DIR", own, copy.name, 1.3)], [copy])
 
+    def unsynced_exports(self) -> Group:
+        """Nothing synced: of 400 MB the start of Python is as long as the copy, of 2 GiB a fifth of it."""
+        rows, peers = [], []
+        for size, model in (("400 MB", "medium"), ("2 GiB", "huge")):
+            source = str(self.inputs / model)
+            command = [self.hubcli, "export", "-q", "--no-sync", source]
+            peers.append(_copying(f"cp -r, {size}", source))
+            own = Contender(f"export --no-sync, {size}", _into(*command))
+            rows.append(Row(own.name, own, peers[-1].name, 1.3))
+        return Group(3, rows, peers)
+
+    def rewrites(self) -> Group:
+        """ResNet50, each number changed, without TensorFlow; `cp -r` of it imports nothing."""
+        model, tuned = str(self.inputs / "resnet50"), self.inputs / "resnet50-tuned"
+        if not tuned.exists():
+            tune = [str(self.python), "-m", "benchmarks.finetune_export", "--run", "tune", model]
+            subprocess.run([*tune, str(tuned)], check=True)
+        command = [
+            self.hubcli,
+            "finetune-export",
+            "-q",
+            model,
+            "--weights",
+            str(tuned),
+            "--method",
+            "rewrite",
+        ]
+        own = Contender("finetune-export --method rewrite", _into(*command))
+        copy = _copying("cp -r", model)
+        return Group(3, [Row(own.name, own, copy.name)], [copy])
+
     def trainings(self) -> Group:
         """ResNet50, each number changed; by hand means loaded, changed and saved, without a check."""
         scripts, model = self.work / "scripts", str(self.inputs / "resnet50")
@@ -349,6 +352,20 @@ def _cache(folder: Path) -> Mapping[str, str]:
 
 def _quiet(name: str, command: Sequence[str]) -> Contender:
     return Contender(name, lambda _: command, lambda _: QUIET_TENSORFLOW)
+
+
+def _missing(program: str) -> str:
+    """Why rows with the program as a peer aren't measured; "" where it is installed."""
+    return "" if shutil.which(program) else f"{program} is not installed"
+
+
+def _into(*command: str) -> Callable[[Path], Sequence[str]]:
+    """The command with a fresh directory as its last argument."""
+    return lambda folder: [*command, str(folder / "out")]
+
+
+def _copying(name: str, source: str) -> Contender:
+    return Contender(name, _into("cp", "-r", source))
 
 
 def _pipeline(name: str, unpacker: str, url: str, before: Sequence[str] = ()) -> Contender:

@@ -1,8 +1,8 @@
 """Every row of what hubcli costs, in one run: whole processes, interleaved with their peers, as one JSON.
 
-`python -m benchmarks.rows --keep DIR --out RUN.json` takes some six minutes on an idle machine of two cores,
-once DIR has its models and caches. `--rows 'start*' verify` measures some groups, `--rounds 3` fewer rounds.
-`python -m benchmarks.results` compares two runs, `python -m benchmarks.plots` draws one.
+`python -m benchmarks.rows --keep DIR --out RUN.json` takes some eight minutes on an idle machine of two
+cores, once DIR has its models and caches. `--rows 'start*' verify` measures some groups, `--rounds 3` fewer
+rounds. `python -m benchmarks.results` compares two runs, `python -m benchmarks.plots` draws one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.results import Run
 _BUILD = """
 import sys
 from pathlib import Path
-from benchmarks.fetch import pack_model
+from benchmarks.fetch import pack_model, pack_repeated
 from benchmarks.ls import add_model
 from benchmarks.verify import write_model
 from hubcli.cache.store import Store
@@ -48,8 +48,11 @@ def make(path, write):
 
 for shards in (1, 2):
     make(inputs / f"large-{shards}", lambda path: write_model(path, 1 << 30, shards))
+make(inputs / "medium", lambda path: write_model(path, 384 << 20))
+make(inputs / "huge", lambda path: write_model(path, 2 << 30))
 (inputs / "www").mkdir(exist_ok=True)
 make(inputs / "www/model.tar.gz", lambda path: pack_model(path, 400 * 10**6))
+make(inputs / "www/huge.tar.gz", lambda path: pack_repeated(path, 4 * 10**9))
 for number in range(10):
     make(inputs / f"www/part-{number}.tar.gz", lambda path: pack_model(path, 40 * 10**6))
 """

@@ -10,7 +10,6 @@ import os
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ __all__ = [
     "CancellationToken",
     "JobResult",
     "ReadAhead",
-    "map_in_order",
     "run_concurrently",
     "run_in_threads",
     "running_beside",
@@ -89,7 +87,6 @@ class CancellationToken:
             last()
 
 
-S = TypeVar("S")
 T = TypeVar("T")
 _POLL_S = 0.1
 _JOIN_S = 1.0
@@ -259,26 +256,6 @@ def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
     if errors:
         raise errors[0]
     return [results[number] for number in range(len(jobs))]
-
-
-def map_in_order(items: Iterable[S], job: Callable[[S], T], threads: int, ahead: int) -> Iterator[T]:
-    """What the job makes of each item, in their order; at most `ahead` of them are begun and not yet taken.
-
-    Items are taken on the caller's thread. What a job raises is raised here, and no further one is begun.
-    """
-    from concurrent.futures import Future, ThreadPoolExecutor  # Few commands have so many items.
-
-    running: deque[Future[T]] = deque()
-    pool = ThreadPoolExecutor(threads, "hubcli-item")
-    try:
-        for item in items:
-            running.append(pool.submit(job, item))
-            if len(running) >= ahead:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ _OTHERS_VARIABLES = (
     *("AWS_", "AZURE_", "GOOGLE_", "GCS_", "CLOUDSDK_", "STORAGE_EMULATOR_HOST"),
 )
 
-# Each run takes other examples, and the gate more of them on each other Python, by --hypothesis-profile.
+# Each run takes other examples, and the gate more of them on one other Python, by --hypothesis-profile.
 # Without a deadline, since other work on the machine makes any example slow.
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=50, deadline=None, print_blob=True)

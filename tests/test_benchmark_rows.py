@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks
 from benchmarks import plots, results
-from benchmarks.groups import Group, Row
+from benchmarks.fetch import pack_repeated
 from benchmarks.latency import delaying_proxy
 from benchmarks.measure import Contender, Cost
 from benchmarks.results import Measurement, Run
+from benchmarks.row import Group, Row
+from hubcli import fetch
+from hubcli.config.settings import Settings
 from tests.cases import each_of
 
 
@@ -160,6 +164,32 @@ def test_rows_of_one_command_run_it_once_a_round_and_a_skipped_group_never(tmp_p
     skipped = replace(group, skipped="the machine has 2 cores").measure("shell", tmp_path)
     assert [row.skipped for row in skipped] == ["the machine has 2 cores"] * 2
     assert log.read_text().split().count("own") == 5
+
+
+def test_a_row_whose_peer_is_not_installed_is_skipped_alone(tmp_path: Path) -> None:
+    own = Contender("own", lambda _: ["true"])
+    rows = [Row("a", own), Row("b", own, "peer", 1.0, skipped="peer is not installed")]
+
+    found = Group(1, rows, warms_up=False).measure("shell", tmp_path)
+
+    assert [(row.name, row.skipped, row.bound) for row in found] == [
+        ("a", "", None),
+        ("b", "peer is not installed", 1.0),
+    ]
+
+
+def test_each_row_that_is_kept_has_its_memory() -> None:
+    run = Run.read(Path(benchmarks.__file__).with_name("costs.json"))
+
+    assert [row.name for row in run.rows if not row.skipped and row.peak_bytes < 1 << 20] == []
+
+
+def test_the_huge_archive_is_many_streams_of_one_model(settings: Settings, tmp_path: Path) -> None:
+    pack_repeated(tmp_path / "huge.tar.gz", 9 << 20)
+
+    result = fetch(f"file://{tmp_path}/huge.tar.gz", settings)
+
+    assert (result.path / "assets/weights.bin").stat().st_size == 8 << 20  # Whole blocks.
 
 
 def test_the_proxy_delays_and_gives_what_came() -> None:

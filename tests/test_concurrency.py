@@ -107,18 +107,18 @@ def test_the_producer_works_ahead_as_far_as_told(depth: int) -> None:
 
 
 def test_the_producer_works_ahead_by_bytes_where_items_are_bytes() -> None:
-    begun, third = list[int](), threading.Event()
+    sizes, third = list[int](), threading.Event()
 
     def blocks() -> Iterator[bytes]:
         for size in (60, 60, 500, 60):  # The second is more than the bound, by less than itself.
-            begun.append(size)
-            if len(begun) == 3:
+            sizes.append(size)
+            if len(sizes) == 3:
                 third.set()
             yield bytes(size)
 
     with ReadAhead(blocks(), 10, max_bytes=100) as ahead:
         assert third.wait(WAIT_S)
-        assert not comes_true(lambda: len(begun) > 3)
+        assert not comes_true(lambda: len(sizes) > 3)
         assert [len(block) for block in ahead] == [60, 60, 500, 60]
 
 

@@ -36,7 +36,7 @@ def run_hook(name: str, project: Path) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PATH": os.pathsep.join((commands, scripts, os.environ["PATH"]))},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250,
         check=False,
     )
 
@@ -280,7 +280,7 @@ def test_an_engine_builds_the_image() -> None:
         [program, "run", "--rm", built.stdout.strip(), "--version"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250,
         check=False,
     )
     assert result.stdout.startswith("hubcli "), result.stderr

@@ -168,18 +168,18 @@ class CachedModel(RecordedModel):
         sizes; what was added beside them does no harm. Without a manifest
         nothing can differ.
         """
-        return None if self.manifest is None else self._look(top, self.manifest, is_measured=False).problem
+        return None if self.manifest is None else self.look(top, is_measured=False).problem
 
-    def look(self, top: Path | None = None) -> Look:
-        """The same, with what the files tell besides; of a model without a manifest only its last access."""
-        if self.manifest is None:
-            return Look(None, accessed_at_s(self.paths.model_text if top is None else f"{top}"), Footprint())
-        return self._look(top, self.manifest, is_measured=True)
+    def look(self, top: Path | None = None, *, is_measured: bool = True) -> Look:
+        """The same, with what the files tell besides; of a model without a manifest only its last access.
 
-    def _look(self, top: Path | None, manifest: Manifest, *, is_measured: bool) -> Look:
+        Without `is_measured` the footprint stays empty.
+        """
         folder = self.paths.model_text if top is None else f"{top}"
-        files = ((file.path, file.size_bytes) for file in manifest.files)
-        return look_at(folder, files, is_measured=is_measured)
+        if self.manifest is None:
+            return Look(None, accessed_at_s(folder), Footprint())
+        pairs = ((file.path, file.size_bytes) for file in self.manifest.files)
+        return look_at(folder, pairs, is_measured=is_measured)
 
     def touch(self) -> None:
         """Remembers that the model was used now; does nothing in a cache that can't be written.

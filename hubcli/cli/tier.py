@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -40,11 +43,13 @@ with LazyImports():
         tier_verify,
     )
     from hubcli.fetching.lock_file import LockFile
+    from hubcli.tiers.collect import CollectedModel
 
 __all__ = ["tier_command"]
 
 _ACTIONS = ("ls", "verify", "gc", "stat")
 _OF_GC = "Options of gc"
+_ROWS_IN_MEMORY_BYTES = 1 << 20
 
 
 def _gc_option(metavar: str, text: str, *names: str, **more: Any) -> Any:
@@ -195,26 +200,26 @@ class TierRun:
     def gc(self, policy: TierPolicy, *, dry_run: bool, yes: bool) -> int:
         """Shows the plan, asks, collects; 9 where a limit cannot be met."""
         tier = named_tier(self.settings, for_writing=not dry_run)
-        rows: list[dict[str, Any]] = []
         has_rows = self.output.as_json or self.output.quiet  # Else the plan has told them.
+        with _Rows() as rows:
 
-        def confirm(plan: TierGcPlan) -> bool:
-            if dry_run and has_rows:
-                rows.extend(plan_row(*row) for row in plan.models())
-            return self._confirm(plan, tier.name, dry_run=dry_run, yes=yes)
+            def confirm(plan: TierGcPlan) -> bool:
+                if dry_run and has_rows:
+                    for row in plan.models():
+                        rows.add(plan_row(*row))
+                return self._confirm(plan, tier.name, dry_run=dry_run, yes=yes)
 
-        try:
-            result = tier_gc(
-                tier,
-                policy,
-                dry_run=dry_run,
-                confirm=confirm,
-                on_done=(lambda model, title: rows.append(plan_row(model, title))) if has_rows else None,
-            )
-        except KeyboardInterrupt as interrupt:
-            partial = {"tier": tier.name, "removed": rows}
-            raise Interrupted("Interrupted", partial=partial) from interrupt
-        return self._report(result, rows, tier.name, dry_run=dry_run)
+            def on_done(model: CollectedModel, title: str) -> None:
+                rows.add(plan_row(model, title))
+
+            try:
+                result = tier_gc(
+                    tier, policy, dry_run=dry_run, confirm=confirm, on_done=on_done if has_rows else None
+                )
+            except KeyboardInterrupt as interrupt:
+                partial = {"tier": tier.name, "removed": list(rows)}
+                raise Interrupted("Interrupted", partial=partial) from interrupt
+            return self._report(result, rows, tier.name, dry_run=dry_run)
 
     def _confirm(self, plan: TierGcPlan, name: str, *, dry_run: bool, yes: bool) -> bool:
         if not self.output.as_json and not self.output.quiet:
@@ -230,18 +235,18 @@ class TierRun:
         self.is_refused = not self.output.ask(f"Remove {what} from {name}?")
         return not self.is_refused
 
-    def _report(self, result: TierGcResult, rows: list[dict[str, Any]], name: str, *, dry_run: bool) -> int:
+    def _report(self, result: TierGcResult, rows: _Rows, name: str, *, dry_run: bool) -> int:
         errors: list[tuple[str | None, HubcliError]] = []
         if result.plan.budget_error is not None and not self.is_refused:
             errors.append((None, result.plan.budget_error))
             self.output.error(result.plan.budget_error)
         collection = result.collection
         if self.output.as_json:
-            document = gc_document(result, rows, name, dry_run=dry_run)
-            self.output.document({**document, **errors_document(errors)})
+            document = gc_document(result, name, dry_run=dry_run)
+            stream_rows(self.output, {**document, **errors_document(errors)}, "models", rows)
         elif self.output.quiet:
-            if rows:
-                self.output.payload("\n".join(printable(row["handle"] or row["key"]) for row in rows))
+            for row in rows:
+                self.output.payload(printable(row["handle"] or row["key"]))
         elif self.is_refused:
             self.output.say("Nothing was removed")
         elif collection is not None:
@@ -251,3 +256,24 @@ class TierRun:
                 waiting = f"{plural(collection.marked, 'archive')} ({format_size(collection.marked_bytes)})"
                 self.output.say(f"{waiting} without a model: run hubcli tier gc again after the grace period")
         return int(errors[0][1].exit_status) if errors else int(ExitStatus.DONE)
+
+
+class _Rows:
+    """The rows of a collection, on the disk as soon as they are many: they are shown when it is done."""
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(_ROWS_IN_MEMORY_BYTES, "w+", encoding="utf-8")  # noqa: SIM115
+
+    def __enter__(self) -> _Rows:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._file.close()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Takes the next row."""
+        self._file.write(json.dumps(row) + "\n")
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self._file.seek(0)
+        return map(json.loads, self._file)

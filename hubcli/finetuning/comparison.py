@@ -41,7 +41,8 @@ _CALL, _SIGNATURES = "__call__", "signatures"
 class ExportComparison:
     """Compares the object with what was just written to `saved`; a context, since a session is loading it.
 
-    `reason_to_load` says, after it ran, why TensorFlow's Python package had to load it; "" where not. Without `may_use_session` TensorFlow's Python package loads it, as after a training of several devices.
+    Without `may_use_session` TensorFlow's Python package loads it, as after a training of several devices.
+    `reason_to_load` says, once it ran, why it was loaded so; "" where it wasn't.
     """
 
     def __init__(self, live: LiveModel, saved: Path, *, may_use_session: bool = True) -> None:
@@ -75,7 +76,7 @@ class ExportComparison:
         return self._live.compare(self._saved, given)
 
     def _by_session(self, info: SavedModelInfo, given: Outputs) -> Comparison:
-        """The comparison, if all is equal. Raises _UndecidedError where loading the export might show more."""
+        """The comparison, if all is equal. Raises _UndecidedError where loading the export may show more."""
         session, live = self._session, self._live
         if session is None:
             raise _UndecidedError("a session is not the way that it is loaded")
@@ -118,7 +119,7 @@ def _endpoints(outline: MetaGraphOutline, info: SavedModelInfo, model: Path) -> 
     for signature in read_signatures(definitions):
         definition, name = definitions[signature.name], signature.name
         if not _is_signature_of_objects(name, definition, outline, objects, captures):
-            raise _UndecidedError(f"the signature {name} is another function than its object")
+            raise _UndecidedError(f"the signature {name} does not call the function of its object")
         found[f"signature {name}"] = signature_endpoint(signature, definition, {})
     for function in info.functions:
         if function.path == _CALL:

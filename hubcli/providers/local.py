@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.errors import HandleError
 from hubcli.providers.handle import Handle, scheme_of
 from hubcli.providers.provider import ACCEPTED, Provider, invalid_url, refusal
@@ -61,7 +60,7 @@ class LocalDirectory(_Local):
             raise refusal(text[:80] + "…", f"cannot be accessed: {error.strerror}") from error
         if path.name in ("saved_model.pb", "saved_model.pbtxt") and not path.is_dir():
             raise refusal(text, "is a file inside a SavedModel", f"Use its directory: {path.parent}")
-        if path.is_file() or (not path.exists() and path.name.endswith(ARCHIVE_SUFFIXES)):
+        if path.is_file() or (not path.exists() and _looks_like_archive(path.name)):
             return Handle(text, _ARCHIVE, f"file://{quote(os.fsencode(path))}", path=path)
         return Handle(text, self, str(path), path=path)
 
@@ -76,6 +75,12 @@ class LocalDirectory(_Local):
 
 
 _ARCHIVE = LocalArchive()
+
+
+def _looks_like_archive(name: str) -> bool:
+    from hubcli.archive.compression import ARCHIVE_SUFFIXES  # Of what isn't there alone.
+
+    return name.endswith(ARCHIVE_SUFFIXES)
 
 
 def _path_of_url(text: str) -> str:

@@ -39,7 +39,7 @@ class Trace(NamedTuple):
     variant: FunctionVariant
     tensors: tuple[tuple[str, Structure], ...]
     literals: tuple[tuple[str, Structure], ...]
-    place: int = 0
+    place: int
 
     @property
     def text(self) -> str:

@@ -244,8 +244,10 @@ class ObjectGraph:
         kinds = self._kinds
         held: list[Child] = []
         for holder, children in enumerate(self._children):
-            traces = set(self.concrete_names(holder)) if kinds[holder] == "function" else set()
             functions = [child for child in children if kinds[child.node] in _FUNCTIONS]
+            if not functions:
+                continue
+            traces = set(self.concrete_names(holder)) if kinds[holder] == "function" else set()
             held += [
                 function
                 for function in functions

@@ -16,7 +16,15 @@ from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf.compare import Comparison, Outputs, compare_models
 from hubcli.tf.importing import first_line, import_tensorflow, own_directory
-from hubcli.tf.loading import ListAttributes, copy_values, live_variables, load_model, restore_lists, snapshot
+from hubcli.tf.loading import (
+    ListAttributes,
+    copy_values,
+    live_variables,
+    load_model,
+    raw_bytes,
+    restore_lists,
+    without_gc,
+)
 from hubcli.tf.resave import ResaveReport, disk_errors, resave
 from hubcli.tf.training import (
     Strategy,
@@ -150,7 +158,8 @@ class LiveModel:
         values as soon as the training ends, however it does, where any changed.
         Raises what `TrainingFunction.load`, `load_model` and `train` do.
         """
-        import_tensorflow()  # Before the user's module does: without its noise.
+        with without_gc():
+            import_tensorflow()  # Before the user's module does: without its noise.
         with own_directory():
             function = TrainingFunction.load(job.function)
             function.require_arguments(job.arguments)  # Before a large model is loaded in vain.
@@ -238,20 +247,22 @@ class LiveModel:
         live = live_variables(self.obj, self.info)
         for path, variable in live.items():
             values = tensors.get(keys.get(path) or "")
-            if values is None or not _is_equal(variable, values):
+            if values is None or not _is_equal(variable, values, saved):
                 return None
         return len(live)
 
 
-def _is_equal(variable: Any, values: TensorValues) -> bool:
-    """Whether the variable holds what the file has, if it is one of numbers that has a value."""
+def _is_equal(variable: Any, values: TensorValues, model: Path) -> bool:
+    """Whether the variable has a value, and the checkpoint of the model has the same."""
     value = _value(variable)
     if value is None or value.dtype.name != values.dtype.name or tuple(value.shape) != values.shape:
         return False
     array = value.numpy()
-    if array.dtype.kind == "O":
-        return False
-    data, place = memoryview(array.reshape(-1).view("uint8")), 0
+    if value.dtype.name == "string":  # Its texts stand in the file with their lengths.
+        import numpy as np
+
+        return bool(np.array_equal(array, saved_values(model, [values.key])[values.key]))
+    data, place = raw_bytes(array), 0
     for piece in values.pieces():
         if data[place : place + len(piece)].tobytes() != piece:
             return False
@@ -270,14 +281,13 @@ def _require_loaded_as_saved(watch: TrainingWatch, directory: Path, name: str) -
         if variable.trainable and not variable.is_slot
     }
     there = {path: key for path, key in keys.items() if key is not None and path in watch.variables}
-    found = saved_values(directory, [*there.values()])
-    saved = {path: found[key] for path, key in there.items() if key in found}
-    states = snapshot(saved)
+    tensors = Bundle.open(directory / "variables", "variables").values() if there else {}
     other = [
         path
-        for path, value in saved.items()
-        if tuple(value.shape) == tuple(watch.variables[path].shape)
-        and states[path].sha256 != watch.values[path].sha256
+        for path, key in there.items()
+        if key in tensors
+        and tensors[key].shape == tuple(watch.variables[path].shape)
+        and not _is_equal(watch.variables[path], tensors[key], directory)
     ]
     if other:
         raise TensorFlowError(

@@ -20,6 +20,7 @@ from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.layout import ModelFormat
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf.importing import first_line, import_tensorflow
+from hubcli.tf.loading import without_gc
 
 __all__ = ["Dropped", "ResaveReport", "disk_errors", "require_resavable", "resave", "would_be_lost"]
 
@@ -78,7 +79,7 @@ def resave(
     tf = import_tensorflow()
     try:
         options = tf.saved_model.SaveOptions(**_options(tf, obj, source, info))
-        with disk_errors():
+        with disk_errors(), without_gc():
             tf.saved_model.save(obj, str(destination), signatures=obj.signatures, options=options)
     except OSError:
         raise

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from hubcli.concurrency import map_in_order
 from hubcli.errors import HandleError, IntegrityError, NotFoundError
 from hubcli.issues import Issue, Location, Severity
 from hubcli.net.object_store import ObjectInfo
@@ -18,7 +19,10 @@ from hubcli.tiers.layout import MODELS, ManifestKey, blob_key, manifest_key
 from hubcli.tiers.manifest import TierManifest
 from hubcli.tiers.tier import SharedTier
 
-__all__ = ["TierEntry", "entries_of", "verify_tier"]
+__all__ = ["TierEntry", "entries_of", "map_in_order", "verify_tier"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _THREADS = 8
 _AHEAD = 32
@@ -90,6 +94,24 @@ def _is_immutable(text: str) -> bool:
     except HandleError:
         return False
     return handle.is_remote and handle.is_immutable
+
+
+def map_in_order(items: Iterable[T], job: Callable[[T], R], threads: int, ahead: int) -> Iterator[R]:
+    """What the job makes of each item, in their order; at most `ahead` of them are begun and not yet taken.
+
+    Items are taken on the caller's thread. What a job raises is raised here, and no further one is begun.
+    """
+    running: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(threads, "hubcli-item")
+    try:
+        for item in items:
+            running.append(pool.submit(job, item))
+            if len(running) >= ahead:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def verify_tier(

@@ -59,7 +59,7 @@ def _fetch_in_child(archive: Path, *, limit: int) -> Run:
         capture_output=True,
         check=True,
         text=True,
-        timeout=60,
+        timeout=250,
     )
     error, peak_kib, seconds = json.loads(result.stdout)
     left = sorted(path.name for path in cache.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.cache.catalog import EntryState, read_catalog
+from hubcli.cache.disk_usage import Footprint
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect
 from hubcli.cache.gc.plan import Policy
 from hubcli.cache.gc.planner import make_plan, plan_removal
@@ -147,3 +149,26 @@ def test_a_model_that_cannot_be_moved_keeps_its_pin_and_its_links(cache: Path) -
     )
     assert names(cache) == before
     assert paths.model.is_dir()
+
+
+def test_a_directory_that_cannot_be_removed_is_told_with_its_item(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hubcli_entry(cache, OLD)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EBUSY, "busy")
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+    action = collected(cache)[0]
+    assert action.result is ActionResult.FAILED
+    assert "could not be emptied: check its permissions" in (action.detail or "")
+
+
+def test_a_model_on_another_disk_takes_no_room_in_the_cache(cache: Path, tmp_path: Path) -> None:
+    here, moved = hubcli_entry(cache, OLD), tensorflow_hub_entry(cache, "https://tfhub.dev/google/moved/1")
+    moved.model.rename(tmp_path / "moved")
+    moved.model.symlink_to(tmp_path / "moved")
+    footprints = {model.name: model.footprint for model in take_snapshot(cache).models}
+    assert footprints[moved.key] == Footprint()
+    assert footprints[here.key].freed_bytes > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -209,6 +211,46 @@ def test_a_host_name_with_dots_is_read_whole(paths: EntryPaths) -> None:
     assert str(owner) == "node.cluster.example:17"
 
 
+def refuse_link(*_: object) -> None:
+    """As a file system without hard links."""
+    raise PermissionError(errno.EPERM, "no hard links")
+
+
+def test_a_second_holder_waits_where_there_are_no_hard_links(
+    paths: EntryPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", refuse_link)
+    with hold_lock(paths, timeout_s=1) as lock:
+        assert LockOwner.read(paths.lock) == lock.owner
+        with lock_at_once(paths, silence_s=60) as second:
+            assert second is None
+    assert os.listdir(paths.root) == []
+
+
+@pytest.mark.parametrize("is_robbed", [False, True])
+def test_a_disk_that_is_full_leaves_no_empty_lock_where_there_are_no_hard_links(
+    is_robbed: bool, paths: EntryPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def open_full(path: Path, mode: str = "r", **more: Any) -> Any:
+        file: Any = opened(path, mode, **more)
+        if mode == "x":
+            file.write = write
+        return file
+
+    def write(_: str) -> int:
+        if is_robbed:
+            paths.lock.unlink()
+        raise OSError(errno.EIO, "no space")
+
+    monkeypatch.setattr(os, "link", refuse_link)
+    monkeypatch.setattr(Path, "open", open_full)
+    with pytest.raises(OSError, match="no space"), hold_lock(paths, timeout_s=1):
+        pass
+    assert os.listdir(paths.root) == []
+
+
 COUNTER = """
 import sys
 from pathlib import Path
@@ -227,7 +269,7 @@ for _ in range(20):
 def test_many_processes_hold_it_one_at_a_time(paths: EntryPaths) -> None:
     (paths.root / "counter").write_text("0")
     children = [subprocess.Popen([sys.executable, "-c", COUNTER, str(paths.root)]) for _ in range(4)]
-    assert [child.wait(60) for child in children] == [0, 0, 0, 0]
+    assert [child.wait(250) for child in children] == [0, 0, 0, 0]
     assert (paths.root / "counter").read_text() == "80"
 
 

@@ -29,6 +29,11 @@ def test_signatures_functions_and_inputs_of_a_directory() -> None:
     assert set(words("inputs", model)) == {"a=", "b=", "dummy=", "input="}
 
 
+def test_functions_of_submodules_are_offered_too() -> None:
+    offered = words("functions", str(corpus_model("tfx_keras_serving")))
+    assert {"__call__", "layer-4.__call__"} <= set(offered)
+
+
 def test_a_flag_takes_no_word_of_the_line() -> None:
     model = str(corpus_model(MODEL))
     assert words("inputs", "--dry-run", model, "--signature", "add", "--batch-size", "3") == ["a=", "b="]

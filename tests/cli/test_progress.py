@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from hubcli.cli import progress
+from hubcli.cli.multi_progress import ModelBars
 from hubcli.cli.output import Output
 from hubcli.cli.progress import listener_for
+from tests.cases import each_of
 from tests.cli.terminal import run_on_terminal
 
 HANDLE = "https://tfhub.dev/maker/model/1"
@@ -49,6 +53,17 @@ def test_quiet_keeps_lines_notes_and_waits_to_itself(
         listener.waiting(HANDLE, "host:1")
     captured = capsys.readouterr()
     assert captured.err + captured.out == ""
+
+
+@each_of("quiet", [False, True])
+def test_a_note_above_a_bar_is_shown_unless_quiet(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
+    listener = progress._BarListener(Output(quiet=quiet), 0.0)
+    listener.started(HANDLE, "somewhere", 10)
+    listener.note("something [b]changed[/b]")
+    listener.close()
+    captured = capsys.readouterr()
+    assert ("Note: something [b]changed[/b]\n" in captured.err) is not quiet
+    assert captured.out == ""
 
 
 def test_whoever_is_waited_for_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,3 +202,17 @@ def test_an_interrupt_at_any_line_leaves_the_cursor_on_the_screen(display: str) 
     assert lines > 50
     assert ended == 0
     assert screen.count("\x1b[?25h") == screen.count("\x1b[?25l")
+
+
+@each_of("columns, screen", [("60", 30), ("60", 40), ("100", 40), ("100", 60)])
+def test_each_of_several_models_has_one_line_however_narrow(
+    monkeypatch: pytest.MonkeyPatch, columns: str, screen: int
+) -> None:
+    """Columns of the terminal when the names were cut, and of the screen, which was made smaller since."""
+    monkeypatch.setenv("COLUMNS", columns)
+    bars, shown = ModelBars(Output(), 3), io.StringIO()
+    with bars.listener("https://host.example/a model with spaces/1") as row:
+        row.started(HANDLE, "somewhere", 10_000_000)
+        row.received(1_000_000)
+        Console(width=screen, file=shown).print(bars._table())
+    assert len(shown.getvalue().splitlines()) == 2

@@ -31,7 +31,7 @@ def shell(command: str, cache: Path, **variables: str) -> subprocess.CompletedPr
         ["bash", "-c", command],
         env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), **variables},
         capture_output=True,
-        timeout=60,
+        timeout=250,
         check=False,
     )
 

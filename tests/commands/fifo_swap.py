@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_PATIENCE_S = 10
+_PATIENCE_S = 60
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ def swapped(*cases: tuple[list[str], Path]) -> list[Answer]:
         input=json.dumps([(arguments, str(file)) for arguments, file in cases]),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
         check=True,
         cwd=ROOT,
     )
@@ -123,6 +123,6 @@ def test_a_fifo_with_a_writer_is_a_source_and_a_list(tmp_path: Path, cache: Path
         f"{sys.executable} -m hubcli fetch example://mul/1 --from <(cat {packed}) --cache-dir {cache} && "
         f"{sys.executable} -m hubcli fetch -r <(echo example://mul/1) --cache-dir {cache}"
     )
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=250, check=False)
     assert result.returncode == 0, result.stderr
     assert str(cache / Handle.parse("example://mul/1").cache_key) in result.stdout

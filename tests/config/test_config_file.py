@@ -220,6 +220,7 @@ WRONG = {
     'connections = "8"': "connections is '8', not a whole number",
     f"connections = 0x{'f' * 6000}": "connections is a very large number, not a whole number",
     "retries = -1": "retries is -1, not a whole number",
+    "jobs = 0": "jobs is 0, not a whole number from 1 to 32",
     "jobs = 33": "jobs is 33, not a whole number from 1 to 32",
     'cacert = "/nowhere/ca.pem"': "cacert is '/nowhere/ca.pem', which is not a file",
     'kaggle-endpoint = "http://k.corp"': "kaggle-endpoint is 'http://k.corp', which may not get credentials",

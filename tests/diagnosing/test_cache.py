@@ -289,3 +289,24 @@ def test_many_are_named_by_the_first_three(cache: Path) -> None:
     assert "; and 2 more" in check.message
     assert len(check.value) == 5
     assert "hubcli verify --repair" in check.hint
+
+
+# Exports -----------------------------------------------------------------------------------------
+
+
+def test_of_many_leftovers_of_exports_three_are_named(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        (tmp_path / f".model{number}.{'a' * 12}.hubcli-tmp").mkdir()
+    check = check_named(of_cache(cache), "exports")
+    assert (check.status, len(check.value)) == (Status.INFO, 3)
+    assert check.message.count(" (last changed ") == 3
+    assert "more" not in check.message
+    for number in range(3, 5):
+        (tmp_path / f".model{number}.{'a' * 12}.hubcli-tmp").mkdir()
+    check = check_named(of_cache(cache), "exports")
+    assert len(check.value) == 5
+    assert check.message.count(" (last changed ") == 3
+    assert check.message.endswith("; and 2 more")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.diagnosing.context import Status
+from hubcli.diagnosing.context import Environment, Status
+from tests.cases import each_of
 from tests.conftest import Run
 from tests.doctor import check_named, diagnose, names
 
@@ -190,3 +191,26 @@ def test_without_a_home_it_says_so() -> None:
     assert "'root': 'No home directory for the cache'" in result.stdout
     assert "'config-file': 'none: HUBCLI_CONFIG is empty, or no home directory'" in result.stdout
     assert "'netrc': 'no home directory for it'" in result.stdout
+
+
+@each_of(
+    "name, value, shown",
+    [
+        (
+            "HUBCLI_TIERS",
+            "https://l0gin:pa55word@a.example/m, s3://bucket?mode=read-write",
+            "https://a.example s3://bucket?mode=read-write",
+        ),
+        (
+            "HUBCLI_MIRRORS",
+            "https://tfhub.dev=https://l0gin:pa55word@a.example/m",
+            "https://tfhub.dev=https://a.example",
+        ),
+        ("HTTPS_PROXY", "http://l0gin:pa55word@127.0.0.1:1", "http://127.0.0.1:1"),
+        ("HUBCLI_CACHE_DIR", "/models", "/models"),
+        ("HUBCLI_CACHE_DIR", "l0gin:pa55word@a.example", "(set, not shown)"),
+        ("KAGGLE_KEY", "k3y", "(set, not shown)"),
+    ],
+)
+def test_a_variable_is_shown_without_what_is_secret_in_it(name: str, value: str, shown: str) -> None:
+    assert Environment({name: value}).printable() == {name: shown}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from hubcli.savedmodel.edit.checkpoint import SourceCheckpoint
 from hubcli.savedmodel.edit.editable import EditableModel
 from hubcli.savedmodel.edit.signatures import rename_signatures
 from hubcli.tf.run_protocol import Tensor
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_model
 from tests.models import example_files, tree_files, write_tree
 
@@ -280,3 +282,16 @@ def test_half_weights_of_a_model_that_nobody_could_call_need_a_word(
         prove(plan, tmp_path / "out", options)
     assert "--no-compare" in caught.value.hint
     assert prove(plan, tmp_path / "out", EditOptions(serving=True)).notes == ("it changes each time",)
+
+
+@each_of(
+    "edits, copied",
+    [
+        ({"clear_devices": True}, {"variables", "variables/variables.index", "assets/words.txt"}),
+        ({"serving": True}, {"assets/words.txt"}),
+        ({"half": HalfType.FLOAT16}, {"assets/words.txt"}),
+    ],
+)
+def test_files_that_no_edit_changes_are_copied_as_they_are(edits: dict[str, Any], copied: set[str]) -> None:
+    paths = {"saved_model.pb", "variables", "variables/variables.index", "assets/words.txt", "assets.extra/x"}
+    assert {path for path in paths if EditOptions(**edits).leaves(path)} == copied

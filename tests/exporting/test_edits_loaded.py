@@ -16,6 +16,7 @@ from hubcli.running.model_process import LoadedModel, ModelProcess
 from hubcli.savedmodel.edit.editable import EditableModel
 from hubcli.savedmodel.weights.rewrite import rewrite
 from hubcli.tf.compare import vocabulary
+from hubcli.tf.run_protocol import Tensor
 from tests.corpus import KINDS, corpus_model
 from tests.models import example_files, write_safetensors, write_tree
 from tests.savedmodel.conftest import Zoo, zoo
@@ -32,6 +33,7 @@ _EDITS = {
     "half in whole": EditOptions(half=HalfType.FLOAT16),
 }
 _TOLERANCE = {"half": 0.03, "half in whole": 0.01}
+_Given = tuple[dict[str, list[Tensor]], dict[str, tuple[Tensor, ...]]]  # Inputs, outputs.
 # Models whose signatures loop for ever on made-up inputs.
 _ENDLESS = frozenset({"tf1_functions"})
 # What --half refuses, in the words of its errors.
@@ -85,30 +87,50 @@ def _compare(
     name: str, source: Path, exports: dict[str, tuple[Path, dict[str, str]]], process: ModelProcess
 ) -> None:
     words = vocabulary(source)
+    sources: dict[tuple[str, ...], _Source] = {}
     for edit, (export, names) in exports.items():
-        try:
-            before = process.load(source)  # Anew: a signature may have changed its variables.
-        except HubcliError:
-            return  # This loader doesn't load the source, either.
+        # One for each list of signatures: a call may change variables, so their order is that of the export.
+        if tuple(names) not in sources:
+            try:
+                sources[tuple(names)] = _Source(process.load(source), words)
+            except HubcliError:
+                return  # This loader doesn't load the source, either.
         after = process.load(export)
         for old, new in names.items():
-            if old in before.signatures and name not in _ENDLESS:
-                _require_equal(before, old, after, new, words, edit)
+            if old in sources[tuple(names)].model.signatures and name not in _ENDLESS:
+                _require_equal(sources[tuple(names)], old, after, new, edit)
         after.close()
-        before.close()
+    for loaded in sources.values():
+        loaded.model.close()
 
 
-def _require_equal(
-    before: LoadedModel, old: str, after: LoadedModel, new: str, words: tuple[str, ...], edit: str
-) -> None:
-    try:
-        inputs, expected = working_inputs(before, before.signatures[old], words)
-    except InputError:
+class _Source:
+    """A source that is loaded, and what it gave at the first call of each signature."""
+
+    def __init__(self, model: LoadedModel, words: tuple[str, ...]) -> None:
+        self.model = model
+        self._words = words
+        self._given: dict[str, _Given | None] = {}
+
+    def call(self, name: str) -> _Given | None:
+        """The inputs and outputs; None for what can't be called."""
+        if name not in self._given:
+            try:
+                self._given[name] = working_inputs(self.model, self.model.signatures[name], self._words)
+            except InputError:
+                self._given[name] = None
+        return self._given[name]
+
+
+def _require_equal(source: _Source, old: str, after: LoadedModel, new: str, edit: str) -> None:
+    given = source.call(old)
+    if given is None:
         return  # What can't be called in the source can't be compared.
+    inputs, expected = given
     actual = after.call(new, inputs)
     apart = difference(expected, actual)
     if apart > _TOLERANCE.get(edit, 0.0):
-        again = before.call(old, inputs)
+        again = source.model.call(old, inputs)
         assert difference(expected, again) > 0, f"{edit}: {new} differs by {apart}"
 
 

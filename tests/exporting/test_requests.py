@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from hubcli.errors import InputError, NotFoundError, UsageError
 from hubcli.exporting.requests import (
+    WarmupRequest,
     encoded_defaults,
     encoded_requests,
     read_requests,
@@ -23,6 +25,7 @@ from hubcli.formats.wire_message import WireMessage
 from hubcli.running.endpoints import Endpoint, tensor_of_proto
 from hubcli.running.model_process import sampled_inputs
 from hubcli.savedmodel.edit.editable import EditableModel
+from hubcli.tf.run_protocol import STRING, Tensor
 from tests.models import example_files
 
 
@@ -82,6 +85,19 @@ def test_bodies_of_serving_become_records(
     written = [read_back(record) for record in records(encoded_requests(requests))]
     assert written == [EXPECTED] * len(requests)
     assert len(requests) == (1 if name == "one.json" else 2)
+
+
+def test_tensors_of_each_type_are_written_as_they_are() -> None:
+    tensors = {
+        "n": Tensor(9, (2,), struct.pack("<2q", 2**40, -1)),
+        "h": Tensor(19, (1, 1), struct.pack("<e", 1.5)),
+        "t": Tensor(STRING, (2,), [b"word", b"\xff"]),
+    }
+    (record,) = records(encoded_requests([WarmupRequest("s", tensors)]))
+    assert read_back(record) == (
+        "s",
+        {name: (tensor.dtype, tensor.shape, tensor.data) for name, tensor in tensors.items()},
+    )
 
 
 def test_rows_of_json_lines_are_requests_of_one(tmp_path: Path, signatures: dict[str, Endpoint]) -> None:

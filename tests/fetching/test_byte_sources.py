@@ -21,10 +21,11 @@ from hubcli.archive import Limits
 from hubcli.config.settings import Settings
 from hubcli.errors import BodyChangedError, HandleError, NotFoundError, TruncatedError
 from hubcli.fetching.byte_sources import Transfer, download_options, open_bytes, open_path, size_of
-from hubcli.fetching.sources import members_of, unpack_source
+from hubcli.fetching.sources import members_of, open_source, unpack_source
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.download import Download, DownloadOptions
 from hubcli.net.retries import RetryPolicy
+from hubcli.providers.handle import Handle
 from tests import models
 from tests.server import HubServer, Reply
 
@@ -52,6 +53,15 @@ def test_one_interface_reads_a_file_a_built_in_example_and_a_host(
         assert (source.name, source.redirects) == ("example://mul/1", ())
         with members_of(source, Limits(), nothing) as members:
             assert "saved_model.pb" in {member.name.removeprefix("./") for member, _ in members}
+
+
+def test_an_archive_in_the_home_of_nobody_is_not_found(settings: Settings) -> None:
+    handle = Handle.parse("https://tfhub.dev/google/mul/1")
+    with (
+        pytest.raises(NotFoundError, match="~nobody-at-all/m names the home of an unknown user"),
+        open_source(handle, settings, "~nobody-at-all/m"),
+    ):
+        pass
 
 
 def test_the_redirects_and_the_validator_of_a_host_are_told(settings: Settings, server: HubServer) -> None:
@@ -132,8 +142,8 @@ def test_a_fetch_takes_at_most_80_mb_of_memory(server: HubServer, tmp_path: Path
     url = server.serve("/m.tar.gz", Reply(body, etag='"one"'))
     for quick_s, connections in ((1e9, 1), (0.0, 8), (0.0, 32)):
         command = [sys.executable, "-c", PEAK, str(tmp_path / f"{connections}"), url, str(connections)]
-        done = subprocess.run([*command, str(quick_s)], check=True, capture_output=True, text=True)
-        assert int(done.stdout) < 80_000_000
+        process = subprocess.run([*command, str(quick_s)], check=True, capture_output=True, text=True)
+        assert int(process.stdout) < 80_000_000
 
 
 PEAK = """
@@ -153,7 +163,7 @@ def test_a_fifo_is_read_once_its_first_byte_came(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     writer = threading.Thread(target=(tmp_path / "fifo").write_bytes, args=(b"bytes",))
     writer.start()
-    with open_path(tmp_path / "fifo", fifo_wait_s=10) as source:
+    with open_path(tmp_path / "fifo", fifo_wait_s=60) as source:
         assert not source.has_ranges
         assert b"".join(source.read()) == b"bytes"
     writer.join()

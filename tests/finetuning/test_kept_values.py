@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -47,6 +48,7 @@ def test_they_stand_beside_the_destination_and_never_in_the_place_of_others(out:
     (out / "tuned.trained-values-2").write_text("a file")
     path = keeping(kept_for(out / "tuned"), Values())
     assert path == out / "tuned.trained-values-3"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
     assert sorted(path.name for path in path.iterdir()) == ["README.txt", "values.index"]
     assert (
         f"hubcli finetune-export 'a model' {out / 'tuned'} --weights {path}"

@@ -23,6 +23,7 @@ from hubcli.errors import (
     ValuesError,
 )
 from hubcli.formats.bundles import Bundle
+from hubcli.progress import ProgressListener
 from hubcli.savedmodel.compare.diff import Difference, compare
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
@@ -45,6 +46,16 @@ pytestmark = [
 # What TensorFlow can't load, or would lose when it saves it again.
 UNLOADED = ("serving_counter", "serving_half_plus_three")
 UNSAVED = (*(name for name, kind in KINDS.items() if kind == "TF1"), "serving_half_plus_two_tf2")
+
+
+class Steps(ProgressListener):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def step(self, text: str) -> None:
+        self.steps.append(text)
 
 
 def trained(model: Path, out: Path, train: str, **options: Any) -> FinetuneResult:
@@ -225,7 +236,11 @@ def test_an_archive_is_written_once_the_model_in_it_was_compared(
     model: Path, script: Path, out: Path
 ) -> None:
     result = trained(model, out, f"{script}:add")
-    packed = finetune_export(str(model), out / "tuned.tar.gz", options=FinetuneOptions(train=f"{script}:add"))
+    listener = Steps()
+    options = FinetuneOptions(train=f"{script}:add")
+    packed = finetune_export(str(model), out / "tuned.tar.gz", options=options, listener=listener)
+    assert f"Training with {script}:add" in listener.steps
+    assert listener.steps.index("Starting TensorFlow") < listener.steps.index("Saving the trained model")
     assert packed.staged_model is not None
     assert result.staged_model is not None
     assert packed.staged_model.compared == result.staged_model.compared

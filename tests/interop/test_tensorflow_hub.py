@@ -138,7 +138,7 @@ def test_hubcli_waits_for_tensorflow_hub(stalled: tuple[HubServer, str], cache: 
     ours = start(["-m", "hubcli", "fetch", url], cache)
     read_until(ours, f"{theirs.pid}, which is fetching")
     server.release.set()
-    their_path, our_path = theirs.communicate(timeout=60)[0], ours.communicate(timeout=60)[0]
+    their_path, our_path = theirs.communicate(timeout=250)[0], ours.communicate(timeout=250)[0]
     assert (theirs.returncode, ours.returncode) == (0, 0)
     assert their_path == our_path
     assert len(server.requests) == 1
@@ -152,7 +152,7 @@ def test_tensorflow_hub_waits_for_hubcli(stalled: tuple[HubServer, str], cache: 
     theirs = start(["-c", RESOLVE, url], cache)
     read_until(theirs, f".{ours.pid}.")
     server.release.set()
-    our_path, their_path = ours.communicate(timeout=60)[0], theirs.communicate(timeout=60)[0]
+    our_path, their_path = ours.communicate(timeout=250)[0], theirs.communicate(timeout=250)[0]
     assert (theirs.returncode, ours.returncode) == (0, 0)
     assert their_path == our_path
     assert len(server.requests) == 1
@@ -169,7 +169,7 @@ def test_many_of_both_at_once_download_once(server: HubServer, cache: Path) -> N
         theirs.stdin.write("go\n")
         theirs.stdin.flush()
         ours = kill_server.run_at_once([Order(("fetch", url, "-q"))] * 6)
-    output, errors = theirs.communicate(timeout=60)
+    output, errors = theirs.communicate(timeout=250)
     assert (theirs.returncode, [result.status for result in ours]) == (0, [0] * 6), errors
     assert {*output.splitlines(), *(result.output.strip() for result in ours)} == {str(cache / key_of(url))}
     assert len(output.splitlines()) == 4

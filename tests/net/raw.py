@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = ["RawServer", "raw_server"]
+__all__ = ["Answer", "RawServer", "raw_server"]
 
 Answer = Callable[[socket.socket, bytes], None]
 _MAX_REQUEST_BYTES = 1 << 20

@@ -152,7 +152,7 @@ def test_a_role_that_moto_gives_reads_its_bucket(
     from obstore.store import S3Store
 
     bucket = s3_server.new_bucket()
-    store = S3Store(bucket.removeprefix("s3://"), **s3_server.store_options)
+    store = S3Store(bucket.removeprefix("s3://"), **s3_server.store_options())
     obstore.put(store, "m.tar.gz", models.archive())
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.url)
     (home / ".aws").mkdir()

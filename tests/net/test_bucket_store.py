@@ -78,6 +78,35 @@ def test_objects_are_written_read_listed_and_removed(bucket_server: BucketServer
         pass
 
 
+def test_many_objects_are_removed_at_once_and_missing_ones_passed_over(bucket_server: BucketServer) -> None:
+    store = store_of(bucket_server)
+    keys = [f"a/{number}" for number in range(20)]
+    for key in keys[::2]:
+        store.put(key, b"1")
+    store.put("b", b"1")
+    store.delete_all(keys)
+    store.delete_all([])
+    assert [found.key for found in store.list_objects()] == ["b"]
+
+
+@pytest.mark.slow
+def test_on_s3_a_request_removes_many_objects_and_one_that_denies_it_is_asked_for_each(
+    s3_server: BucketServer, s3_proxy: BucketProxy
+) -> None:
+    address = f"{s3_server.new_bucket()}/tier"
+    store = store_of(s3_server.through(s3_proxy.url), address)
+    keys = [f"a/{number}" for number in range(20)]
+    for is_known in (True, False):
+        for key in keys:
+            store.put(key, b"1")
+        s3_proxy.faults[:] = [] if is_known else [Fault("denied", "POST .*delete")]
+        s3_proxy.requests.clear()
+        store.delete_all(keys)
+        deletes = [found for found in s3_proxy.requests if found.startswith("DELETE")]
+        assert len(deletes) == (0 if is_known else len(keys))
+        assert list(store.list_objects()) == []
+
+
 def test_one_of_many_creates_an_object(bucket_server: BucketServer) -> None:
     store, won = store_of(bucket_server), list[int]()
 

@@ -110,6 +110,14 @@ def test_an_upload_is_read_in_parts(store: DirectoryStore, tmp_path: Path) -> No
         pass
 
 
+def test_a_name_that_the_file_system_refuses_is_an_error_of_ours(store: DirectoryStore) -> None:
+    store.put("a", b"")
+    key = "a" * 300
+    for read in (store.head, lambda key: store.read(key, 10), lambda key: store.open(key).__enter__()):
+        with pytest.raises(NetworkError, match="Cannot access .*: File name too long"):
+            read(key)
+
+
 def test_a_deletion_leaves_no_empty_folder(store: DirectoryStore) -> None:
     store.put("a/b/c", b"")
     store.put("a/d", b"")

@@ -47,3 +47,24 @@ def test_a_bucket_of_each_scheme_is_opened_and_its_refusals_are_told(scheme: str
     assert client.store() is not None
     denied = client.obstore.exceptions.PermissionDeniedError("status code: 403")
     assert isinstance(client.translated(denied, str(address)), AuthenticationError)
+
+
+@each_of(
+    "url, address",
+    [
+        ("https://models.s3.amazonaws.com/a/m.tar.gz", "s3://models/a/m.tar.gz"),
+        ("https://models.s3.eu-west-1.amazonaws.com/a%20b/m.tar.gz", "s3://models/a b/m.tar.gz"),
+        ("https://s3.eu-west-1.amazonaws.com/models/m", "s3://models/m"),
+        ("https://storage.googleapis.com/models/a/m.tar.gz", "gs://models/a/m.tar.gz"),
+        ("https://models.storage.googleapis.com/m", "gs://models/m"),
+        ("https://owner.blob.core.windows.net/models/m", "az://models/m?account=owner"),
+        ("https://storage.googleapis.com/models/m?X-Goog-Signature=1", None),
+        ("https://storage.googleapis.com/models/../m", None),
+        ("https://storage.googleapis.com/models", None),
+        ("https://storage.googleapis.com.example/models/m", None),
+        ("https://[/models/m", None),
+    ],
+)
+def test_a_web_address_of_a_cloud_names_an_object(url: str, address: str | None) -> None:
+    found = BucketAddress.of_url(url)
+    assert (None if found is None else str(found)) == address

@@ -59,6 +59,11 @@ def test_secrets_and_caches_are_found_by_their_names(name: str, code: str, tmp_p
         b"-----BEGIN " + b"PGP PRIVATE KEY BLOCK-----",
         ("token: ghp_" + "a" * 36 + "\r\n").encode("utf-16"),
         b"KGAT_" + b"0" * 32,
+        b"ASIA" + b"0" * 16,
+        *(b"(gh" + kind + b"_" + b"0" * 36 for kind in (b"o", b"u", b"s", b"r")),
+        b"github_pat_" + b"_" * 40,
+        *(b"xox" + kind + b"-" + b"1" * 20 for kind in (b"a", b"b", b"p", b"r")),
+        b"key=AIza" + b"-" * 34 + b"x",
     ],
 )
 def test_secrets_are_found_by_what_they_contain(content: bytes, tmp_path: Path) -> None:
@@ -69,6 +74,7 @@ def test_secrets_are_found_by_what_they_contain(content: bytes, tmp_path: Path) 
 def test_the_files_of_a_model_are_none_of_these(tmp_path: Path) -> None:
     harmless = {
         "assets/vocab.txt": b"key\ntoken\ncredentials\n-----BEGIN CERTIFICATE-----\nAKIA\n",
+        "assets/pieces.txt": b"ghp_\nxoxb-\nnpm_%b\nhf_%b\n_glpat-%b" % (b"a" * 37, b"A" * 33, b"a" * 20),
         "assets/tokens.txt": b"[CLS]\n",
         "assets.extra/tf_serving_warmup_requests": b"",
         "README.md": b"# environment\n",
@@ -85,7 +91,11 @@ def test_a_link_out_of_the_model_is_found_and_one_within_is_not(tmp_path: Path) 
     (tmp_path / "outside.txt").write_bytes(b"x")
     (model / "inside.pb").symlink_to("saved_model.pb")
     (model / "outside.txt").symlink_to(tmp_path / "outside.txt")
-    assert codes(model) == [("link-out-of-model", "outside.txt")]
+    (model / ".env").write_bytes(b"x")
+    secret, link = file_issues(read_files(model))
+    assert (secret.code, secret.hint) == ("secret-file", "Remove it from the model.")
+    assert (link.code, link.location.file) == ("link-out-of-model", "outside.txt")
+    assert link.hint == "Replace the link with a copy."
     (model / "folder").symlink_to(tmp_path)
     with pytest.raises(UnsafeArchiveError):
         read_files(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hubcli.running.batching import Batch, batches_of_columns, batches_of_rows
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.inputs import Columns, InputReader, RowStream
 from hubcli.running.values import nested
+from hubcli.tf.run_protocol import Tensor
 from tests.cases import each_of
 from tests.running.ports import port, signature
 
@@ -88,6 +90,16 @@ def test_a_fixed_first_dimension_is_filled_up(tmp_path: Path) -> None:
     assert nested(found[1].tensors[0]) == [[3.0], [3.0]]
     with pytest.raises(UsageError, match="takes 2 rows at a time"):
         list(of_rows(fixed, tmp_path, ["[1]"], 3))
+
+
+def test_a_fixed_first_dimension_is_that_of_the_inputs_that_a_row_has(tmp_path: Path) -> None:
+    default = Tensor(1, (2, 1), struct.pack("<2f", 8, 9))
+    fixed = signature(
+        port("k", "float32", ()), port("x", "float32", (2, 1)), port("z", "float32", (2, 1), default)
+    )
+    found = list(of_rows(fixed, tmp_path, ['{"x": [1], "k": 1}', '{"x": [2], "k": 1}'], None))
+    assert [batch.rows for batch in found] == [2]
+    assert [nested(tensor) for tensor in found[0].tensors] == [1.0, [[1.0], [2.0]], [[8.0], [9.0]]]
 
 
 def test_a_row_is_a_run_of_its_own_where_there_is_no_dimension_for_rows(tmp_path: Path) -> None:

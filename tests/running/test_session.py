@@ -10,7 +10,8 @@ from hubcli.errors import InputError, TensorFlowError
 from hubcli.running.batching import Batch
 from hubcli.running.model import Selection, read_runnable
 from hubcli.running.session import Session, _Groups
-from hubcli.tf.run_protocol import Tensor
+from hubcli.tf.run_process import RunnerError
+from hubcli.tf.run_protocol import STRING, Tensor
 from tests.corpus import corpus_model
 
 MODEL = "serving_half_plus_two"
@@ -61,3 +62,27 @@ def test_a_failure_comes_behind_the_batches_before_it() -> None:
     found = groups.following() + groups.following()
     assert len(found) == 2
     assert isinstance(groups.failure, InputError)
+
+
+class Decoder:
+    """Takes what is to be decoded, and fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[Tensor] = []
+
+    def ask(self, kind: str, tensors: list[Tensor], *, doing: str) -> None:
+        self.asked += tensors
+        raise RunnerError(f"not a {kind}")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_file_is_decoded_as_one_text_and_a_failure_is_one_of_the_input() -> None:
+    session, decoder = Session("auto", 5), Decoder()
+    session._process = decoder  # type: ignore[assignment]
+    with session, pytest.raises(InputError) as caught:
+        session.decode("wav", b"RIFF", "decoding a.wav")
+    assert [(own.dtype, own.shape, own.data) for own in decoder.asked] == [(STRING, (), [b"RIFF"])]
+    assert caught.value.message == "TensorFlow failed decoding a.wav: not a wav"
+    assert "ffmpeg" in caught.value.hint

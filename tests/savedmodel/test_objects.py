@@ -159,3 +159,10 @@ def test_savers_that_are_not_there_are_left_out() -> None:
     saveable = objects.message.nodes[0].saveable_objects["x"]
     saveable.save_function, saveable.restore_function = 99, -1
     assert graph_of(objects).saver_functions() == ([], [])
+
+
+def test_savers_are_found_by_their_nodes_from_the_first_to_the_last() -> None:
+    objects = Objects()
+    saveable = objects.message.nodes[0].saveable_objects["x"]
+    saveable.save_function, saveable.restore_function = 0, len(objects.message.nodes) - 1
+    assert graph_of(objects).saver_functions() == ([0], [len(objects.message.nodes) - 1])

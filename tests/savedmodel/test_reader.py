@@ -184,7 +184,10 @@ def test_a_fingerprint_is_read(tmp_path: Path) -> None:
 
 
 def test_a_huge_fingerprint_is_passed_over(tmp_path: Path) -> None:
-    assert read(tmp_path, meta_graph(), files={"fingerprint.pb": bytes(100_000)}).fingerprint is None
+    largest = message("FingerprintDef", uuid="a" * (65_536 - 4)).SerializeToString()
+    for content, is_read in ((largest, True), (largest + b"\x08\x01", False)):
+        info = read(tmp_path, meta_graph(), files={"fingerprint.pb": content})
+        assert (info.fingerprint is not None) is is_read
 
 
 def test_ops_to_run_are_told(tmp_path: Path) -> None:

@@ -81,6 +81,9 @@ def test_a_composite_tensor_has_its_parts() -> None:
         ({"dtype": 10, "tensor_content": b"\1"}, True),
         ({"dtype": INT, "tensor_content": b"abc"}, None),
         ({"dtype": FLOAT}, 0.0),
+        ({"dtype": INT}, 0),
+        ({"dtype": 10}, False),
+        ({"dtype": STRING}, ""),
         ({"dtype": 8}, None),
         ({"dtype": FLOAT, "float_val": [1.0, 2.0], "tensor_shape": {"dim": [{"size": 2}]}}, None),
     ],
@@ -88,7 +91,7 @@ def test_a_composite_tensor_has_its_parts() -> None:
 def test_the_value_of_a_default(proto: dict[str, Any], expected: object) -> None:
     tensor = signature_of(inputs={"i": {"name": "i:0"}}, defaults={"i": proto}).inputs[0]
     assert tensor.default is not None
-    assert tensor.default.value == expected
+    assert (tensor.default.value, type(tensor.default.value)) == (expected, type(expected))
 
 
 def test_an_input_without_a_default_has_none() -> None:

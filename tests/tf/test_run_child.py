@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.tf import run_child
-from hubcli.tf.run_child import Child, library_in, start_ahead, start_child
+from hubcli.tf.run_child import LIBRARY_NAMES, Child, library_in, start_ahead, start_child
 
 
 @pytest.fixture
@@ -70,10 +70,19 @@ def test_without_a_library_nothing_is_started(monkeypatch: pytest.MonkeyPatch, t
     assert library_in(str(tmp_path)) is None
 
 
+def test_a_library_is_named_by_itself_or_by_its_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / LIBRARY_NAMES[0]
+    file.touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert library_in(str(file)) == library_in(str(tmp_path)) == library_in("~") == str(file)
+
+
 def test_a_process_that_nobody_takes_ends_with_this_one(library: str) -> None:
     code = "from hubcli.tf import run_child as c; c.start_ahead(['m']); print(c._ahead[0].process.pid)"
     command = [sys.executable, "-c", code]
-    pid = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    pid = subprocess.run(command, check=True, capture_output=True, text=True, timeout=250).stdout.strip()
     state = Path(f"/proc/{pid}/stat")
     # The system ends it with its parent, but a moment later.
     for _ in range(600):

@@ -336,7 +336,7 @@ def test_without_tensorflow_the_way_to_get_it_is_told(tmp_path: Path) -> None:
         "from hubcli.errors import TensorFlowError; from hubcli.tf.importing import import_tensorflow\n"
         "try: import_tensorflow()\nexcept TensorFlowError as error: print(error.message, '|', error.hint)"
     )
-    out, _ = start(program).communicate(timeout=60)
+    out, _ = start(program).communicate(timeout=250)
     assert out == "tensorflow is not installed | Install it: pip install 'hubcli[tf]'\n"
 
 

@@ -31,7 +31,7 @@ class Run:
     started_at: float
     seconds: float = 0.0
 
-    def wait(self, timeout: float = 120) -> int:
+    def wait(self, timeout: float = 250) -> int:
         """The exit status; negative where a signal ended it."""
         status = self.process.wait(timeout)
         self.seconds = self.seconds or time.monotonic() - self.started_at

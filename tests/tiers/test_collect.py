@@ -179,6 +179,28 @@ def test_a_put_uploads_an_old_archive_anew_that_a_collection_may_be_deleting(tie
     assert tier.there() == [0, 1, 2, 3, 4]
 
 
+def test_all_archives_of_a_handle_go_at_once_and_its_other_ones_stay_named(tmp_path: Path) -> None:
+    tier = Tier(tmp_path, 0)
+    handle = tier.handle(0)
+    manifests = [
+        TierManifest.of(str(handle), (f"{number:064x}", 1, "tar"), _FILES, source="", etag=None, now_s=0.0)
+        for number in range(20)
+    ]
+    tier.scratch.write_bytes(b"x")
+    for number, manifest in enumerate(manifests):
+        tier.tier.put_archive(handle, manifest, tier.scratch)
+        moment = time.time() - (20 - number) * _DAY_S
+        os.utime(tier.folder / manifest_key(*manifest.key), (moment, moment))
+
+    tier.gc(max_count=1)
+    current = tier.tier.current(handle.cache_key)
+    assert current is not None
+    assert current.archives == (f"{19:064x}",)
+    tier.gc(max_count=0, grace_s=0.0)
+    assert tier.tier.current(handle.cache_key) is None
+    assert not list((tier.folder / "models").rglob("*.json"))
+
+
 def test_a_model_that_is_used_after_the_listing_stays(tier: Tier) -> None:
     def use(plan: TierGcPlan) -> bool:
         os.utime(tier.path(4))

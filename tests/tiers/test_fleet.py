@@ -83,7 +83,11 @@ def test_the_simulation_counts_the_requests_that_are_made(tmp_path: Path, s3_ser
     with (
         running_bucket_proxy(s3_server.url) as proxy,
         running_fleet(
-            tmp_path, address(s3_server), s3_server.through(proxy.url).variables, model_count=2
+            # Within this lease nothing is renewed.
+            tmp_path,
+            address(s3_server, lease_s=600),
+            s3_server.through(proxy.url).variables,
+            model_count=2,
         ) as fleet,
     ):
         first, second = fleet.handles

@@ -59,6 +59,9 @@ def test_a_seed_fixes_the_choice() -> None:
     assert chosen == choose(ROOT, "tools/mutants", 6, 1)
     assert chosen != choose(ROOT, "tools/mutants", 6, 2)
     assert len({mutant.id for mutant in chosen}) == 6
+    under = ("tools/mutants/r", "tools/mutants/scratch")
+    files = {mutant.file for mutant in choose(ROOT, "tools/mutants", 30, 1, under)}
+    assert files == {f"tools/mutants/{name}.py" for name in ("reach", "run", "scratch")}
 
 
 @pytest.mark.slow
@@ -114,12 +117,22 @@ def test_two_runs_are_compared_by_what_one_of_them_kills_alone(
 def test_a_report_counts_by_room_and_shows_the_survivors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = tmp_path / "results.jsonl"
-    results.write_text(
-        "\n".join([_row(1, "killed"), _row(2, "timeout"), _row(3, "survived"), _row(4, "not reached")])
-    )
-    _report(results)
+    results, equivalents = tmp_path / "results.jsonl", tmp_path / "equivalent.tsv"
+    statuses = ["killed", "timeout", "survived", "not reached", "survived"]
+    results.write_text("\n".join(_row(number, status) for number, status in enumerate(statuses, 1)))
+    # The first is killed none the less.
+    equivalents.write_text("1\tcode.py\tnever seen\n5\tcode.py\tno clock ticks so\n")
+    _report(results, equivalents)
     output = capsys.readouterr().out
-    assert "| sample | 4 | 2 | 1 | 1 |\n| all | 4 | 2 | 1 | 1 |" in output
+    assert "| sample | 5 | 2 | 1 | 1 | 1 |\n| all | 5 | 2 | 1 | 1 | 1 |" in output
     assert "survived: sample/code.py:3 (1 tests)\n-3" in output
+    assert "equivalent: sample/code.py:5\n-5\nno clock ticks so" in output
     assert "-1" not in output
+
+
+@pytest.mark.slow
+def test_each_mutant_that_is_called_equivalent_is_one_of_its_file_as_it_is() -> None:
+    for line in (ROOT / "tools/mutants/equivalent.tsv").read_text().splitlines():
+        name, file, reason = line.split("\t")
+        assert name in {mutant.id for mutant in candidates_in(ROOT, file)}, line
+        assert reason.endswith("."), line

@@ -14,7 +14,9 @@ from tools.mutants.run import Limits, read_results, run_all
 from tools.mutants.scratch import Scratch
 
 _KILLED = ("killed", "timeout")
-
+_STATUSES = ("killed", "survived", "equivalent", "not reached")
+# A line for each mutant that no test can tell from the original: its name, its file, and why.
+_EQUIVALENT = Path(__file__).with_name("equivalent.tsv")
 
 _COVERAGE = Path(__file__).with_name("coverage.ini")
 
@@ -30,7 +32,8 @@ def main() -> int:
     run = commands.add_parser("run", help="run the mutants; goes on where the results end")
     run.add_argument("--count", type=int, default=120)
     run.add_argument("--seed", type=int, default=15)
-    run.add_argument("--under", default="", help="only files whose path begins so, as hubcli/archive/")
+    begins = "only files whose path begins so, as hubcli/archive/; may be given several times"
+    run.add_argument("--under", action="append", help=begins)
     run.add_argument("--minutes", type=float, default=60)
     run.add_argument("--jobs", type=int, default=2)
     run.add_argument("--results", type=Path, required=True)
@@ -77,7 +80,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     project = options.project.resolve()
-    mutants = choose(project, options.package, options.count, options.seed, options.under)
+    mutants = choose(project, options.package, options.count, options.seed, tuple(options.under or ("",)))
     found = [options.measured / name for name in ("coverage", "times.tsv", "failures.txt")]
     data, times, failures = (path if path.exists() else None for path in found)
     reach = Reach.read(data, times, failures, options.package)
@@ -91,18 +94,25 @@ def _run(options: argparse.Namespace) -> None:
     _report(options.results)
 
 
-def _report(results: Path) -> None:
+def _report(results: Path, equivalents: Path = _EQUIVALENT) -> None:
+    lines = [line.split("\t") for line in equivalents.read_text().splitlines()]
+    reasons = {name: reason for name, _, reason in lines}
     rows = read_results(results)
-    counts = Counter((row["room"], row["status"]) for row in rows)
-    print("| room | mutants | killed | survived | not reached |\n|---|---|---|---|---|")
-    for room in [*sorted({row["room"] for row in rows}), "all"]:
-        of_room = {key: number for key, number in counts.items() if room in (key[0], "all")}
-        by = Counter[str]()
-        for (_, status), number in of_room.items():
-            by["killed" if status in _KILLED else status] += number
-        print(f"| {room} | {by.total()} | {by['killed']} | {by['survived']} | {by['not reached']} |")
     for row in rows:
-        if row["status"] not in _KILLED:
+        if row["status"] not in _KILLED and row["id"] in reasons:
+            row["status"] = "equivalent"
+    counts = Counter((row["room"], row["status"]) for row in rows)
+    print(f"| room | mutants | {' | '.join(_STATUSES)} |\n|---|{'---|' * (len(_STATUSES) + 1)}")
+    for room in [*sorted({row["room"] for row in rows}), "all"]:
+        by = Counter[str]()
+        for (own, status), number in counts.items():
+            if room in (own, "all"):
+                by["killed" if status in _KILLED else status] += number
+        print(f"| {room} | {by.total()} | {' | '.join(str(by[status]) for status in _STATUSES)} |")
+    for row in rows:
+        if row["status"] == "equivalent":
+            print(f"\nequivalent: {row['name']}\n{row['diff']}\n{reasons[row['id']]}")
+        elif row["status"] not in _KILLED:
             left_out = f", {row['tests_left_out']} more not run" if row["tests_left_out"] else ""
             print(f"\n{row['status']}: {row['name']} ({row['tests']} tests{left_out})\n{row['diff']}")
 

@@ -49,7 +49,7 @@ class Mutant:
         return "/".join(parts[:2]) if len(parts) > 2 else f"{parts[0]}/*.py"
 
 
-def choose(root: Path, package: str, count: int, seed: int, under: str = "") -> list[Mutant]:
+def choose(root: Path, package: str, count: int, seed: int, under: tuple[str, ...] = ("",)) -> list[Mutant]:
     """A sample that the seed fixes, spread over the files by their statements.
 
     Of files with fewer candidates than their share, the rest goes to the files after them.
@@ -73,7 +73,7 @@ def choose(root: Path, package: str, count: int, seed: int, under: str = "") -> 
     return sorted(chosen, key=lambda mutant: (mutant.file, mutant.line, mutant.id))
 
 
-def _is_under(path: Path, root: Path, under: str) -> bool:
+def _is_under(path: Path, root: Path, under: tuple[str, ...]) -> bool:
     return path.relative_to(root).as_posix().startswith(under)
 
 
@@ -90,26 +90,35 @@ def candidates_in(root: Path, name: str) -> list[Mutant]:
         starts.append(starts[-1] + len(line))
     seen: Counter[str] = Counter()
     mutants = []
-    original = ast.dump(ast.parse(source))
-    for scope, node, kind, text in _edits(ast.parse(source), ""):
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        start = starts[node.lineno - 1] + node.col_offset
-        end = starts[node.end_lineno - 1] + node.end_col_offset
-        lines = "\n" * (node.end_lineno - node.lineno - text.count("\n"))
-        new = f"({text}{lines})" if isinstance(node, ast.expr) else text + lines
-        # Neither the line nor the folder counts, so the name lasts when the file moves a little.
-        key = f"{name}|{scope}|{kind}|{source[start:end].decode()}|{text}"
-        seen[key] += 1
-        digest = hashlib.sha256(f"{key}|{seen[key]}".encode()).hexdigest()[:10]
-        mutant = Mutant(digest, name, node.lineno, kind, start, end, new)
-        try:
-            mutated = ast.dump(ast.parse(mutant.apply(source)))
-        except SyntaxError:
-            continue
-        if mutated != original:
-            mutants.append(mutant)
+    for top in ast.parse(source).body:
+        # Only the top-level statement is parsed again: a whole file for each mutant takes minutes.
+        assert top.end_lineno is not None
+        first, last = starts[_first_line(top) - 1], starts[top.end_lineno]
+        original = ast.dump(ast.parse(source[first:last]))
+        for scope, node, kind, text in _edits(top, ""):
+            assert node.end_lineno is not None
+            assert node.end_col_offset is not None
+            start = starts[node.lineno - 1] + node.col_offset
+            end = starts[node.end_lineno - 1] + node.end_col_offset
+            lines = "\n" * (node.end_lineno - node.lineno - text.count("\n"))
+            new = f"({text}{lines})" if isinstance(node, ast.expr) else text + lines
+            # Neither the line nor the folder counts, so the name lasts when the file moves a little.
+            key = f"{name}|{scope}|{kind}|{source[start:end].decode()}|{text}"
+            seen[key] += 1
+            digest = hashlib.sha256(f"{key}|{seen[key]}".encode()).hexdigest()[:10]
+            mutant = Mutant(digest, name, node.lineno, kind, start, end, new)
+            try:
+                mutated = ast.dump(ast.parse(mutant.apply(source[:last])[first:]))
+            except SyntaxError:
+                continue
+            if mutated != original:
+                mutants.append(mutant)
     return mutants
+
+
+def _first_line(statement: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
+    return min([statement.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 _Edit = tuple[str, "ast.expr | ast.stmt", str, str]

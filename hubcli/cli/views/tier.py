@@ -120,17 +120,14 @@ def plan_row(model: CollectedModel, title: str) -> dict[str, Any]:
     }
 
 
-def gc_document(
-    result: TierGcResult, rows: list[dict[str, Any]], tier: str, *, dry_run: bool
-) -> dict[str, Any]:
-    """`tier gc --json`, without errors: what was removed, or for a dry run would be."""
+def gc_document(result: TierGcResult, tier: str, *, dry_run: bool) -> dict[str, Any]:
+    """`tier gc --json`, without models and errors: what was removed, or for a dry run would be."""
     plan, collection = result.plan, result.collection
     if collection is None:
         collection = TierCollection(marked=plan.orphans, marked_bytes=plan.orphan_bytes)
     return {
         "tier": tier,
         "dry_run": dry_run,
-        "models": rows,
         "removed_models": collection.models,
         "removed_archives": collection.blobs,
         "freed_bytes": collection.freed_bytes,

@@ -72,7 +72,7 @@ class _Comparison:
     def _pair_objects(self, ours: int, theirs: int, path: str) -> None:
         is_new = ours not in self._object_pairs
         if self._object_pairs.setdefault(ours, theirs) != theirs:
-            raise _DiffersError(f"{path} is another object")
+            raise _DiffersError(f"{path} is not the same object")
         if is_new:
             self._objects_waiting.append((ours, theirs, path))
 
@@ -87,7 +87,7 @@ class _Comparison:
         left, right = self._objects
         kind, other = left.kind(ours), right.kind(theirs)
         if kind != other or kind is None:
-            raise _DiffersError(f"{path} is a {other or 'object of an unknown kind'}, and was a {kind}")
+            raise _DiffersError(f"{path} is of the kind {other}, not {kind}")
         registered, before = right.registered_name(theirs), left.registered_name(ours)
         if registered and registered not in (before, _CONSTANT):
             raise _DiffersError(f"{path} is of the registered class {registered}")
@@ -131,7 +131,7 @@ class _Comparison:
             is_same = content.name == other.name
             self._pair_functions(content.concrete_function, other.concrete_function, path)
         if not is_same:
-            raise _DiffersError(f"the {kind} {path} is another one")
+            raise _DiffersError(f"the {kind} {path} differs")
 
     def _asset(self, side: int, content: Any) -> str | None:
         assets, number = self._assets[side], content.asset_file_def_index
@@ -182,7 +182,7 @@ class _Comparison:
             if not all(
                 own.op in library for own, library in zip((node, other), self._libraries, strict=True)
             ):
-                raise _DiffersError(f"{where} is a {other.op} instead of a {node.op}")
+                raise _DiffersError(f"{where} has another op: {other.op}")
             self._pair_functions(node.op, other.op, path)
         if node.operands != other.operands:  # Devices are those of what is captured, where it was loaded.
             raise _DiffersError(f"{where} has other inputs")
@@ -203,10 +203,10 @@ class _Comparison:
             for message in (left, right)
         )
         if not ours or len(ours) != len(theirs):
-            raise _DiffersError(f"{where} is another one")
+            raise _DiffersError(f"{where} differs")
         for function, counterpart in zip(ours, theirs, strict=True):
             if dict(function.attr) != dict(counterpart.attr):
-                raise _DiffersError(f"{where} is another one")
+                raise _DiffersError(f"{where} differs")
             if function.name or counterpart.name:
                 self._pair_functions(function.name, counterpart.name, path)
 

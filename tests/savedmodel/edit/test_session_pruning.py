@@ -169,3 +169,16 @@ def test_damaged_collections_end_in_our_errors() -> None:
         for name in ("variables", WHILE, COND, "savers"):
             with pytest.raises(BrokenModelError):
                 served(model(collection(name, 2, damage)))
+
+
+def test_what_parts_of_a_sparse_or_composite_output_read_stays() -> None:
+    def entry(name: str, info: bytes) -> bytes:
+        return encode_field(2, map_entry(name, info))
+
+    sparse = encode_field(4, b"".join(encode_field(number, f"part{number}:0") for number in (1, 2, 3)))
+    component = encode_field(2, encode_field(1, "part4:0"))
+    outputs = entry("sparse", sparse) + entry("composite", encode_field(5, component))
+    graph = b"".join(node(f"part{number}", "Const") for number in (1, 2, 3, 4, 5))
+    meta = encode_field(2, graph) + encode_field(5, map_entry("serving_default", outputs))
+    _, names, _ = served(EditableModel.parse(encode_field(2, meta)))
+    assert names == {"part1", "part2", "part3", "part4"}

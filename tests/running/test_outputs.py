@@ -1,0 +1,46 @@
+"""Where results may be written: nothing that somebody else made is replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hubcli.commands.run import RunResult
+from hubcli.errors import OutputError
+from hubcli.running.outputs import require_free
+
+
+@pytest.fixture
+def arrays(tmp_path: Path) -> Path:
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    (folder / "y.npy").touch()
+    return folder
+
+
+def test_an_output_of_a_result_is_had_by_its_name() -> None:
+    result = RunResult("model", "signature serving_default", "c", "2.21.0", {"y": [[1.0]]}, 0.1, 0.1)
+    assert result["y"] == [[1.0]]
+
+
+def test_a_free_place_needs_no_force(tmp_path: Path) -> None:
+    require_free(tmp_path / "y.npz", force=False)
+
+
+def test_what_is_there_is_replaced_by_force_alone(arrays: Path) -> None:
+    file = arrays / "y.npy"
+    for path, is_directory in ((file, False), (arrays, True)):
+        with pytest.raises(OutputError, match="already exists"):
+            require_free(path, force=False, is_directory=is_directory)
+        require_free(path, force=True, is_directory=is_directory)
+
+
+def test_no_force_replaces_what_is_of_another_kind(arrays: Path) -> None:
+    with pytest.raises(OutputError, match="is a directory"):
+        require_free(arrays, force=True)
+    with pytest.raises(OutputError, match="contains more than arrays"):
+        require_free(arrays / "y.npy", force=True, is_directory=True)
+    (arrays / "thesis.tex").touch()
+    with pytest.raises(OutputError, match="contains more than arrays"):
+        require_free(arrays, force=True, is_directory=True)

@@ -1,0 +1,26 @@
+"""Arrays of NumPy as the tensors that go to a process of TensorFlow."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from hubcli.tf.arrays import tensor_of_array
+from hubcli.tf.run_protocol import Tensor
+
+
+def test_an_array_lies_in_memory_as_little_endian_whatever_its_own_order() -> None:
+    numpy = pytest.importorskip("numpy")
+    for order in "<>=":
+        tensor = tensor_of_array(numpy.array([[1, 2, 3]], f"{order}i4"))
+        assert isinstance(tensor, Tensor)
+        assert (tensor.dtype, tensor.shape) == (3, (1, 3))
+        assert tensor.data == struct.pack("<3i", 1, 2, 3)
+
+
+def test_texts_become_lists_and_other_values_stay() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert tensor_of_array(numpy.array([["a"], ["b"]])) == [["a"], ["b"]]
+    assert tensor_of_array("text") == "text"
+    assert tensor_of_array([numpy.float32(0.5), (1,)]) == [0.5, [1]]

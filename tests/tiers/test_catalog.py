@@ -1,0 +1,37 @@
+"""What a tier holds is read several objects at a time, in the order of their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hubcli.tiers.catalog import map_in_order
+
+
+def test_items_are_mapped_in_their_order_and_taken_as_far_ahead_as_is_said() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = map_in_order(items(), lambda number: number * number, 4, 8)
+    assert next(results) == 0
+    assert len(taken) == 8
+    assert list(results) == [number * number for number in range(1, 100)]
+
+
+def test_an_error_of_an_item_is_raised_in_its_turn_and_begins_no_further_one() -> None:
+    begun: list[int] = []
+
+    def job(number: int) -> int:
+        begun.append(number)
+        return 1 // (number - 3)
+
+    results = map_in_order(range(100), job, 2, 4)
+    assert [next(results) for _ in range(3)] == [-1, -1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert len(begun) <= 8
