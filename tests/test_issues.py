@@ -93,7 +93,7 @@ def _emitted() -> set[tuple[str, str]]:
     """Every code in the source, with who tells it; issues.py makes the type alone."""
     files = [file for file in PACKAGE.rglob("*.py") if file.name != "issues.py"]
     return {
-        (_told_by(file), code)
+        ("errors" if isinstance(node, ast.ClassDef) else _told_by(file), code)
         for file in files
         if "cli" not in file.parts
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
@@ -106,7 +106,7 @@ def _codes_of(node: ast.AST, file: Path) -> Iterator[str]:
         place = _place_of_code(node, file)
         if place is not None and len(node.args) > place:
             yield from _literals(node.args[place], file.name)
-    elif isinstance(node, ast.ClassDef) and file.name == "errors.py":
+    elif isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("Error") for base in node.bases):
         yield from _codes_of_class(node)
     elif isinstance(node, ast.Tuple) and file == PACKAGE / "commands" / "doctor.py":
         yield from _names_of_checkups(node)
