@@ -57,6 +57,7 @@ class _Comparison:
         self._assets = fed_assets_of(source), fed_assets_of(result)
         self._object_pairs: dict[int, int] = {}
         self._function_pairs: dict[str, str] = {}
+        self._variables: dict[int, int] = {}  # Two of the source must not have become one.
         self._objects_waiting: deque[tuple[int, int, str]] = deque()
         self._functions_waiting: deque[tuple[str, str, str]] = deque()
 
@@ -119,6 +120,8 @@ class _Comparison:
         is_same = True
         if kind == "variable":
             is_same = _variable(content) == _variable(other)
+            if self._variables.setdefault(theirs, ours) != ours:
+                raise _DiffersError(f"{path} is a variable that has another path too")
         elif kind == "user_object":
             is_same = other.identifier in (content.identifier, _PLAIN_OBJECT)
         elif kind == "resource":
