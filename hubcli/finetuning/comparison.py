@@ -86,7 +86,7 @@ class ExportComparison:
             difference = structural_difference(source, saved)
             if difference:
                 raise _UndecidedError(difference)
-            _require_known_ops(saved)
+            _require_readable(saved)
             endpoints = _endpoints(saved, info, self._saved)
             assets = {
                 asset.tensor_info.name: str(self._saved / "assets" / asset.filename)
@@ -108,15 +108,31 @@ class _UndecidedError(Exception):
     """Why the export has to be loaded."""
 
 
-def _require_known_ops(outline: MetaGraphOutline) -> None:
-    """Raises _UndecidedError for a function that Python cannot read, though nothing may call it."""
-    from tensorflow.python.framework import op_def_registry
+def _require_readable(outline: MetaGraphOutline) -> None:
+    """Raises _UndecidedError for what Python reads of every model, and neither a session nor a call does.
 
-    library = outline.graph.functions
+    What is wrong with an argument list is raised as TensorFlow raises it.
+    """
+    from tensorflow.core.protobuf.saved_object_graph_pb2 import FunctionSpec
+    from tensorflow.python.framework import op_def_registry
+    from tensorflow.python.saved_model import function_deserialization
+
+    library, objects = outline.graph.functions, ObjectGraph(outline.objects)
     for name, body in library.items():
         for op in body.op_counts:
             if op not in library and op_def_registry.get(op) is None:
                 raise _UndecidedError(f"the function {name} has an unknown op: {op}")
+    specs: set[bytes] = set()  # Most functions have the argument list of another.
+    for node in range(len(objects)):
+        if objects.kind(node) is None:
+            raise _UndecidedError(f"the object {node} is of an unknown kind")
+        for name in objects.concrete_names(node):
+            if name not in library or objects.concrete_function(name) is None:
+                raise _UndecidedError(f"the object {node} has a trace that is not there: {name}")
+        if objects.kind(node) in ("function", "bare_concrete_function"):
+            specs.add(objects.content(node).function_spec)
+    for spec in specs:
+        function_deserialization._deserialize_function_spec_as_nonmethod(FunctionSpec.FromString(spec))
 
 
 def _endpoints(outline: MetaGraphOutline, info: SavedModelInfo, model: Path) -> dict[str, Endpoint]:
