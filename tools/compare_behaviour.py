@@ -339,6 +339,7 @@ INTENDED: tuple[Intended, ...] = (
     ),
     AddedKey("listing: ls*--json", "models[].format", "the format, in the words of `inspect --json`"),
     AddedKey("listing: ls*--json", "models[].tier", "the shared tier that a model came from"),
+    AddedKey("fetching: fetch*--json*", "models[].tier", "the shared tier that the model was fetched from"),
 )
 
 
