@@ -83,7 +83,7 @@ class RecordedModel:
 
         @property
         def record(self) -> Manifest | ManifestSummary | None:
-            """The manifest or what is known of it, None where there is none."""
+            """The manifest or what is known of it; None if it is absent."""
 
     @property
     def key(self) -> str:
@@ -227,7 +227,7 @@ def look_at(folder: str, files: Iterable[tuple[str, int]], *, is_measured: bool 
 
 
 def accessed_at_s(folder: str) -> float | None:
-    """When the main file in the folder was last read, in seconds since 1970; None where there is none."""
+    """When the main file in the folder was last read, in seconds since 1970; None without one."""
     for name in MAIN_FILES:
         with suppress(OSError):
             return os.lstat(f"{folder}/{name}").st_atime

@@ -105,7 +105,7 @@ class CachedModelInfo(RecordedModel):
 
     @property
     def manifest(self) -> Manifest | None:
-        """The whole manifest, read now; None where there is none that can be understood."""
+        """The whole manifest, read now; None if it is absent or invalid."""
         return Manifest.read(self.paths.manifest_text) if self.record is not None else None
 
     @property

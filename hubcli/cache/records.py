@@ -71,7 +71,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path | str) -> Manifest | None:
-        """The manifest in the file, or None where there is none that can be understood."""
+        """The manifest in the file; None if it is absent or invalid."""
         found = cls.read_with_status(path)
         return None if found is None else found[0]
 
@@ -210,7 +210,7 @@ class Descriptor(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> Descriptor | None:
-        """The descriptor in the file, or None where there is none that can be understood."""
+        """The descriptor in the file; None if it is absent or invalid."""
         try:
             match = re.fullmatch(_FORM, read_record(path, _MAX_DESCRIPTOR_BYTES).decode("utf-8", "replace"))
         except OSError:
@@ -226,7 +226,7 @@ class Descriptor(NamedTuple):
 
     def to_text(self) -> str:
         """The content of the file."""
-        moment = datetime.fromtimestamp(self.downloaded_at_s or 0)  # noqa: DTZ006 - local, as tensorflow_hub's
+        moment = datetime.fromtimestamp(self.downloaded_at_s or 0)  # noqa: DTZ006 - local, as in tensorflow_hub
         return (
             f"Module: {self.handle}\nDownload Time: {moment}\n"
             f"Downloader Hostname: {self.host} (PID:{self.pid})"

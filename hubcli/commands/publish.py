@@ -93,7 +93,7 @@ class PublishPlan:
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """What became of it. `handle` is that of the version, None where there is none (yet).
+    """What became of it. `handle` is that of the version, None if there is none (yet).
 
     `issues` are why it was refused. `was_compared` says that the version was downloaded, and has the very
     bytes. `sha256` is that of the archive in a tree.

@@ -1,4 +1,7 @@
-"""A profile of the AWS CLI, by its two files: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html."""
+"""A profile of the AWS CLI, from its two files.
+
+Their format: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html.
+"""
 
 from __future__ import annotations
 

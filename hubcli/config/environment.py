@@ -90,7 +90,7 @@ def on_disk(name: str) -> str:
 
 
 def in_home(name: str) -> Path | None:
-    """The path in the user's home, None where there is none."""
+    """The path in the user's home; None for a user without one."""
     try:
         return Path.home() / name
     except RuntimeError:

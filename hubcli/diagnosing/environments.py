@@ -33,7 +33,7 @@ _CLAUSE = re.compile(r"\s*(===|==|!=|<=|>=|~=|<|>)\s*([\w.*+!-]+)\s*")
 
 
 def release(text: str) -> tuple[int, ...]:
-    """The release numbers of a version; empty where there are none.
+    """The release numbers of a version; empty if it has none.
 
     >>> release("2.16.0rc1")
     (2, 16, 0)

@@ -214,7 +214,7 @@ def _leftover(path: Path) -> Leftover:
 
 
 def _look(path: Path) -> tuple[int, StagingState]:
-    """A descriptor of its lock, to be closed, -1 where there is none; and the state of its process.
+    """A descriptor of its lock, to be closed, or -1; and the state of its process.
 
     As long as the descriptor of a dead one is open, nobody else finds it dead.
     """

@@ -251,7 +251,7 @@ def versioned(
 ) -> Handle:
     """The handle with the version that it means, where its host knows which; itself else.
 
-    That is the version which was the latest when it was fetched; where there is none, or with `refresh`,
+    That is the version which was the latest when it was fetched; if none is cached, or with `refresh`,
     the one that the host says is the latest; offline the newest that is cached. An entry under the
     unversioned name itself, as `hub.load` makes it, is renewed in its place. Raises NotFoundError,
     NetworkError.

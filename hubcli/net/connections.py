@@ -110,7 +110,7 @@ def _streamed(file: Path) -> str | None:
 
 
 def _version(file: Path | str) -> tuple[int, int] | None:
-    """What changes with the file's content; None where there is none."""
+    """What changes with the file's content, or None."""
     try:
         found = Path(file).stat()
     except OSError:
@@ -194,7 +194,7 @@ class Proxies:
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Proxies:
-        """Those of the variables; those of the system where there are none and it keeps some."""
+        """Those of the variables, else those of the system, if it keeps some."""
         found = _of_variables(variables)
         if not found and sys.platform in ("darwin", "win32"):
             from urllib.request import getproxies

@@ -74,7 +74,7 @@ class Credentials:
         return origin(url) in self._homes
 
     def header(self, url: str) -> str | None:
-        """The `Authorization` of a request to the URL, None where there is none.
+        """The `Authorization` header for a request to the URL, or None.
 
         What the URL holds itself goes before. Raises AuthenticationError where
         a place of credentials is there and can't be understood.
@@ -143,7 +143,7 @@ def netrc_names(access: NetworkConfig) -> frozenset[str]:
 
 
 def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
-    """The file, None where there is none and nobody named it. Raises AuthenticationError."""
+    """The file; None if it is absent and was not named. Raises AuthenticationError."""
     if file is None:
         return None
     try:

@@ -32,8 +32,8 @@ _EXPIRED = (400, 401, 403, 404, 410)
 class HttpSource(ByteSource):
     """The body that `response` began to answer; `handle_url` leads to it anew when its own address expires.
 
-    `validator` is its strong ETag, None where there is none, or where the server takes no ranges;
-    `size_bytes` None where the server doesn't say.
+    `validator` is its strong ETag; None if it has none, or the server takes no ranges. `size_bytes` is None
+    if the server doesn't say.
     """
 
     def __init__(

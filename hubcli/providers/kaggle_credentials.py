@@ -118,7 +118,7 @@ def _of_key_file(file: Path) -> Credential | None:
 
 
 def _content(file: Path) -> str | None:
-    """The text of the file, None where there is none. Raises AuthenticationError where it can't be read."""
+    """The text of the file, None if it is absent. Raises AuthenticationError if it can't be read."""
     try:
         return read_stream(file, _MAX_BYTES, _WAIT_S).decode()
     except (FileNotFoundError, NotADirectoryError):

@@ -61,7 +61,7 @@ class AnswerCache:
     def get(self, question: tuple[str, ...], name: str, ask: Callable[[], bytes]) -> bytes:
         """The answer to what is `question`: one of the last ten minutes, else what `ask` brings.
 
-        Offline, one of any age; raises OfflineError, which calls it `name`, where there is none.
+        Offline, one of any age; raises OfflineError, which calls it `name`, if none is cached.
         """
         file = self._file(question)
         held = None if file is None or (self._is_refreshed and not self._offline) else self._read(file)

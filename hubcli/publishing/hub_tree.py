@@ -111,7 +111,7 @@ class TreeUpload:
         self.title: str | None = None
 
     def existing(self) -> PackedArchive | None:
-        """The archive that is there already, with the very files; None where there is none."""
+        """The archive that is there already, if its files are the same; else None."""
         raise NotImplementedError
 
     def publish(self) -> PackedArchive:

@@ -109,7 +109,7 @@ class Journal:
         return tuple(FileRecord(name, blob.size_bytes, blob.sha256) for name, blob in sorted(complete))
 
     def blob(self, name: str) -> BlobRecord | None:
-        """The upload of that file; None where there is none, or its session is too old."""
+        """The upload of that file; None if it is unknown, or its session is too old."""
         with self._lock:
             found = self._state.blobs.get(name)
             return None if found is None else replace(found)
@@ -288,7 +288,7 @@ def _locked(path: Path, target: str) -> Iterator[None]:
 
 
 def _read(path: Path, endpoint: str, target: str) -> _State | None:
-    """The record; None where there is none. Raises CacheError for what isn't one: a creation may be in it."""
+    """The record, or None. Raises CacheError for an invalid one: a creation may be in it."""
     try:
         with open(_opened(path, os.O_RDONLY), "rb") as file:
             content = file.read(_MAX_BYTES + 1)

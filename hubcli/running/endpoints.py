@@ -110,7 +110,7 @@ def described(ports: tuple[Port, ...]) -> str:
 
 
 def choose_signature(signatures: tuple[Signature, ...], name: str | None, target: str) -> Signature | None:
-    """The signature of that name, else the one that is meant without a name; None where there is none.
+    """The signature of that name, or the default one if no name is given; None if there is none.
 
     Raises UsageError for an unknown name, and where several could be meant.
     """

@@ -52,7 +52,7 @@ _TEXT_TOKEN = re.compile(
 
 
 def main_file(model: Path) -> Path:
-    """The file that makes the directory a SavedModel; raises BrokenModelError where there is none."""
+    """The file that makes the directory a SavedModel. Raises BrokenModelError if it is missing."""
     main = next((model / name for name in MAIN_FILES if (model / name).is_file()), None)
     if main is None:
         raise BrokenModelError(
@@ -357,7 +357,7 @@ def shards_of(index: BundleIndex, size_of: Callable[[str], int | None]) -> Itera
 
 
 def size_below(model: Path) -> Callable[[str], int | None]:
-    """Tells the size of a file in the model's directory, links followed; None where there is none."""
+    """Tells the size of a file in the model's directory, links followed; None if it is absent."""
 
     def size_of(path: str) -> int | None:
         file = model / path

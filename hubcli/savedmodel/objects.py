@@ -221,7 +221,7 @@ class ObjectGraph:
         return tuple(reversed(names))
 
     def concrete_function(self, name: str) -> Any | None:
-        """The SavedConcreteFunction of that name, None where there is none."""
+        """The SavedConcreteFunction of that name, or None."""
         if name not in self._concrete_functions:
             return None
         encoded = self._concrete_functions[name]

@@ -198,7 +198,7 @@ def _reaching_out(info: SavedModelInfo) -> str:
 def _compare_call(
     call: _Call, live: CallableModel, saved: CallableModel, words: tuple[str, ...], given: Outputs
 ) -> tuple[str, str]:
-    """The reason why nothing could be compared, and the difference; "" each where there is none."""
+    """The reason why nothing could be compared, and the difference; each may be ""."""
     reason = ""
     for size in SIZES:
         sampler = Sampler(size, words)

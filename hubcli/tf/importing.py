@@ -352,7 +352,7 @@ def _error_text(error: BaseException) -> str:
 
 
 def _own_frame(error: BaseException) -> str:
-    """`file:line` of the innermost frame that is neither of a library nor ours; "" where there is none.
+    """`file:line` of the innermost frame that is neither of a library nor ours; "" if there is none.
 
     Of a graph it is the one that traced the op, which the message alone tells.
     """

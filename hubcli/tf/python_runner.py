@@ -106,7 +106,7 @@ class PythonRunner:
 
 
 def _trace(obj: Any, path: str, place: int) -> Any:
-    """The trace in that place of the function at the dotted path from the object; None where there is none.
+    """The trace in that place of the function at the dotted path from the object, or None.
 
     Loading renames functions, and keeps their order.
     """

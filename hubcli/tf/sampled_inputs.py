@@ -102,7 +102,7 @@ class Sampler:
 
 
 def vocabulary(model: Path) -> tuple[str, ...]:
-    """The first words of the model's text assets, which its tables know; none where there are none."""
+    """The first words of the model's text assets, which its tables know."""
     words: list[str] = []
     for path in sorted((model / "assets").glob("*")):
         words += _attempt(lambda path=path: _lines(path))  # type: ignore[misc]

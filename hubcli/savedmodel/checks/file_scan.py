@@ -209,7 +209,7 @@ _NOT_READ = MemberKind("", "not-scanned", "cannot be scanned")
 
 
 def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int = 0) -> MemberKind | None:
-    """The first member that is code; None where there is none, or where the file is not an archive.
+    """The first member that is code; None if no member is, or if the file is not an archive.
 
     `head` are the file's first bytes; `budget` is that of the whole scan.
     """

@@ -65,7 +65,7 @@ class TrustedNames(NamedTuple):
 
 
 class KerasConfig(NamedTuple):
-    """A parsed config. `repeated_key` is a key that stands twice in one object, None where there is none."""
+    """A parsed config. `repeated_key` is a key that stands twice in one object, or None."""
 
     value: Any
     repeated_key: str | None = None

@@ -215,7 +215,7 @@ _COMPONENTS = {"complex64": "f", "complex128": "d"}
 
 
 class Change(NamedTuple):
-    """A variable that got other values: `largest` is the greatest |new - old|, None where there is none."""
+    """A variable with other values: `largest` is the greatest |new - old|, None if none is a number."""
 
     key: str
     dtype: str

@@ -28,7 +28,7 @@ _FUNCTIONS = ("function", "bare_concrete_function")
 
 
 def structural_difference(source: MetaGraphOutline, result: MetaGraphOutline) -> str:
-    """The first difference, as a phrase; "" where there is none.
+    """The first difference, as a phrase; "" if there is none.
 
     Objects are compared from the root, by their names: kinds, classes, types and shapes of variables, files
     of assets, functions with all their nodes, what each trace captures. Signatures and values are left out.
