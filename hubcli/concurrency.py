@@ -105,7 +105,7 @@ STAGE_BYTES, _MIN_STAGE_BYTES = 8 << 20, 1 << 20
 
 
 def stage_bytes(jobs: int) -> int:
-    """How many bytes may wait in one stage of one job, where `jobs` may run at a time."""
+    """The most bytes that may wait between two stages of a job, if `jobs` run at a time."""
     return max(_MIN_STAGE_BYTES, STAGE_BYTES // jobs)
 
 
@@ -117,7 +117,7 @@ class _BoundedQueue(queue.Queue[Any]):
         self._max_bytes, self._held_bytes = max_bytes, 0
 
     def _qsize(self) -> int:
-        """What `queue.Queue` compares with the depth: another item has room where it is less."""
+        """What `queue.Queue` compares with the depth: if it is less, another item fits."""
         return self.maxsize if self._held_bytes >= self._max_bytes else len(self.queue)
 
     def _put(self, item: object) -> None:
@@ -137,7 +137,7 @@ def _size_of(item: object) -> int:
 class ReadAhead(Generic[T]):
     """The same items, produced on a thread that works up to `depth` items ahead.
 
-    Of bytes it stops earlier, once `max_bytes` of them wait; the last item may exceed it.
+    If the items are bytes, it pauses once `max_bytes` of them wait; the last item may exceed that.
     An error of the producer is raised here, after the items before it. Close it
     (it is a context manager) where the consumer may stop early: the thread then
     ends with its current item.

@@ -258,7 +258,7 @@ def disable_garbage_collection() -> None:
     import gc
 
     gc.disable()
-    atexit.register(gc.freeze)  # What is frozen isn't looked through.
+    atexit.register(gc.freeze)  # Frozen objects are not scanned.
 
 
 def restore_garbage_collection() -> None:
@@ -272,7 +272,7 @@ def restore_garbage_collection() -> None:
 
 
 def reduce_garbage_collection() -> None:
-    """Has Python look for garbage rarely, and not as the process ends.
+    """Makes Python collect garbage rarely, and not at exit.
 
     For commands that may run for long, without TensorFlow: most of what they make is modules, which
     stay. The searches take a tenth of the time of a small fetch.

@@ -69,7 +69,7 @@ class SortOrder(NamedTuple):
     def apply(self, models: Sequence[CachedModelInfo]) -> list[CachedModelInfo]:
         """The rows in this order; what has no value comes last, equal ones stand by name."""
         value = _SORT_KEYS[self.key][0]
-        if self == ("name", False):  # The default, in one go.
+        if self == ("name", False):  # The default, by one sort.
             return sorted(models, key=lambda model: (*value(model), model.name))
         by_name = sorted(models, key=lambda model: (model.handle or model.name, model.name))
         valued = [(*value(model), model) for model in by_name]

@@ -82,7 +82,7 @@ def hidden_variables(scheme: str) -> Iterator[None]:
 
 @contextmanager
 def undisturbed_variables() -> Iterator[None]:
-    """Meanwhile no other thread has any of them hidden."""
+    """Within the context, no other thread hides variables: see `hidden_variables`."""
     with _environment_lock:
         yield
 
@@ -91,8 +91,8 @@ def undisturbed_variables() -> Iterator[None]:
 class BucketOptions:
     """How a store is opened: obstore's options, the address of its service, headers of each request.
 
-    `place` says where the credentials were found; those of a `profile` that is named here come from a program
-    or a service, by way of botocore. Never print the values.
+    `place` says where the credentials were found. With a `profile`, botocore gets them from that profile's
+    program or service. Never print the values.
     """
 
     config: Mapping[str, str | bool] = field(repr=False)

@@ -182,7 +182,7 @@ def guard(client: httpx.Client, meter: RateMeter) -> None:
 def body_blocks(
     response: httpx.Response, size_bytes: int | None, timeout_s: float, block_bytes: int = _BLOCK_BYTES
 ) -> Iterator[bytes]:
-    """The body's bytes in blocks of at most that size; an empty one is a beat of silence.
+    """The body's bytes in blocks of at most that size; an empty one if none came for a while.
 
     Where the length is known, they come by large reads behind the first chunk:
     h11 copies every 64 KiB several times, with some hundred lines of Python
@@ -215,7 +215,7 @@ def _unframed(chunks: Iterator[bytes], stream: object, received: int) -> Iterato
 def _blocks(
     stream: httpcore.NetworkStream, remaining: int, timeout_s: float, most_bytes: int
 ) -> Iterator[bytes]:
-    """The next `remaining` bytes, fewer where the peer closes; an empty block for each beat of silence."""
+    """The next `remaining` bytes, fewer if the peer closes; an empty block if none came for a while."""
     is_open, silent_since_s = True, time.monotonic()
     while remaining > 0 and is_open:
         parts: list[bytes] = []

@@ -129,7 +129,7 @@ class _Stream:
         return False
 
     def blocks(self) -> Iterator[bytes]:
-        """The blocks; an empty one for each beat of silence. Raises what came instead of them."""
+        """The blocks; an empty one if none came for a while. Raises what the other thread raised."""
         meter = self._client.meter
         while True:
             item: bytes | BaseException | None = b""

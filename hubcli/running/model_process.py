@@ -82,7 +82,7 @@ def prepare_endpoint(process: RunProcess, endpoint: Endpoint, *, number: int = 0
 
 
 def prepare_order(endpoint: Endpoint) -> dict[str, Any]:
-    """What a runner must know of the endpoint."""
+    """The endpoint as a runner gets it."""
     order: dict[str, Any] = {
         "names": [port.name for port in endpoint.inputs],
         "kinds": [[port.kind, port.part_count] for port in endpoint.inputs],

@@ -108,7 +108,7 @@ def _opened(path: str) -> ctypes.CDLL:
 
 
 def is_loaded(path: str) -> bool:
-    """Whether this process has the library loaded; where that can't be told, it hasn't."""
+    """Whether this process has the library loaded; False if that can't be determined."""
     mode = getattr(os, "RTLD_NOLOAD", None)
     return mode is not None and bool(_linker().dlopen(os.fsencode(path), mode | os.RTLD_LAZY))
 

@@ -128,8 +128,8 @@ def compare_outputs(
 
     Training-mode calls are left out: dropout is random, and the call changes
     variables. What can't be called with made-up inputs is named in `skipped`:
-    so is everything of a model whose graph reaches beyond itself. What is in `given`, by call and size, the
-    live one has been asked for already: a call may change what it holds.
+    so is everything of a model whose graph reaches beyond itself. Outputs of the live object that are in
+    `given`, by call and size, are not computed again: a call may change variables.
     """
     words, reaching = vocabulary(model), _reaching_out(info)
     compared: list[str] = []
@@ -150,9 +150,9 @@ def compare_outputs(
 def equal_outputs(
     live: CallableModel, saved: CallableModel, info: SavedModelInfo, model: Path, given: Outputs
 ) -> Comparison | None:
-    """The same comparison, if it finds the outputs equal; None where anything else has to be said of a call.
+    """The same comparison if all outputs are equal; None if any differs or a call fails.
 
-    The outputs of the live one are put into `given`.
+    Outputs of the live object are put into `given`.
     """
     words, reaching = vocabulary(model), _reaching_out(info)
     compared, skipped = list[str](), list(_left_out(info))
@@ -170,7 +170,7 @@ def equal_outputs(
 def _reason_unless_equal(
     call: _Call, live: CallableModel, saved: CallableModel, words: tuple[str, ...], given: Outputs
 ) -> str | None:
-    """Why it isn't called, "" where its outputs are equal, None where that can't be told."""
+    """Why it isn't called; "" if its outputs are equal, None if they differ or the call fails."""
     for size in SIZES:
         sampler = Sampler(size, words)
         try:

@@ -239,7 +239,7 @@ class LiveModel:
     def saved_variables(self, saved: Path, info: SavedModelInfo) -> int | None:
         """How many variables the model in `saved`, read as `info`, has bit by bit as the object has them.
 
-        None where one differs, or isn't there, or is none whose bytes can be told. Raises BrokenModelError,
+        None if one differs, is missing, or has a type without bytes to compare. Raises BrokenModelError,
         IntegrityError, OSError.
         """
         tensors = Bundle.open(saved / "variables", "variables").values()
@@ -258,7 +258,7 @@ def _is_equal(variable: Any, values: TensorValues, model: Path) -> bool:
     if value is None or value.dtype.name != values.dtype.name or tuple(value.shape) != values.shape:
         return False
     array = value.numpy()
-    if value.dtype.name == "string":  # Its texts stand in the file with their lengths.
+    if value.dtype.name == "string":  # Strings are stored with their lengths.
         import numpy as np
 
         return bool(np.array_equal(array, saved_values(model, [values.key])[values.key]))
