@@ -184,7 +184,7 @@ class ReadAhead(Generic[T]):
     def close(self) -> None:
         """Stops the producer, wakes a consumer that waits, and gives the thread a second to end."""
         self._stopped.set()
-        while True:  # What nobody took makes room for the end, lest a consumer wait for it.
+        while True:  # Items that were not consumed make room for the end: a consumer may wait for it.
             with suppress(queue.Full):
                 self._queue.put_nowait(_End())
                 break

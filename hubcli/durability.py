@@ -253,12 +253,12 @@ _RENAME_EXCHANGE = 2
 
 
 def unique_number() -> str:
-    """32 hex digits that nobody else has."""
+    """32 random hex digits."""
     return os.urandom(16).hex()
 
 
 def temporary_beside(path: Path, part: str = "") -> Path:
-    """A name beside `path` that nobody else has, for what is about to take its place in the cache."""
+    """A unique name beside `path`, for what is about to take its place in the cache."""
     return path.with_name(f"{path.name}{part}.tmp{unique_number()}")
 
 

@@ -63,7 +63,7 @@ _Error = TypeVar("_Error", bound="HubcliError")
 
 
 class HubcliError(Exception):
-    """The root of the tree: a fault of ours unless a subclass says otherwise.
+    """The root of the tree: an internal error unless a subclass says otherwise.
 
     `str(error)` is what a Python program logs: the message, and the `handle` and the `address` of
     the model where the message doesn't name them. `http_status` is the host's answer, where that
@@ -155,7 +155,7 @@ class NotFoundError(HubcliError):
 
 
 class NetworkError(HubcliError):
-    """The network or the server failed. `was_sent` is False where the request reached nobody."""
+    """The network or the server failed. `was_sent` is False if the request was not sent."""
 
     code = "network"
     exit_status = ExitStatus.NETWORK

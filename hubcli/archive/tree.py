@@ -48,7 +48,7 @@ class TreeNode:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """All that lies below `top`, looked at once: each directory before what it holds, by name.
+    """Everything below `top`, looked at once: each directory before what it holds, by name.
 
     Names are ordered by their code points, on every system and in every locale.
     Two trees are equal where nothing changed between the looks.

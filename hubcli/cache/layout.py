@@ -266,7 +266,7 @@ def leads_out(link: Path) -> bool:
 
 @contextmanager
 def cache_errors(root: Path) -> Iterator[None]:
-    """Translates what the system says about the disk into errors of ours."""
+    """Translates errors of the disk into those of hubcli."""
     try:
         yield
     except OSError as error:

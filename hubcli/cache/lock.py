@@ -22,7 +22,7 @@ from hubcli.errors import LockTimeoutError, means_full
 
 __all__ = ["MIN_SILENCE_S", "Lock", "hold_lock", "last_sign_of_life_s", "lock_at_once"]
 
-# tensorflow_hub breaks the lock of a holder without progress for this long; nobody should do so sooner.
+# tensorflow_hub breaks the lock of a holder without progress for this long; hubcli does so no sooner.
 MIN_SILENCE_S = 600.0
 
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 1.0
@@ -62,7 +62,7 @@ def hold_lock(
 ) -> Iterator[Lock]:
     """Holds the entry's lock; waits for another holder as long as its bytes grow.
 
-    A holder of this host that is dead is robbed at once, a lock that names nobody
+    The lock of a dead holder on this host is taken over at once, a lock without a holder
     after five seconds, a holder of another host when nothing grew for `timeout_s`
     seconds. `on_wait` is called with the holder, at first and every 30 seconds. Raises
     LockTimeoutError where a live process of this host holds the lock and nothing

@@ -296,7 +296,7 @@ class Store:
                     link.unlink()
 
     def adopt(self, entry: CachedModel, manifest: Manifest) -> CachedModel:
-        """Records an entry that another tool made, where the cache can be written and nobody is at it.
+        """Records an entry that another tool made, if the cache is writable and no process has the lock.
 
         tensorflow_hub syncs nothing: its files are synced before a record counts on their sizes.
         """

@@ -165,7 +165,7 @@ class Output:
     def payload(self, text: str) -> None:
         """Writes what was asked for: without secrets, except handles that a program goes on with.
 
-        Raises BrokenPipe where nobody reads any more, OutputError where the
+        Raises BrokenPipe if the reader has exited, OutputError if the
         stream can't be written.
         """
         if not self.quiet:

@@ -133,7 +133,7 @@ def multi_progress_for(output: Output, models: int) -> Iterator[MultiProgress]:
 
 
 class TextListener(ProgressListener):
-    """Says notes and waits, as every kind does; with a name, each note tells whose it is."""
+    """Prints notes and waits, as all listeners do; with a name, each note begins with it."""
 
     def __init__(self, output: Output, name: str = "") -> None:
         self.output = output

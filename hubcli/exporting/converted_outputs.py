@@ -227,7 +227,7 @@ def read_batches(endpoint: Endpoint, path: str, session: Session, size: int) -> 
 
 def _batches(endpoint: Endpoint, path: str, session: Session, size: int) -> Iterator[Batch]:
     fixed = _fixed_rows(endpoint)
-    # A file may have any number of rows for a signature that takes so many at a time.
+    # A file may have any number of rows for a signature with a fixed batch size.
     ports = endpoint.inputs if fixed is None else tuple(map(_any_rows, endpoint.inputs))
     opened = endpoint._replace(inputs=ports)
     given = InputReader(opened, None, session.decode).of_texts([f"@{path}"])

@@ -210,7 +210,7 @@ class TierTurn:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._lease is not None and self._lease.is_held:
-            # Where the origin fails, or the tier can't have the model, it helps nobody to wait for the next
+            # Where the origin fails, or the tier can't have the model, it is of no use to wait for the next
             # holder. After an interrupt, or a fault of this machine alone, one of the others takes over.
             has_failed = not self._is_there if error is None else isinstance(error, _FAULTS)
             self._lease.release(has_failed=has_failed)

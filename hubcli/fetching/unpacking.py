@@ -1,6 +1,6 @@
 """A model's bytes on their way into the cache: unpacked into its staging directory, checked, published.
 
-Whatever they come from, an origin, a shared tier or a file, they pass the same checks.
+From an origin, a shared tier or a file, they pass the same checks.
 """
 
 from __future__ import annotations

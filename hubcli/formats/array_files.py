@@ -158,7 +158,7 @@ def read_npz(path: Path) -> dict[str, TensorValues]:
 
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """What the zip module raises, as one error of ours."""
+    """Errors of the zip module as one of hubcli."""
     try:
         yield
     except ARCHIVE_ERRORS as error:

@@ -190,7 +190,7 @@ def body_blocks(
     the first one is still on the connection, which is closed afterwards.
     """
     chunks = response.iter_raw()
-    # They end with their answer, which is closed: ended by Python's search for garbage, on a thread
+    # They end with their answer, which is closed: ended by garbage collection, on a thread
     # that holds the lock of httpcore's pool, they would wait for that lock for ever.
     response.extensions["hubcli_chunks"] = chunks
     first = next(chunks, b"")

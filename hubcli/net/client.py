@@ -280,7 +280,7 @@ def entity_tag(response: httpx.Response) -> str | None:
 
 
 def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
-    """An error of httpx as one of ours; what may pass with time is transient."""
+    """The hubcli error for an error of httpx; transient if a retry may succeed."""
     cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
     if isinstance(cause, SlowTransfer):
         return TooSlowError(
@@ -307,7 +307,7 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
         return unreachable
     failed = NetworkError(f"{shown_url} failed{when}: {_reason(error)}", hint="Try again.")
     failed.was_sent = not isinstance(error, httpx.ProxyError)  # The tunnel was not opened.
-    # What can't be an address, or is answered in no protocol of ours, stays so.
+    # An invalid address, or an answer in an unknown protocol, stays so: no retry.
     is_lasting = isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError))
     return failed if is_lasting else failed.transient()
 

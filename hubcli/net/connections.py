@@ -96,7 +96,7 @@ def _read(file: Path | None, folder: Path | None) -> ssl.SSLContext:
 def _streamed(file: Path) -> str | None:
     """What a FIFO holds, such as a shell's `<(command)`; None for a regular file, which OpenSSL reads.
 
-    OpenSSL would wait for ever where nobody writes. A FIFO is opened once: its writer would take the first
+    OpenSSL would wait for ever without a writer. A FIFO is opened once: its writer would take the first
     reader for the only one. Raises OSError.
     """
     if stat.S_ISREG(file.stat().st_mode):

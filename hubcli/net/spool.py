@@ -178,7 +178,7 @@ class Spool:
             self._changed.notify_all()
 
     def _keep_noting(self) -> None:
-        """Notes what comes until the spool is closed, on a thread: nobody else waits for the disk."""
+        """Records progress until the spool is closed, on a thread of its own, since it waits for the disk."""
         try:
             while self._is_to_be_noted():
                 self._note()

@@ -105,7 +105,7 @@ class Provider:
     """A kind of host. What is given here is right for one without versions and credentials of its own.
 
     `name` tells kinds apart, `title` is what messages call the host. A `is_remote` one isn't asked
-    offline. What lies in a directory (`is_directory`) is never copied into the cache;
+    offline. A directory (`is_directory`) is never copied into the cache;
     what TensorFlow reads at its address (`is_read_by_tensorflow`) may stay there for `hubcli.load`.
     """
 

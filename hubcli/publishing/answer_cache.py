@@ -85,7 +85,7 @@ class AnswerCache:
         return self._folder / f"{digest}.answer"
 
     def _read(self, file: Path) -> tuple[float, bytes] | None:
-        """When the answer came, and the answer; None for what isn't there or isn't a file of ours."""
+        """When the answer came, and the answer; None if it is absent or invalid."""
         try:
             if not _is_private(file.parent):
                 return None
@@ -164,7 +164,7 @@ def account_key(account: KaggleAccount) -> str:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether it is a directory of this user that nobody else may look into."""
+    """Whether it is a directory that only this user can read."""
     status = os.lstat(folder)
     if os.name == "nt":  # Its modes tell nothing; a user's directory is private there.
         return stat.S_ISDIR(status.st_mode)

@@ -83,7 +83,7 @@ class Journal:
 
     @property
     def marker(self) -> str:
-        """What the notes of the version carry: nobody else's have it."""
+        """The unique mark in the notes of the version."""
         return self._state.marker
 
     @property
@@ -192,7 +192,7 @@ def open_journal(endpoint: str, target: str, durability: Durability) -> Iterator
 
 
 def _sweep(root: Path, name: str) -> None:
-    """Removes what a killed run left beside its record, and records of uploads that nobody resumed in time.
+    """Removes what a killed run left beside its record, and records of uploads that were not resumed in time.
 
     A record that tells of a creation stays.
     """

@@ -58,7 +58,7 @@ def batches_of_columns(endpoint: Endpoint, columns: Columns, batch_size: int | N
 
 
 def batches_of_rows(endpoint: Endpoint, stream: RowStream, batch_size: int | None) -> Iterator[Batch]:
-    """The rows in runs of so many; each row alone where the inputs have no dimension for them.
+    """The rows in batches of that size; each row alone if the inputs have no dimension for rows.
 
     Of a run with a row that doesn't fit, the rows before it come as a run; then InputError tells which
     row and input it is.

@@ -31,7 +31,7 @@ _CALL = "__call__"
 _SERVE = frozenset({"serve"})
 _PLACEHOLDER = "Placeholder"
 _TABLE_INITIALIZERS = "table_initializer"
-# Packages whose ops do more than compute: their libraries aren't loaded for a model that nobody vouches for.
+# Packages whose ops do more than compute: their libraries aren't loaded for an untrusted model.
 _RISKY_PACKAGES = {
     "tensorflow-io": "read files and use the network",
     "tensorflow-decision-forests": "write the models that they train",

@@ -197,7 +197,7 @@ def sampled_inputs(endpoint: Endpoint, words: Sequence[str] = (), size: int = 3)
     """Made-up values for each input, the same at each call; `call` of a LoadedModel takes them.
 
     Batches are of two, other unknown dimensions of `size`. Floats are spread over [0, 1), integers are 0
-    and 1, texts are `words` and some of ours. Raises InputError for an input of which none can be made up.
+    and 1, texts are `words` and some of ours. Raises InputError for an input that none can be generated for.
     """
     return {port.name: _sampled_parts(port, (*words, *_WORDS), size) for port in endpoint.inputs}
 

@@ -63,7 +63,7 @@ def main_file(model: Path) -> Path:
 
 
 def refuse_look_alike(name: str, head: bytes) -> None:
-    """Raises BrokenModelError where a file that begins so is what often lies in a model's place."""
+    """Raises BrokenModelError if the file begins like what is often found instead of a model."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if not head:
         raise BrokenModelError(f"{name} is empty")

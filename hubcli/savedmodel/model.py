@@ -203,7 +203,7 @@ class ModelFiles:
         for folder, _, names in os.walk(top, onerror=_raise):
             for name in names:
                 path = Path(folder, name)
-                # Unlike Path.resolve, this bears links that lead to themselves.
+                # Unlike Path.resolve, this accepts links that lead to themselves.
                 if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
                     links.append(path.relative_to(top).as_posix())
                 if path.is_file():  # Not a link that leads nowhere.

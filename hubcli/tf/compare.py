@@ -190,7 +190,7 @@ def _reason_unless_equal(
 
 
 def _reaching_out(info: SavedModelInfo) -> str:
-    """Why no graph of the model is called with paths and addresses that nobody chose; "" for most."""
+    """Why the model is not called with generated paths and addresses; "" for most models."""
     found = next((finding for finding in info.findings if finding.code in _REACHING_OUT), None)
     return "" if found is None else f"the model was not called: {found.message}"
 

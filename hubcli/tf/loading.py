@@ -209,7 +209,7 @@ def _load(
 
 @contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """What TensorFlow says of a place that it can't read, as an error of ours."""
+    """The hubcli error for a place that TensorFlow can't read."""
     tf = use_tensorflow()
     try:
         yield

@@ -156,7 +156,7 @@ class RunProcess:
         self._reader.join(timeout=1)
 
     def _drain(self) -> None:
-        """Reads what is written, so that nobody waits for it, and keeps the end."""
+        """Reads the output, so that its writer never waits, and keeps the end."""
         assert self._process.stdout is not None
         with self._process.stdout as stream, contextlib.suppress(OSError, ValueError):
             while piece := os.read(stream.fileno(), 4096):
@@ -199,7 +199,7 @@ _FRAME = re.compile(r'File "[^"]*", line \d+, in ')
 
 
 def one_sentence(text: str) -> str:
-    """TensorFlow's message in one line, without the nodes that nobody knows and the stack behind it."""
+    """TensorFlow's message in one line, without generated node names and the stack behind it."""
     lines = [line.strip() for line in text.splitlines()]
     known_lines = [
         line

@@ -262,7 +262,7 @@ def _homes(root: Path) -> set[Path]:
 
 
 def _real(path: Path) -> Path:
-    """Where it is; unlike Path.resolve, this bears links that lead to themselves."""
+    """Where it is; unlike Path.resolve, this accepts links that lead to themselves."""
     return Path(os.path.realpath(path))
 
 

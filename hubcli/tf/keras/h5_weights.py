@@ -53,7 +53,7 @@ def open_keras_weights(path: Path) -> Iterator[Weights]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What h5py and the zip module raise for a file that is none of theirs, as errors of ours."""
+    """Errors of h5py and the zip module for a file of another format, as errors of hubcli."""
     try:
         yield
     except FileNotFoundError as error:
