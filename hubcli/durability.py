@@ -165,7 +165,7 @@ class WriteBack:
 
 
 def booted_at_s() -> float | None:
-    """When this machine was started, in seconds since 1970; None where the system doesn't tell."""
+    """When this machine was started, in seconds since 1970; None if the system doesn't say."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     if clock is None:
         # macOS: this clock counts from the boot, sleep included. Source: clock_gettime(3).

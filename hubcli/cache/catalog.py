@@ -125,7 +125,7 @@ class CachedModelInfo(RecordedModel):
 
     @property
     def last_used_at_s(self) -> float | None:
-        """When it was last used, in seconds since 1970; None where nothing tells."""
+        """When it was last used, in seconds since 1970; None if unknown."""
         return None if self.last_use is None else self.last_use.at_s
 
     @property

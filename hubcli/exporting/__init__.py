@@ -31,7 +31,7 @@ class ExportFormat(str, Enum):
 
     @classmethod
     def of_name(cls, name: str) -> ExportFormat | None:
-        """The format that the end of a destination's name tells, None where it tells none."""
+        """The format that the end of a destination's name tells, None if it has none."""
         for suffix, form in _SUFFIXES.items():
             if name.lower().endswith(suffix):
                 return cls(form)

@@ -200,7 +200,7 @@ class DryRun:
     """A model that a fetch would find or bring.
 
     `size_bytes` is that of its files where they are here already, of the
-    archive where that would come; None where the host doesn't tell.
+    archive where that would come; None if the host doesn't say.
     """
 
     handle: str

@@ -126,7 +126,7 @@ _CONTENT_RANGE = re.compile(r"bytes 0-0/(\d{1,19})")
 
 
 def probe_size(url: str, timeout_s: float, retries: RetryPolicy, access: NetworkConfig) -> int | None:
-    """The size in bytes of what `GET url` would answer, None where the host doesn't tell.
+    """The size in bytes of what `GET url` would answer, None if the host doesn't say.
 
     HEAD is asked; where that isn't answered with a size, as by storage whose
     signed addresses are for GET alone, the first byte. What may pass is tried

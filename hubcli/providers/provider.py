@@ -144,7 +144,7 @@ class Provider:
         return handle.version is not None
 
     def model_name(self, handle: Handle) -> tuple[str, ...]:
-        """Publisher and model, as a tree of models names its folders; () where the handle doesn't tell."""
+        """Publisher and model, as a tree of models names its folders; () if the handle doesn't say."""
         from hubcli.archive.compression import ARCHIVE_SUFFIXES  # No handle that is only looked up needs it.
 
         segments = [segment for segment in self._name_path(handle).split("/") if segment]

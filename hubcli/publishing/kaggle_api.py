@@ -74,7 +74,7 @@ class KaggleVariation:
 
 @dataclass(frozen=True, slots=True)
 class KaggleListing:
-    """A model and its variations. Times are seconds since 1970, None where the answer doesn't tell."""
+    """A model and its variations. Times are seconds since 1970, None if the answer doesn't say."""
 
     owner: str
     slug: str

@@ -50,7 +50,7 @@ _MAX_CAPTURES = 100_000
 class FunctionVariant(NamedTuple):
     """A concrete function: what it takes and gives. `name` is that in the function library.
 
-    `outputs` is None where the file doesn't tell. `captures` are the numbers of
+    `outputs` is None if the file doesn't say. `captures` are the numbers of
     the objects that it uses beside its arguments.
     """
 

@@ -107,7 +107,7 @@ class Variable(NamedTuple):
     `path` is where it hangs, dotted from the root; `node` its number in the
     object graph. `is_listed` says that the root's `variables` holds it; where
     it does, the list `trainable_variables` decides whether it is trainable.
-    `size_bytes` is what its values take, None where nothing tells. `is_slot`
+    `size_bytes` is what its values take, None if unknown. `is_slot`
     says that an optimizer keeps it. `dtype` is None where only the checkpoint
     could tell and doesn't hold it, as with TensorFlow 1's local variables.
     """

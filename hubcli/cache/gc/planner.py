@@ -270,7 +270,7 @@ class _Planner:
         return tuple((why, size) for why, size in sizes.most_common() if size)
 
     def _unused_s(self, model: CachedModelInfo) -> float:
-        """How long ago it was used; no time at all where nothing tells."""
+        """How long ago it was used; no time at all if unknown."""
         return 0.0 if model.last_use is None else self._age_s(model.last_use.at_s)
 
     def _age_s(self, moment_s: float) -> float:
