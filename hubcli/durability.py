@@ -99,7 +99,7 @@ class Durability(NamedTuple):
     def tree(self, top: Path) -> None:
         """Syncs a file, or a directory with all files and directories in it; follows no link.
 
-        Raises FileNotFoundError where something vanishes meanwhile.
+        Raises FileNotFoundError if something vanishes meanwhile.
         """
         if not self.is_on:
             return
@@ -296,7 +296,7 @@ def write_whole(path: Path, text: str, durability: Durability = SYNCED) -> None:
 def replace_link(link: Path, target: str) -> None:
     """Makes `link` a symbolic link to `target`, in place of a link that is there.
 
-    Raises OSError where links can't be made, or where something else is there.
+    Raises OSError if links can't be made, or where something else is there.
     """
     try:
         link.symlink_to(target, target_is_directory=True)
@@ -334,7 +334,7 @@ def exchange(new: Path, old: Path, aside: Path | None = None) -> None:
 
 
 def exchange_at_once(new: Path, old: Path) -> bool:
-    """Whether the system exchanged the two, of any kind; False where it or the file system can't."""
+    """Whether the system exchanged the two, of any kind; False if it or the file system can't."""
     import ctypes  # Who only reads the cache doesn't wait for it.
 
     paths = os.fsencode(new), os.fsencode(old)

@@ -165,7 +165,7 @@ class NetworkError(HubcliError):
 class BodyChangedError(NetworkError):
     """What a server sends isn't the body any more that it began with: it must be fetched from its start.
 
-    `has_ranges` is False where the server can't be asked for parts of it.
+    `has_ranges` is False if the server can't be asked for parts of it.
     """
 
     def __init__(self, message: str, *, hint: str = "", has_ranges: bool = True) -> None:
@@ -370,7 +370,7 @@ def means_full(error: OSError) -> bool:
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The word that is spelled most alike, in any case; None where none is near.
+    """The word that is spelled most alike, in any case; None if none is near.
 
     >>> nearest("instpect", ["fetch", "inspect", "ls"])
     'inspect'

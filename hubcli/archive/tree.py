@@ -246,7 +246,7 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
 def _copy_piece(path: Path, source: BinaryIO, target: BinaryIO, max_bytes: int) -> int:
     """Copies the next bytes, by the kernel where it can; how many, 0 at the end of the file.
 
-    Raises NotFoundError where the source can't be read, OSError where the target can't be written.
+    Raises NotFoundError if the source can't be read, OSError where the target can't be written.
     """
     if hasattr(os, "copy_file_range"):
         try:

@@ -150,7 +150,7 @@ class CachedModelInfo(RecordedModel):
 
     @property
     def kind(self) -> str | None:
-        """The kind as its record or else the model itself tells; None where that can't be read."""
+        """The kind as its record or else the model itself tells; None if that can't be read."""
         if self.record is not None:
             return self.record.kind
         found = self._detected_format()
@@ -165,7 +165,7 @@ class CachedModelInfo(RecordedModel):
         return None if found is None else found.value
 
     def _detected_format(self) -> ModelFormat | None:
-        """By the recorded kind, else the outline of the main file; None where it can't be read.
+        """By the recorded kind, else the outline of the main file; None if it can't be read.
 
         Records of 0.1.0 have a kind and no format.
         """

@@ -203,7 +203,7 @@ _OF_NETWORK = (
 class FileSystem(NamedTuple):
     """Where a directory is mounted; `kind` and `options` are empty where the system has no such table.
 
-    `free_bytes` is what this user may write; `free_files` None where files aren't counted.
+    `free_bytes` is what this user may write; `free_files` None if files aren't counted.
     """
 
     kind: str

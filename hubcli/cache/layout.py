@@ -194,7 +194,7 @@ class RootNames:
     def read(cls, root: Path) -> RootNames:
         """The names in `root`; none without the directory.
 
-        Raises CacheError where it can't be read.
+        Raises CacheError if it can't be read.
         """
         names = cls(root)
         with cache_errors(root):

@@ -35,7 +35,7 @@ class Transferred(NamedTuple):
     """Bytes of one body or of several.
 
     Of those `received`, in order or ahead of it, `resumed` were on the disk before.
-    `total` is None where no size was announced; it is a lower bound where `is_open`.
+    `total` is None if no size was announced; it is a lower bound where `is_open`.
     """
 
     received: int = 0

@@ -182,7 +182,7 @@ def ls(
     """The cached models whose handle fits one of the patterns, and that every filter accepts.
 
     A pattern is a glob over the whole handle (`*` crosses slashes), or any
-    spelling of a handle. Raises CacheError where the root can't be read.
+    spelling of a handle. Raises CacheError if the root can't be read.
     """
     root = (settings or Settings.read()).cache_root
     catalog = read_catalog(root)
@@ -206,7 +206,7 @@ def ls(
 def cached_path(target: str, settings: Settings | None = None) -> Path:
     """The directory of the cached model that the target names: any spelling of a handle, a key or a path.
 
-    Raises NotFoundError where it isn't cached, or is incomplete; HandleError, CacheError.
+    Raises NotFoundError if it isn't cached, or is incomplete; HandleError, CacheError.
     """
     from hubcli.fetching.model_ref import ModelRef  # Not for a listing.
     from hubcli.providers.handle import Handle

@@ -72,7 +72,7 @@ class PublishOptions:
 class PublishPlan:
     """What would be created: `creates` in the words model, variation, version, archive.
 
-    `version` is None where the handle names none and the host counts. `warnings` don't keep a model from
+    `version` is None if the handle names none and the host counts. `warnings` don't keep a model from
     being published.
     """
 
@@ -262,7 +262,7 @@ class _Publish:
             return self._published(PublishStatus.PUBLISHED, upload, number, plan)
 
     def _settled(self, upload: KaggleUpload, page: str) -> PublishResult | None:
-        """The result where an earlier run created the version of these very files; None where none did."""
+        """The result where an earlier run created the version of these very files; None if none did."""
         number = upload.settle()
         if number is None:
             return self._result(PublishStatus.SUBMITTED, page) if upload.is_pending else None

@@ -123,7 +123,7 @@ class BucketOptions:
 def bucket_options(config: BucketConfig, scheme: str, account: str | None = None) -> BucketOptions:
     """How buckets of the scheme (`s3`, `gs`, `az`) are opened; `account` is Azure's, where it is known.
 
-    Raises AuthenticationError where a place of credentials is there and can't be used, UsageError for an
+    Raises AuthenticationError if a place of credentials is there and can't be used, UsageError for an
     endpoint that isn't the address of a service.
     """
     search = _Search(config)

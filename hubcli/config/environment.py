@@ -151,7 +151,7 @@ class Mirror(NamedTuple):
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
 
     def rewrite(self, url: str) -> str | None:
-        """The URL to ask instead of `url`, or None where this mirror doesn't apply."""
+        """The URL to ask instead of `url`, or None if this mirror doesn't apply."""
         if not url.startswith(self.prefix):
             return None
         rest = url[len(self.prefix) :]

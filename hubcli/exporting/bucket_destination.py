@@ -111,7 +111,7 @@ class _Upload:
         return f"{self._bucket.address}/{key}"
 
     def require_free(self, key: str) -> None:
-        """Raises OutputError where an object, or objects below it, are there and must not be replaced."""
+        """Raises OutputError if an object, or objects below it, are there and must not be replaced."""
         if self._force:
             return
         if self._bucket.head(key) is not None:

@@ -92,7 +92,7 @@ class Staging:
         _remove(self.path)
 
     def _is_locked(self) -> bool:
-        """Whether the lock is held, or can't be had here at all; False where it was taken for a leftover."""
+        """Whether the lock is held, or can't be had here at all; False if it was taken for a leftover."""
         lock = self.path / _LOCK
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -195,7 +195,7 @@ def _records() -> list[Path]:
 
 
 def _recorded(record: Path) -> Path | None:
-    """The staging directory that the record names, None where it names none."""
+    """The staging directory that the record names, None if it names none."""
     with suppress(OSError, ValueError):
         path = Path(os.fsdecode(read_regular(record, _MAX_LOCK_BYTES)))
         if path.is_absolute() and re.fullmatch(HIDDEN_NAME, path.name):

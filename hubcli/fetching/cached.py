@@ -54,7 +54,7 @@ def _structure_of(path: Path) -> ModelFormat:
 
 
 def problem_of(entry: CachedModel) -> str | None:
-    """Why the entry can't be used, or None where it can."""
+    """Why the entry can't be used, or None if it can."""
     if entry.manifest is not None:
         return entry.difference()
     try:
@@ -164,7 +164,7 @@ class Aliases:
         self._equivalents: tuple[Handle, ...] = ()
 
     def entry_of(self, source: ByteSource, cached: CachedModel | None) -> CachedModel | None:
-        """The entry that holds already what the source would send, None where that must come.
+        """The entry that holds already what the source would send, None if that must come.
 
         `cached` is the handle's own, where it is whole.
         """
@@ -275,7 +275,7 @@ def versioned(
 
 
 def _cached_version(handle: Handle, store: Store) -> Handle | None:
-    """The handle of the version that the unversioned one leads to, None where none is cached whole."""
+    """The handle of the version that the unversioned one leads to, None if none is cached whole."""
     entry = store.find(handle)
     if entry is None or problem_of(entry) is not None:
         return None

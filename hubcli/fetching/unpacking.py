@@ -82,7 +82,7 @@ class ModelUnpacker:
     ) -> CachedModel:
         """Unpacks what the source has, checks it and publishes it; `keep` gets the bytes of the archive.
 
-        Raises IntegrityError, NetworkError, DiskFullError, LockLostError where another process took over.
+        Raises IntegrityError, NetworkError, DiskFullError, LockLostError if another process took over.
         """
         self._begin(source, staging)
         try:

@@ -54,7 +54,7 @@ _NAMES = {
 def read_safetensors(path: Path) -> dict[str, TensorValues]:
     """The tensors of the file by name; read is its header alone.
 
-    Raises BrokenModelError where the header isn't one, or its tensors overlap,
+    Raises BrokenModelError if the header isn't one, or its tensors overlap,
     leave gaps or leave the file; OSError.
     """
     size_bytes = path.stat().st_size

@@ -83,7 +83,7 @@ class ProfileCredentials:
         }
 
     def _refuse_codes(self) -> None:
-        """Raises AuthenticationError where a profile requires a code, which botocore would ask for."""
+        """Raises AuthenticationError if a profile requires a code, which botocore would ask for."""
         profiles, name = self._session.full_config.get("profiles", {}), self.name
         for _ in range(_MAX_CHAIN):
             profile = profiles.get(name, {})

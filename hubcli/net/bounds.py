@@ -87,7 +87,7 @@ class GuardedStream(httpcore.NetworkStream):
         self._head, self._body_bytes = None, 0
 
     def check_framing(self, content_bytes: int) -> None:
-        """Raises UnboundedAnswer where the body so far is nearly all framing, such as chunk extensions."""
+        """Raises UnboundedAnswer if the body so far is nearly all framing, such as chunk extensions."""
         if self._body_bytes > _FREE_FRAMING_BYTES + _MAX_FRAMING_FACTOR * content_bytes:
             raise UnboundedAnswer("sends nearly empty chunks")
 
@@ -204,7 +204,7 @@ def body_blocks(
 
 
 def _unframed(chunks: Iterator[bytes], stream: object, received: int) -> Iterator[bytes]:
-    """The chunks of a body whose length isn't known. Raises UnboundedAnswer where they are nearly empty."""
+    """The chunks of a body whose length isn't known. Raises UnboundedAnswer if they are nearly empty."""
     for chunk in chunks:
         received += len(chunk)
         if isinstance(stream, GuardedStream):

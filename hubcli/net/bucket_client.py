@@ -53,7 +53,7 @@ _UPLOAD_RETRY = timedelta(minutes=3)
 
 
 def load_obstore() -> Any:
-    """The package. Raises UsageError where it isn't installed."""
+    """The package. Raises UsageError if it isn't installed."""
     try:
         import obstore
         import obstore.exceptions

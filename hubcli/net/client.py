@@ -162,7 +162,7 @@ def open_client(
     """A client with hubcli's headers, for a download that begins at the URL.
 
     Bodies that come more slowly than the minimum rate, all connections together, end in
-    TooSlowError. Raises NetworkError where the environment's settings can't be used.
+    TooSlowError. Raises NetworkError if the environment's settings can't be used.
     """
     remember_url(url)
     for route in Proxies.read(environment()).by_scheme.values():
@@ -264,7 +264,7 @@ def _names_version(path: str) -> bool:
 
 
 def content_length(response: httpx.Response) -> int | None:
-    """The size of the body in bytes, None where the server doesn't say."""
+    """The size of the body in bytes, None if the server doesn't say."""
     # RFC 9112, 6.3: where the body is chunked, a length beside it means nothing.
     chunked = "transfer-encoding" in response.headers
     text = "" if chunked else response.headers.get("content-length", "")

@@ -131,7 +131,7 @@ _reading = threading.Lock()  # Who comes second waits for what the first reads.
 
 
 def read_authorities(access: NetworkConfig) -> CertificateAuthorities:
-    """What is known of those that `trusted_context` gives. Raises NetworkError where they can't be used."""
+    """What is known of those that `trusted_context` gives. Raises NetworkError if they can't be used."""
     if access.ca_file is None and access.ca_folder is not None:
         return _of_folder(access.ca_folder)
     try:

@@ -136,7 +136,7 @@ def netrc_names(access: NetworkConfig) -> frozenset[str]:
     """The hosts that the netrc file has credentials for, `default` among them where it has such an entry.
 
     In a file that is written wrongly a password may be taken for a host: don't show them.
-    Raises AuthenticationError where the file is there, or is named, and can't be understood.
+    Raises AuthenticationError if the file is there, or is named, and can't be understood.
     """
     entries = _read_netrc(access.netrc, is_named=access.is_netrc_named)
     return frozenset() if entries is None else frozenset(entries.hosts)

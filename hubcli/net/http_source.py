@@ -69,7 +69,7 @@ class HttpSource(ByteSource):
     def range(self, start: int, end: int) -> Iterator[Iterator[bytes]]:
         """The bytes from `start` up to, not with, `end`, in blocks, as long as the context lasts.
 
-        Raises BodyChangedError where the server has another body now, or
+        Raises BodyChangedError if the server has another body now, or
         doesn't answer with that range; TruncatedError, NetworkError.
         """
         response = self._answer(start, end)

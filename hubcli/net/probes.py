@@ -28,7 +28,7 @@ class ProbeResult:
     """How far the request came. Times are in seconds, None for a step that wasn't made.
 
     `proxy` is without secrets. `failed_step` is `name`, `connect`, `proxy`, `tls` or `http`, with the
-    `error` in words, None where an answer came. `clock_ahead_s` is by how much the clock of the host is
+    `error` in words, None if an answer came. `clock_ahead_s` is by how much the clock of the host is
     ahead of this one's.
     """
 

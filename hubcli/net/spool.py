@@ -128,7 +128,7 @@ class Spool:
         os.close(self._journal)
 
     def write(self, segment: Segment, data: bytes) -> bool:
-        """Writes the segment's next bytes; False where the spool was closed meanwhile.
+        """Writes the segment's next bytes; False if the spool was closed meanwhile.
 
         What is more than the segment is left out. Raises DiskFullError, CacheError.
         """

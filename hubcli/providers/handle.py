@@ -96,7 +96,7 @@ def providers() -> Iterator[Provider]:
 
 
 def scheme_of(text: str) -> str | None:
-    """The scheme of a URL, in small letters; None where the text doesn't begin with one and `://`."""
+    """The scheme of a URL, in small letters; None if the text doesn't begin with one and `://`."""
     scheme, separator, _ = text.partition("://")
     is_one = separator and scheme.isascii() and scheme[:1].isalpha()
     return scheme.lower() if is_one and scheme.translate(_PUNCTUATION).isalnum() else None
@@ -135,7 +135,7 @@ class Handle:
     def parse(cls, text: str) -> Handle:
         """The handle that `text` spells; looks at the disk for what may be a path.
 
-        Raises HandleError where it can't be understood.
+        Raises HandleError if it can't be understood.
         """
         if not text.strip():
             raise _refused("The handle is empty")

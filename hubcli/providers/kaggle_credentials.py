@@ -52,7 +52,7 @@ _LEAST_S = 60.0
 
 
 class KaggleLogin(NamedTuple):
-    """What `kaggle auth login` wrote: a token, None where that is invalid, and until when it lasts.
+    """What `kaggle auth login` wrote: a token, None if that is invalid, and until when it lasts.
 
     Source: kagglesdk 0.1.38, kaggle_creds.py.
     """

@@ -77,7 +77,7 @@ class Credential(NamedTuple):
 
     @classmethod
     def of_pair(cls, username: object, key: object, place: str) -> Credential | None:
-        """A user's name and key or password, sent as Basic (RFC 7617); None where they can't be."""
+        """A user's name and key or password, sent as Basic (RFC 7617); None if they can't be."""
         if not isinstance(username, str) or not isinstance(key, str) or ":" in username:
             return None
         import base64
@@ -177,7 +177,7 @@ class Provider:
         return None
 
     def unreadable(self, handle: Handle) -> HandleError | None:
-        """Why its bytes can't be read at all, None where they can."""
+        """Why its bytes can't be read at all, None if they can."""
         return None
 
     def hosts(self, access: NetworkConfig) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ _VERSION = 1
 class AnswerCache:
     """What hosts answered. Used by several threads; a directory that can't be used holds nothing.
 
-    `oldest_s` is when the oldest answer came that was taken from it, None where none was.
+    `oldest_s` is when the oldest answer came that was taken from it, None if none was.
     """
 
     def __init__(

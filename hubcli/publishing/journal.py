@@ -175,7 +175,7 @@ class Journal:
 def open_journal(endpoint: str, target: str, durability: Durability) -> Iterator[Journal]:
     """The record of uploads to that variation, there already or new, as long as the context lasts.
 
-    Raises LockTimeoutError where another process publishes there, CacheError for a record or a directory
+    Raises LockTimeoutError if another process publishes there, CacheError for a record or a directory
     that isn't the user's own or can't be read.
     """
     root = upload_records()
@@ -222,7 +222,7 @@ def _drop_expired(state: _State) -> None:
 
 
 def _make_private(folder: Path) -> None:
-    """Makes the directory for this user alone. Raises CacheError where it is somebody else's, or a link."""
+    """Makes the directory for this user alone. Raises CacheError if it is somebody else's, or a link."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()

@@ -45,7 +45,7 @@ class RowStream(NamedTuple):
 
 
 class _Value(NamedTuple):
-    """What stands behind one `--input`: of which input, None where it is for all of them."""
+    """What stands behind one `--input`: of which input, None if it is for all of them."""
 
     port: Port | None
     text: str

@@ -130,7 +130,7 @@ class ModelProcess:
 
     @property
     def version(self) -> str:
-        """The release of TensorFlow. Raises TensorFlowError where it can't be loaded."""
+        """The release of TensorFlow. Raises TensorFlowError if it can't be loaded."""
         return self._process.version
 
     def load(self, path: Path, name: str = "", tags: frozenset[str] | None = None) -> LoadedModel:

@@ -117,9 +117,9 @@ def binary_of_text(name: str, raw: Bytes) -> bytes:
 
 
 def read_index(folder: Path) -> BundleIndex | None:
-    """The index of the bundle in `folder`; None where the model has no variables.
+    """The index of the bundle in `folder`; None if the model has no variables.
 
-    Raises BrokenModelError where it is missing beside its shards, or isn't whole; OSError.
+    Raises BrokenModelError if it is missing beside its shards, or isn't whole; OSError.
     """
     index_file = folder / "variables.index"
     if not index_file.is_file():
@@ -184,7 +184,7 @@ class ModelFormat(str, Enum):
 def detect_format(model: Path) -> ModelFormat:
     """The format of the SavedModel in the directory `model`, from the outline of its main file.
 
-    Raises BrokenModelError where that file is missing or something else, OSError.
+    Raises BrokenModelError if that file is missing or something else, OSError.
     """
     main = main_file(model)
     if main.suffix == ".pb":
@@ -284,7 +284,7 @@ def declared_assets(data: Bytes) -> tuple[str, ...]:
 
     Found on the wire, so that a check of files needn't load protobuf: who has
     an outline asks `declared_assets_of`. Names are as declared: they may climb
-    out, see `climbs_out`. Raises BrokenModelError where the message isn't whole.
+    out, see `climbs_out`. Raises BrokenModelError if the message isn't whole.
     """
     names: set[bytes] = set()
     for meta_graph in messages(data, _META_GRAPHS):
@@ -337,7 +337,7 @@ def check_structure(model: Path) -> ModelFormat:
 
 
 class Shard(NamedTuple):
-    """A shard that an index names, its size (None where there is no file) and the size that is needed."""
+    """A shard that an index names, its size (None if there is no file) and the size that is needed."""
 
     path: str
     size_bytes: int | None

@@ -115,7 +115,7 @@ def library_in(folder: str) -> str | None:
 
 
 def package_folder(module: str) -> str | None:
-    """The directory of an installed package, which isn't imported; None where it isn't there."""
+    """The directory of an installed package, which isn't imported; None if it isn't there."""
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):

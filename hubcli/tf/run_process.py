@@ -39,7 +39,7 @@ class RunnerError(TensorFlowError):
 def find_library() -> str | None:
     """The library with the C API: HUBCLI_TENSORFLOW_LIB, else that of the installed package; none imported.
 
-    The variable names the library or a directory with it. Raises TensorFlowError where it isn't there.
+    The variable names the library or a directory with it. Raises TensorFlowError if it isn't there.
     """
     named = library_variable(LIBRARY_VARIABLE)
     folder = named or package_folder("tensorflow")
@@ -91,7 +91,7 @@ class RunProcess:
 
     @property
     def version(self) -> str:
-        """TensorFlow's release, once its library is loaded. Raises TensorFlowError where that fails."""
+        """TensorFlow's release, once its library is loaded. Raises TensorFlowError if that fails."""
         if self._version is None:
             answer, _ = self._receive("loading TensorFlow")
             self._version = str(answer["version"])

@@ -73,7 +73,7 @@ def send(connection: socket.socket, header: dict[str, Any], tensors: Sequence[Te
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[Tensor]] | None:
-    """The next message, None where the other side has closed. Raises ProtocolError, OSError."""
+    """The next message, None if the other side has closed. Raises ProtocolError, OSError."""
     head = _exactly(connection, _HEAD.size, may_end=True)
     if not head:
         return None

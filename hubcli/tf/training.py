@@ -107,7 +107,7 @@ class TrainingFunction:
     function: Callable[..., Any]
 
     def require_arguments(self, arguments: Mapping[str, Any]) -> None:
-        """Raises UsageError where the function can't be called with an object and these."""
+        """Raises UsageError if the function can't be called with an object and these."""
         try:
             signature(self.function).bind(object(), **arguments)
         except TypeError as error:

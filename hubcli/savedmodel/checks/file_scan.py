@@ -144,7 +144,7 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Issue | None:
 
 
 def _needs_more(head: bytes, budget: Budget) -> bool:
-    """Whether the first bytes don't tell. Raises TooMuchError where telling costs more than is left."""
+    """Whether the first bytes don't tell. Raises TooMuchError if telling costs more than is left."""
     if budget.left <= 0 and len(head) > _SHORT_BYTES and goes_on(head[:_SHORT_BYTES]):
         raise TooMuchError
     return len(head) == HEAD_BYTES and goes_on(head)

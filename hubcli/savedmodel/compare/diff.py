@@ -321,7 +321,7 @@ def changes_between(
     """What changed from one checkpoint to another: changes, and keys of what is equal.
 
     `keys` are pairs, since a variable may have another key in each; given are
-    those of `before`. Raises ValuesError where a tensor is gone, or has
+    those of `before`. Raises ValuesError if a tensor is gone, or has
     another type or shape, IntegrityError where a file can't be read.
     """
     changed, unchanged = list[Change](), list[str]()
