@@ -152,7 +152,7 @@ def equal_outputs(
 ) -> Comparison | None:
     """The same comparison if all outputs are equal; None if any differs or a call fails.
 
-    Outputs of the live object are put into `given`.
+    The outputs of the live one are put into `given`.
     """
     words, reaching = vocabulary(model), _reaching_out(info)
     compared, skipped = list[str](), list(_left_out(info))

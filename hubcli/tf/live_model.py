@@ -239,7 +239,7 @@ class LiveModel:
     def saved_variables(self, saved: Path, info: SavedModelInfo) -> int | None:
         """How many variables the model in `saved`, read as `info`, has bit by bit as the object has them.
 
-        None if one differs, is missing, or has a type without bytes to compare. Raises BrokenModelError,
+        None where one differs, or isn't there, or is none whose bytes can be told. Raises BrokenModelError,
         IntegrityError, OSError.
         """
         tensors = Bundle.open(saved / "variables", "variables").values()

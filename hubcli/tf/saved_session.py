@@ -96,9 +96,9 @@ def flat_tensors(arguments: Any) -> list[Any]:
 
 @contextmanager
 def unoptimized() -> Iterator[None]:
-    """Disables the graph optimizer within the context, as in the session.
+    """Has TensorFlow run functions as they stand, as the session does.
 
-    Optimizing a function takes longer than running it once, and could change the order of sums.
+    To optimize one takes longer than to run it once, and numbers are added up in the same order.
     """
     options = import_tensorflow().config.optimizer
     before = bool(options.get_experimental_options().get("disable_meta_optimizer", False))
@@ -110,6 +110,6 @@ def unoptimized() -> Iterator[None]:
 
 
 def _loaded_library() -> str | None:
-    """The library with the C API that TensorFlow's package has loaded; None if it is not loaded."""
+    """The library with the C API that TensorFlow's package has loaded; None where it hasn't."""
     path = library_in(str(Path(import_tensorflow().__file__).parent))
     return path if path is not None and is_loaded(path) else None
