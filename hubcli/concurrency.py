@@ -117,7 +117,7 @@ class _BoundedQueue(queue.Queue[Any]):
         self._max_bytes, self._held_bytes = max_bytes, 0
 
     def _qsize(self) -> int:
-        """What `queue.Queue` compares with the depth: if it is less, another item fits."""
+        """What `queue.Queue` compares with the depth: another item has room where it is less."""
         return self.maxsize if self._held_bytes >= self._max_bytes else len(self.queue)
 
     def _put(self, item: object) -> None:
