@@ -82,7 +82,7 @@ def hidden_variables(scheme: str) -> Iterator[None]:
 
 @contextmanager
 def undisturbed_variables() -> Iterator[None]:
-    """Meanwhile no other thread has any of them hidden."""
+    """Within the context, no other thread hides variables: see `hidden_variables`."""
     with _environment_lock:
         yield
 
@@ -91,8 +91,8 @@ def undisturbed_variables() -> Iterator[None]:
 class BucketOptions:
     """How a store is opened: obstore's options, the address of its service, headers of each request.
 
-    `place` says where the credentials were found; those of a `profile` that is named here come from a program
-    or a service, by way of botocore. Never print the values.
+    `place` says where the credentials were found. With a `profile`, botocore gets them from that profile's
+    program or service. Never print the values.
     """
 
     config: Mapping[str, str | bool] = field(repr=False)
@@ -123,7 +123,7 @@ class BucketOptions:
 def bucket_options(config: BucketConfig, scheme: str, account: str | None = None) -> BucketOptions:
     """How buckets of the scheme (`s3`, `gs`, `az`) are opened; `account` is Azure's, where it is known.
 
-    Raises AuthenticationError where a place of credentials is there and can't be used, UsageError for an
+    Raises AuthenticationError if a place of credentials is there and can't be used, UsageError for an
     endpoint that isn't the address of a service.
     """
     search = _Search(config)

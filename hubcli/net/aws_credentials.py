@@ -1,7 +1,7 @@
-"""Credentials of an AWS profile that takes a role, a login or a program, by botocore, as the AWS CLI does.
+"""Credentials of AWS profiles with a role, an SSO login or a program, from botocore, as in the AWS CLI.
 
-botocore is an extra and takes 0.2 s to load: it is imported for such a profile alone. What it says of
-a failure is not shown, since the output of a program may be in it.
+botocore is an extra and takes 0.2 s to load: it is imported for such profiles only. Its error messages
+are not shown, since they may contain the output of a program.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hubcli.urls import remember_secret
 
 __all__ = ["ProfileCredentials"]
 
-# botocore renews what has less than ten minutes left.
+# botocore refreshes credentials with less than ten minutes left.
 _VALID_FOR = timedelta(minutes=10)
 _MAX_CHAIN = 10
 _FILES = {"AWS_CONFIG_FILE": "config_file", "AWS_SHARED_CREDENTIALS_FILE": "credentials_file"}
@@ -27,7 +27,7 @@ _EXPORT = 'Run: eval "$(aws configure export-credentials --profile {} --format e
 
 
 class ProfileCredentials:
-    """Gives the credentials of the profile whenever obstore calls it, renewed before they expire.
+    """The profile's credentials; obstore calls it whenever it needs them, refreshed before they expire.
 
     `undisturbed` is held while the environment must be as the user set it: a role may take its first
     credentials from there. May be called from several threads.
@@ -52,11 +52,11 @@ class ProfileCredentials:
         if ca_file is not None:
             self._session.set_config_variable("ca_bundle", str(ca_file))
         if self._session.get_config_variable("region") is None:
-            self._session.set_config_variable("region", region)  # The one in which the role is asked for.
+            self._session.set_config_variable("region", region)  # The region of the STS endpoint.
         self._credentials: Any = None
 
     def __call__(self) -> dict[str, Any]:
-        """Key, secret, token and when they are to be asked for again. Raises AuthenticationError."""
+        """Key, secret, token, and the time until which obstore keeps them. Raises AuthenticationError."""
         from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
         try:
@@ -69,7 +69,7 @@ class ProfileCredentials:
             raise self._failed(error) from None
         if frozen is None or not frozen.access_key or not frozen.secret_key:
             raise AuthenticationError(
-                f"The AWS profile '{self.name}' gives no credentials",
+                f"The AWS profile '{self.name}' has no credentials",
                 hint=f"Run: aws configure --profile {self.name}",
             )
         for secret in (frozen.secret_key, frozen.token):
@@ -83,7 +83,7 @@ class ProfileCredentials:
         }
 
     def _refuse_codes(self) -> None:
-        """Raises AuthenticationError where a profile requires a code, which botocore would ask for."""
+        """Raises AuthenticationError if a profile requires a code, which botocore would ask for."""
         profiles, name = self._session.full_config.get("profiles", {}), self.name
         for _ in range(_MAX_CHAIN):
             profile = profiles.get(name, {})
@@ -96,13 +96,13 @@ class ProfileCredentials:
 
     def _failed(self, error: Exception) -> AuthenticationError:
         kind = type(error).__name__
-        what = f"The AWS profile '{self.name}' gives no credentials"
+        what = f"Cannot get credentials of the AWS profile '{self.name}'"
         if "SSO" in kind or "Token" in kind:
             return AuthenticationError(
-                f"{what}: its login has expired", hint=f"Run: aws sso login --profile {self.name}"
+                f"{what}: the SSO login has expired", hint=f"Run: aws sso login --profile {self.name}"
             )
         if kind in _UNREACHABLE:
-            return AuthenticationError(f"{what}: its service cannot be reached", hint="Check the network.")
+            return AuthenticationError(f"{what}: the service cannot be reached", hint="Check the network.")
         code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
         reason = code if re.fullmatch(r"\w{1,80}", code) else kind
         return AuthenticationError(

@@ -54,7 +54,7 @@ class BucketErrors:
         raise NotImplementedError
 
     def translated(self, error: Exception, name: str) -> HubcliError:
-        """The error as one of ours: nothing of obstore's text but status, code and a known reason."""
+        """The hubcli error: of obstore's text only status, code and a known reason."""
         text, code = self._without_key(str(error)), code_of(error)
         status = status_of(text)
         if isinstance(error, ValueError) and "parse path" in text:

@@ -221,7 +221,7 @@ class BucketStore(ObjectStore):
         now = self.head(key)
         if now is None or plain_etag(now.etag) != plain_etag(expected.etag):
             return False
-        # Nobody wrote, and yet it is refused: the server may take an ETag without its quotes alone.
+        # Refused although unchanged: the server may accept only an ETag without its quotes.
         self._is_unquoted = True
         try:
             self._require_swap(key)

@@ -23,7 +23,7 @@ _LEFT_IN = re.compile(r"tf-hub-format|tfhub-redirect")
 
 
 class WebHost(ProtocolHost):
-    """A host of someone's own. What a number in its paths means is known to nobody: its bytes may change."""
+    """Any other web host. What a number in its paths means is unknown: its bytes may change."""
 
     name = "http"
     title = "the host"

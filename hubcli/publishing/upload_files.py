@@ -62,7 +62,7 @@ _MAX_READ_BYTES = 1 << 20  # Secrets are small files; tensors and graphs aren't 
 
 
 def read_files(directory: Path) -> Tree:
-    """All that lies below the directory. Raises UnsafeArchiveError for what no archive may hold."""
+    """Everything below the directory. Raises UnsafeArchiveError for what no archive may hold."""
     return Tree.read(directory, Limits())
 
 

@@ -258,7 +258,7 @@ def _is_equal(variable: Any, values: TensorValues, model: Path) -> bool:
     if value is None or value.dtype.name != values.dtype.name or tuple(value.shape) != values.shape:
         return False
     array = value.numpy()
-    if value.dtype.name == "string":  # Its texts stand in the file with their lengths.
+    if value.dtype.name == "string":  # Strings are stored with their lengths.
         import numpy as np
 
         return bool(np.array_equal(array, saved_values(model, [values.key])[values.key]))

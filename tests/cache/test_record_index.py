@@ -1,4 +1,4 @@
-"""The index of records: a listing with it tells what one without it does, and nothing is removed by it."""
+"""The index of records: listings are the same with and without it, and no removal uses it."""
 
 from __future__ import annotations
 

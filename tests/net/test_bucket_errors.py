@@ -37,7 +37,7 @@ def translated(text: str, kind: type[Exception] = Exception) -> HubcliError:
 @each_of(
     "status, is_transient", [(s, s in (408, 409, 429) or s >= 500) for s in (407, *range(408, 431), 500, 503)]
 )
-def test_what_may_pass_is_transient(status: int, is_transient: bool) -> None:
+def test_which_statuses_are_transient(status: int, is_transient: bool) -> None:
     error = translated(answer(status))
     assert type(error) is NetworkError
     assert error.is_transient is is_transient
@@ -67,13 +67,13 @@ def test_what_may_pass_is_transient(status: int, is_transient: bool) -> None:
         ("Received non-partial response", BodyChangedError, "was sent as a whole"),
     ],
 )
-def test_each_reason_is_told(text: str, kind: type[HubcliError], message: str) -> None:
+def test_each_reason_is_in_the_message(text: str, kind: type[HubcliError], message: str) -> None:
     error = translated(text)
     assert type(error) is kind
     assert message in error.message
 
 
-def test_a_key_that_obstore_cannot_spell_is_an_invalid_handle() -> None:
+def test_a_key_that_obstore_refuses_is_an_invalid_handle() -> None:
     assert type(translated("cannot parse path a//b", ValueError)) is HandleError
     assert type(translated("cannot parse the answer", ValueError)) is NetworkError
     assert type(translated("", FileNotFoundError)) is NotFoundError

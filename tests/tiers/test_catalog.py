@@ -9,7 +9,7 @@ import pytest
 from hubcli.tiers.catalog import map_in_order
 
 
-def test_items_are_mapped_in_their_order_and_taken_as_far_ahead_as_is_said() -> None:
+def test_items_are_mapped_in_order_and_taken_only_as_far_ahead_as_allowed() -> None:
     items_taken: list[int] = []
 
     def items() -> Iterator[int]:
