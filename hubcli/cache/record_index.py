@@ -2,8 +2,8 @@
 
 `hubcli.index` in the root holds summaries of manifests by key. It is a hint: a summary counts only while the
 manifest's file has the inode, size, and times of modification and change that it had when it was read, and
-no removal, pin or publication rests on it: they read the manifests themselves. A file that was changed shortly before
-it was read may change again within one tick of the clock: it is left out.
+no removal, pin or publication rests on it: they read the manifests themselves. A file that was changed
+shortly before it was read may change again within one tick of the clock: it is left out.
 
 The first line is `hubcli-index 1`, the CRC-32 and the length of what follows: one JSON object whose lists
 have a value for each manifest. An index of another form, or larger than a listing may need, is ignored, and
