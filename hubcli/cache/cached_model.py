@@ -213,6 +213,9 @@ def look_at(folder: str, files: Iterable[tuple[str, int]], *, is_measured: bool 
         except OSError as error:
             problem = f"{path} cannot be accessed: {error.strerror}"
             break
+        except ValueError:  # A record of others may have NUL or half a surrogate pair in a name.
+            problem = f"{path} is not a file name"
+            break
         if status.st_size != size_bytes or not stat.S_ISREG(status.st_mode):
             problem = f"{path} has {status.st_size} bytes instead of {size_bytes}"
             break

@@ -88,7 +88,7 @@ def _entries(target: str, settings: Settings) -> Iterator[CachedModel]:
     from hubcli.cache.catalog import EntryState, read_catalog  # A handle needs no list of all.
 
     pattern = Pattern.parse(target, root)
-    for model in sorted(read_catalog(root).models, key=lambda model: model.key):
+    for model in sorted(read_catalog(root, with_index=False).models, key=lambda model: model.key):
         if model.state in (EntryState.FOREIGN, EntryState.DOWNLOADING):
             continue
         if pattern.fits(model.key, model.handle, model.aliases):
