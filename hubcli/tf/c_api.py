@@ -228,7 +228,11 @@ class CApiSession:
         names = (c_char_p * max(1, len(tags)))(*(tag.encode() for tag in tags))
         load = library.TF_LoadSessionFromSavedModel
         arguments = (options, None, model.encode("utf-8", "surrogateescape"), names, len(tags), self._graph)
-        self._session = library.checked(load, *arguments, None)
+        try:
+            self._session = library.checked(load, *arguments, None)
+        except CApiError:  # What was read of the graph is not needed any more.
+            library.TF_DeleteGraph(self._graph)
+            raise
 
     def close(self) -> None:
         """Frees the graph and its variables. Raises CApiError."""

@@ -7,9 +7,8 @@ session loads the graph as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -21,7 +20,7 @@ from hubcli.tf.run_child import library_in
 from hubcli.tf.run_protocol import Tensor
 from hubcli.tf.run_server import CApiCall, CApiModel
 
-__all__ = ["SavedSession", "flat_tensors", "unoptimized"]
+__all__ = ["SavedSession", "flat_tensors"]
 
 
 class SavedSession:
@@ -92,21 +91,6 @@ def flat_tensors(arguments: Any) -> list[Any]:
     """The tensors in the arguments of a call, in the order in which its function takes them."""
     tf = import_tensorflow()
     return [part for part in tf.nest.flatten(arguments, expand_composites=True) if tf.is_tensor(part)]
-
-
-@contextmanager
-def unoptimized() -> Iterator[None]:
-    """Has TensorFlow run functions as they stand, as the session does.
-
-    To optimize one takes longer than to run it once, and numbers are added up in the same order.
-    """
-    options = import_tensorflow().config.optimizer
-    before = bool(options.get_experimental_options().get("disable_meta_optimizer", False))
-    options.set_experimental_options({"disable_meta_optimizer": True})
-    try:
-        yield
-    finally:
-        options.set_experimental_options({"disable_meta_optimizer": before})
 
 
 def _loaded_library() -> str | None:
