@@ -158,7 +158,7 @@ class CachedModelInfo(RecordedModel):
 
     @property
     def format(self) -> str | None:
-        """The format as `inspect` names it, read from the model where its record doesn't tell."""
+        """The format as `inspect` names it, read from the model if its record doesn't say."""
         if self.recorded_format is not None:
             return self.recorded_format
         found = self._detected_format()

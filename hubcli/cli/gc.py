@@ -136,7 +136,7 @@ def size_bytes_of(option: str, text: str) -> int:
 
 @contextmanager
 def _named(option: str) -> Iterator[None]:
-    """Within, an error tells the option whose value it is about."""
+    """Within the context, an error tells the option whose value it is about."""
     try:
         yield
     except UsageError as error:

@@ -68,7 +68,7 @@ def _shape(command: Any, *, name: str, is_short: bool, shared_by: Any = None) ->
 
 @contextmanager
 def help_output() -> Iterator[None]:
-    """Within, standard output fails as that of a payload does.
+    """Within the context, standard output fails as that of a payload does.
 
     Raises BrokenPipe if it is closed or its reader has exited, OutputError if it can't be written.
     """

@@ -106,7 +106,7 @@ class MultiProgress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Within, the screen is free for lines."""
+        """Within the context, the screen is free for lines."""
         yield
 
     def reported(self, *, failed: bool) -> None:

@@ -321,7 +321,7 @@ def _json_of(path: Path, place: str) -> dict[str, object]:
 
 
 def _connection_string(text: str) -> dict[str, str]:
-    """Its parts by their names in small letters, such as `AccountName=…;AccountKey=…`."""
+    """Its parts by their names in lower case, such as `AccountName=…;AccountKey=…`."""
     pairs = (part.partition("=") for part in text.split(";"))
     return {name.strip().lower(): value.strip() for name, _, value in pairs if value.strip()}
 

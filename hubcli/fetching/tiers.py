@@ -235,7 +235,7 @@ class TierTurn:
 
     @contextmanager
     def faults_of(self, tier: Tier, model: TierModel | None = None) -> Iterator[None]:
-        """Within, a fault of the tier is noted, and ends the context. Raises TierError if it counts."""
+        """Turns an error of the tier into a note, and ends the context. Raises TierError if it counts."""
         try:
             yield
         except _FAULTS as error:

@@ -96,7 +96,7 @@ def providers() -> Iterator[Provider]:
 
 
 def scheme_of(text: str) -> str | None:
-    """The scheme of a URL, in small letters; None if the text doesn't begin with one and `://`."""
+    """The scheme of a URL, in lower case; None if the text doesn't begin with one and `://`."""
     scheme, separator, _ = text.partition("://")
     is_one = separator and scheme.isascii() and scheme[:1].isalpha()
     return scheme.lower() if is_one and scheme.translate(_PUNCTUATION).isalnum() else None

@@ -66,7 +66,7 @@ class WebHost(ProtocolHost):
 
 
 def _cleaned(parts: SplitResult) -> SplitResult:
-    """The address with a host in small letters, without secrets, and without slashes at its end."""
+    """The address with a host in lower case, without secrets, and without slashes at its end."""
     host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else str(parts.hostname)
     netloc = f"{host}:{parts.port}" if parts.port else host
     tidy = parts._replace(scheme=parts.scheme.lower(), netloc=netloc, path=parts.path.rstrip("/"))

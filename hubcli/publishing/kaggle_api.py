@@ -56,7 +56,7 @@ _ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)?
 
 @dataclass(frozen=True, slots=True)
 class KaggleVariation:
-    """One variation of a model at its latest version. None stands for what the answer doesn't tell."""
+    """One variation of a model at its latest version. None stands for what the answer lacks."""
 
     framework: str
     slug: str

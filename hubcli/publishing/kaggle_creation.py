@@ -71,7 +71,7 @@ class UnknownOutcomeError(HubcliError):
 class PublishedState:
     """What is on Kaggle under a handle. `version` is the newest that can be seen, 0 without one.
 
-    `is_private` is None if there is no model, or the answer doesn't tell.
+    `is_private` is None if there is no model, or the answer doesn't say.
     """
 
     has_model: bool

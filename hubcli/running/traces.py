@@ -244,7 +244,7 @@ def _ports(specs: list[tuple[str, Structure]], types: tuple[int, ...]) -> tuple[
         else:
             assert isinstance(spec, TypeSpec)
             if spec.class_name not in ("RaggedTensorSpec", "SparseTensorSpec"):
-                # How many tensors another type is, the file doesn't tell.
+                # The file doesn't say how many tensors another type has.
                 ports.append(composite_port(name, spec, types))
                 return tuple(ports) if len(specs) == 1 else None
             count = 3 if spec.class_name == "SparseTensorSpec" else 1 + (spec.ragged_rank or 0)
