@@ -233,8 +233,9 @@ class LiveModel:
     ) -> Comparison:
         """The object beside what was written to `saved`, loaded again. Raises TensorFlowError.
 
-        `given` are outputs of the object, as `equal_outputs` leaves them. `saved_info` is what was saved, read,
-        where the object was called since `unlike_saved` found it the same: a call may change variables.
+        `given` are outputs of the object, as `equal_outputs` leaves them. With `saved_info`, which
+        describes `saved`, values are compared with its checkpoint: calls may have changed the object since
+        `unlike_saved` found it the same.
         """
         reloaded = load_model(saved, self.tags, name=f"the export of {self.name}")
         if saved_info is None:
