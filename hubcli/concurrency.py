@@ -118,7 +118,9 @@ class _BoundedQueue(queue.Queue[Any]):
 
     def _qsize(self) -> int:
         """What `queue.Queue` compares with the depth: another item has room where it is less."""
-        return self.maxsize if self._held_bytes >= self._max_bytes else len(self.queue)
+        # An interrupt within `_get` leaves bytes counted that are gone: an empty queue has room in any case.
+        is_full = len(self.queue) > 0 and self._held_bytes >= self._max_bytes
+        return self.maxsize if is_full else len(self.queue)
 
     def _put(self, item: object) -> None:
         super()._put(item)
