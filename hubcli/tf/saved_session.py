@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from hubcli.tf.c_api import CApiLibrary, CApiSession, is_loaded
+from hubcli.tf.c_api import CApiError, CApiLibrary, CApiSession, is_loaded
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.python_runner import from_native, to_native
 from hubcli.tf.run_child import library_in
@@ -51,7 +52,8 @@ class SavedSession:
         failed = self._loading.exception()
         # What a call that doesn't end still uses can't be freed.
         if failed is None and not self._running:
-            self._loading.result().close()
+            with suppress(CApiError):  # What was found with it stands.
+                self._loading.result().close()
 
     def prepared(self, orders: Mapping[str, dict[str, Any]], assets: Mapping[str, str]) -> dict[str, _Call]:
         """What runs each of the endpoints, which are described as for a `RunProcess`, by the same names.
