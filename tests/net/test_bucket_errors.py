@@ -30,6 +30,10 @@ def answer(status: int, code: str = "") -> str:
     return f"Client error with status code: {status}{body}"
 
 
+def removal(code: str) -> str:
+    return f"DeleteObjects request failed for key oauth/token request: words (code: {code})\n\nDebug source"
+
+
 def translated(text: str, kind: type[Exception] = Exception) -> HubcliError:
     return Errors().translated(kind(text), NAME)
 
@@ -65,6 +69,9 @@ def test_what_may_pass_is_transient(status: int, is_transient: bool) -> None:
         ("error, retry_timeout: 0s", NetworkError, "closed the connection"),
         ("tcp connect error", NetworkError, "cannot be reached"),
         ("Received non-partial response", BodyChangedError, "was sent as a whole"),
+        (removal("AccessDenied"), AuthenticationError, "answers 403: access is denied"),
+        (removal("SlowDown"), NetworkError, f"{NAME} answers 503 SlowDown"),
+        (removal("Unknown"), NetworkError, f"{NAME} answers Unknown"),
     ],
 )
 def test_each_reason_is_told(text: str, kind: type[HubcliError], message: str) -> None:
