@@ -69,7 +69,9 @@ class BucketErrors:
                 f"{name} contains an object whose key has an empty segment, '.', '..' or a control character",
                 hint="Rename or remove that object.",
             )
-        if status in (400, 401, 403) or (status is None and not code and _TOKEN.search(text)):
+        # What gave credentials at first may fail to renew them.
+        has_none = type(error).__name__ == "UnauthenticatedError" or (not code and _TOKEN.search(text))
+        if status in (400, 401, 403) or (status is None and has_none):
             return self._denied(name, status, code, text)
         return self._failed(name, status, code, text)
 

@@ -86,6 +86,13 @@ def test_a_key_that_obstore_cannot_spell_is_an_invalid_handle() -> None:
     assert type(translated("", FileNotFoundError)) is NotFoundError
 
 
+def test_credentials_that_are_not_renewed_are_told() -> None:
+    kind = type("UnauthenticatedError", (Exception,), {})
+    error = translated("External AWS credential provider: AuthenticationError: words", kind)
+    assert type(error) is AuthenticationError
+    assert error.message == "No AWS credentials found for s3://bucket: the environment gives none"
+
+
 def test_the_words_of_a_key_are_not_the_reason() -> None:
     url = "https://s3.us-east-1.amazonaws.com/bucket/oauth-connect-timeout"
     error = translated(f"Error performing GET {url} in 5ms - broken pipe")
