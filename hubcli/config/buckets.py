@@ -21,7 +21,14 @@ from hubcli.errors import AuthenticationError, UsageError
 from hubcli.regular_file import read_regular
 from hubcli.urls import remember_secret, without_secrets
 
-__all__ = ["BucketOptions", "amazon_endpoint", "bucket_options", "hidden_variables", "undisturbed_variables"]
+__all__ = [
+    "BucketOptions",
+    "amazon_endpoint",
+    "bucket_options",
+    "hidden_variables",
+    "is_sendable",
+    "undisturbed_variables",
+]
 
 _SECRETS = (
     "secret_access_key",
@@ -31,6 +38,7 @@ _SECRETS = (
     "sas_key",
     "client_secret",
 )
+_IN_HEADERS = ("access_key_id", "secret_access_key", "session_token")
 _NOWHERE = "none"
 _INSTANCE, _METADATA, _MANAGED = "instance metadata", "the metadata server", "managed identity"
 _OF_MACHINES = (_INSTANCE, _METADATA, _MANAGED)
@@ -131,7 +139,19 @@ def bucket_options(config: BucketConfig, scheme: str, account: str | None = None
     for name, value in found.config.items():
         if isinstance(value, str) and name in _SECRETS:
             remember_secret(value)
+        if name in _IN_HEADERS and not is_sendable(value):
+            raise AuthenticationError(
+                f"The credentials in {found.place} have an invalid character",
+                hint="Check them for a line break at the end.",
+            )
+    if not is_sendable(found.config.get("region", "")):
+        raise UsageError("The AWS region has an invalid character", hint="Check AWS_REGION.")
     return found
+
+
+def is_sendable(value: object) -> bool:
+    """Whether it can stand in a header: obstore ends the process's thread with a panic where it can't."""
+    return isinstance(value, str) and value.isascii() and (value.isprintable() or not value)
 
 
 class _Search:

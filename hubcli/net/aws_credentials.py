@@ -13,7 +13,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from hubcli.errors import AuthenticationError
+from hubcli.config.buckets import is_sendable
+from hubcli.errors import AuthenticationError, HubcliError
 from hubcli.urls import remember_secret
 
 __all__ = ["ProfileCredentials"]
@@ -41,40 +42,36 @@ class ProfileCredentials:
         ca_file: Path | None,
         undisturbed: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        from botocore.session import Session  # type: ignore[import-untyped]
-
         self.name = name
+        self._variables, self._region, self._ca_file = variables, region, ca_file
         self._undisturbed = undisturbed
-        self._session = Session(profile=name)
-        for variable, option in _FILES.items():
-            if variable in variables:
-                self._session.set_config_variable(option, variables[variable])
-        if ca_file is not None:
-            self._session.set_config_variable("ca_bundle", str(ca_file))
-        if self._session.get_config_variable("region") is None:
-            self._session.set_config_variable("region", region)  # The region of the STS endpoint.
         self._credentials: Any = None
 
     def __call__(self) -> dict[str, Any]:
-        """Key, secret, token, and the time until which obstore keeps them. Raises AuthenticationError."""
-        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
-
+        """Key, secret, token and when they are to be asked for again. Raises AuthenticationError."""
         try:
             with self._undisturbed():
                 if self._credentials is None:
-                    self._refuse_codes()
-                    self._credentials = self._session.get_credentials()
+                    self._credentials = self._found()
                 frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
-        except (BotoCoreError, ClientError, OSError, ValueError) as error:
+        except HubcliError:
+            raise
+        # It checks little of what files and programs give, and fails then with errors of any class.
+        except Exception as error:  # noqa: BLE001
             raise self._failed(error) from None
         if frozen is None or not frozen.access_key or not frozen.secret_key:
             raise AuthenticationError(
                 f"The AWS profile '{self.name}' has no credentials",
                 hint=f"Run: aws configure --profile {self.name}",
             )
-        for secret in (frozen.secret_key, frozen.token):
-            if secret:
-                remember_secret(secret)
+        for value in (frozen.secret_key, frozen.token):
+            if value and isinstance(value, str):
+                remember_secret(value)
+        if not all(map(is_sendable, (frozen.access_key, frozen.secret_key, frozen.token or ""))):
+            raise AuthenticationError(
+                f"The AWS profile '{self.name}' gives credentials with an invalid character",
+                hint=f"Check it: aws sts get-caller-identity --profile {self.name}",
+            )
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
@@ -82,9 +79,24 @@ class ProfileCredentials:
             "expires_at": datetime.now(timezone.utc) + _VALID_FOR,
         }
 
-    def _refuse_codes(self) -> None:
-        """Raises AuthenticationError if a profile requires a code, which botocore would ask for."""
-        profiles, name = self._session.full_config.get("profiles", {}), self.name
+    def _found(self) -> Any:
+        """The credentials as botocore finds them, None where the profile has none."""
+        from botocore.session import Session  # type: ignore[import-untyped]
+
+        session = Session(profile=self.name)
+        for variable, option in _FILES.items():
+            if variable in self._variables:
+                session.set_config_variable(option, self._variables[variable])
+        if self._ca_file is not None:
+            session.set_config_variable("ca_bundle", str(self._ca_file))
+        if session.get_config_variable("region") is None:
+            session.set_config_variable("region", self._region)  # The one in which the role is asked for.
+        self._refuse_codes(session.full_config.get("profiles", {}))
+        return session.get_credentials()
+
+    def _refuse_codes(self, profiles: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raises AuthenticationError where a profile requires a code, which botocore would ask for."""
+        name = self.name
         for _ in range(_MAX_CHAIN):
             profile = profiles.get(name, {})
             if "mfa_serial" in profile and "role_arn" in profile:
@@ -92,7 +104,13 @@ class ProfileCredentials:
                     f"The AWS profile '{name}' requires an MFA code, which hubcli does not ask for",
                     hint=_EXPORT.format(self.name),
                 )
-            name = profile.get("source_profile", name)
+            if profile.get("source_profile", name) == name:
+                return
+            name = profile["source_profile"]
+        raise AuthenticationError(
+            f"The AWS profile '{self.name}' has a chain of more than {_MAX_CHAIN} profiles",
+            hint=_EXPORT.format(self.name),
+        )
 
     def _failed(self, error: Exception) -> AuthenticationError:
         kind = type(error).__name__
@@ -103,6 +121,11 @@ class ProfileCredentials:
             )
         if kind in _UNREACHABLE:
             return AuthenticationError(f"{what}: the service cannot be reached", hint="Check the network.")
+        if isinstance(error, ImportError):
+            return AuthenticationError(
+                f"{what}: botocore cannot be imported",
+                hint="Run: pip install --force-reinstall 'hubcli[aws]'",
+            )
         code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
         reason = code if re.fullmatch(r"\w{1,80}", code) else kind
         return AuthenticationError(

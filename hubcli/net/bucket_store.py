@@ -344,7 +344,10 @@ class BucketStore(ObjectStore):
             super().delete_all(keys)
             return
         delete, names = self._client.obstore.delete, [self._key(key) for key in keys]
-        self._client.call(self.address, lambda store: delete(store, names))
+        try:
+            self._client.call(self.address, lambda store: delete(store, names))
+        except FileNotFoundError as error:  # The request itself: an object that isn't there is none.
+            raise self._client.missing(self.address) from error
 
     def now(self) -> datetime:
         """The store's own clock. Raises NetworkError."""

@@ -28,6 +28,9 @@ _ASSUMED = f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-
 <SessionToken>token-of-role</SessionToken><Expiration>{_LATER}</Expiration></Credentials>
 <AssumedRoleUser><Arn>{_ROLE}/x</Arn><AssumedRoleId>R:x</AssumedRoleId></AssumedRoleUser>
 </AssumeRoleResult></AssumeRoleResponse>"""
+_KEYS = {"Version": 1, "AccessKeyId": "AKIA", "SecretAccessKey": "s3cr3t"}
+_EXPIRED = json.dumps({**_KEYS, "Expiration": "2020-01-01T00:00:00Z"})
+_BROKEN = json.dumps({**_KEYS, "AccessKeyId": "AKIA\r\nX-Header: 1"})
 _DENIED = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>s3cr3t</Message></Error></ErrorResponse>"
 
 
@@ -120,6 +123,19 @@ def test_a_login_by_sso_is_used_until_it_expires(
         ),
         ("credential_process = /bin/false s3cr3t", "", "AWS profile 'p': CredentialRetrievalError"),
         ("credential_process = /nowhere/s3cr3t", "", "AWS profile 'p': FileNotFoundError"),
+        ("credential_process = /bin/echo '[\"s3cr3t\"]'", "", "AWS profile 'p': AttributeError"),
+        (f"credential_process = /bin/echo '{_EXPIRED}'", "", "AWS profile 'p': RuntimeError"),
+        (f"credential_process = /bin/echo '{_BROKEN}'", "", "gives credentials with an invalid character"),
+        (
+            f"role_arn = {_ROLE}\nrole_arn = s3cr3t\nsource_profile = base",
+            "",
+            "AWS profile 'p': ConfigParseError",
+        ),
+        (
+            f"role_arn = {_ROLE}\nsource_profile = q\n[profile q]\nrole_arn = {_ROLE}\nsource_profile = p",
+            "",
+            "has a chain of more than 10 profiles",
+        ),
     ],
 )
 def test_a_failure_is_reported_without_the_output_of_the_program(
