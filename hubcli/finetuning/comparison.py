@@ -33,7 +33,7 @@ from hubcli.savedmodel.types import Fields, Items, Structure, TensorSpec, decode
 from hubcli.tf.compare import CallableModel, Comparison, Outputs, equal_outputs
 from hubcli.tf.live_model import LiveModel
 from hubcli.tf.loading import live_variables
-from hubcli.tf.saved_session import SavedSession, flat_tensors
+from hubcli.tf.saved_session import SavedSession, flat_tensors, is_registered, read_argument_list
 
 __all__ = ["ExportComparison"]
 
@@ -114,14 +114,10 @@ def _require_readable(outline: MetaGraphOutline) -> None:
 
     What is wrong with an argument list is raised as TensorFlow raises it.
     """
-    from tensorflow.core.protobuf.saved_object_graph_pb2 import FunctionSpec
-    from tensorflow.python.framework import op_def_registry
-    from tensorflow.python.saved_model import function_deserialization
-
     library, objects = outline.graph.functions, ObjectGraph(outline.objects)
     for name, body in library.items():
         for op in body.op_counts:
-            if op not in library and op_def_registry.get(op) is None:
+            if op not in library and not is_registered(op):
                 raise _UndecidedError(f"the function {name} has an unknown op: {op}")
     specs: set[bytes] = set()  # Most functions have the argument list of another.
     for node in range(len(objects)):
@@ -133,7 +129,7 @@ def _require_readable(outline: MetaGraphOutline) -> None:
         if objects.kind(node) in ("function", "bare_concrete_function"):
             specs.add(objects.content(node).function_spec)
     for spec in specs - {b""}:  # Older releases have none on a function with one trace.
-        function_deserialization._deserialize_function_spec_as_nonmethod(FunctionSpec.FromString(spec))
+        read_argument_list(spec)
 
 
 def _endpoints(outline: MetaGraphOutline, info: SavedModelInfo, model: Path) -> dict[str, Endpoint]:

@@ -21,7 +21,7 @@ from hubcli.tf.run_child import library_in
 from hubcli.tf.run_protocol import Tensor
 from hubcli.tf.run_server import CApiCall, CApiModel
 
-__all__ = ["SavedSession", "flat_tensors"]
+__all__ = ["SavedSession", "flat_tensors", "is_registered", "read_argument_list"]
 
 
 class SavedSession:
@@ -93,6 +93,21 @@ def flat_tensors(arguments: Any) -> list[Any]:
     """The tensors in the arguments of a call, in the order in which its function takes them."""
     tf = import_tensorflow()
     return [part for part in tf.nest.flatten(arguments, expand_composites=True) if tf.is_tensor(part)]
+
+
+def is_registered(op: str) -> bool:
+    """Whether this process knows the op."""
+    from tensorflow.python.framework import op_def_registry
+
+    return op_def_registry.get(op) is not None
+
+
+def read_argument_list(encoded: bytes) -> None:
+    """Reads a FunctionSpec as loading a model does. Raises what that does for one that can't be read."""
+    from tensorflow.core.protobuf.saved_object_graph_pb2 import FunctionSpec
+    from tensorflow.python.saved_model import function_deserialization
+
+    function_deserialization._deserialize_function_spec_as_nonmethod(FunctionSpec.FromString(encoded))
 
 
 def _loaded_library() -> str | None:
