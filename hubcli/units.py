@@ -186,13 +186,19 @@ def parse_rate(text: str, source: str) -> int:
     return rate
 
 
+# The years 1 to 9999, which datetime knows.
+_EARLIEST_S, _LATEST_S = -62135596800, 253402300799
+
+
 def to_iso_utc(seconds: float) -> str:
-    """The time as ISO 8601 in UTC, to the millisecond.
+    """The time as ISO 8601 in UTC, to the millisecond; one that a file system alone knows as the year 9999.
 
     >>> to_iso_utc(0)
     '1970-01-01T00:00:00.000Z'
+    >>> to_iso_utc(300_000_000_000)
+    '9999-12-31T23:59:59.000Z'
     """
-    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    moment = datetime.fromtimestamp(min(max(seconds, _EARLIEST_S), _LATEST_S), timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

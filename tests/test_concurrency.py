@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubcli import concurrency
 from hubcli.concurrency import (
     STAGE_BYTES,
     CancellationToken,
@@ -134,6 +137,21 @@ def test_an_item_of_more_bytes_than_fit_comes_alone() -> None:
     sizes = [500, 0, 500]
     with ReadAhead(map(bytes, sizes), 10, max_bytes=100) as ahead:
         assert [len(block) for block in ahead] == sizes
+
+
+def test_an_interrupt_as_an_item_is_taken_leaves_room_in_an_empty_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(concurrency, "_size_of", Mock(side_effect=[500, KeyboardInterrupt, 500, 500]))
+    waiting = concurrency._BoundedQueue(10, max_bytes=100)
+    waiting.put_nowait(b"first")
+    with pytest.raises(KeyboardInterrupt):
+        waiting.get_nowait()
+
+    with pytest.raises(queue.Empty):
+        waiting.get_nowait()
+    waiting.put_nowait(b"second")
+    assert waiting.get_nowait() == b"second"
 
 
 def test_jobs_share_what_may_wait_between_two_stages() -> None:
@@ -284,7 +302,7 @@ def test_an_error_of_a_job_beside_is_raised_at_the_end_of_the_context() -> None:
     assert reached == ["the end"]
 
 
-def test_an_error_of_the_context_stops_the_job_beside_and_comes_true_it() -> None:
+def test_an_error_of_the_context_stops_the_job_beside_it_and_is_raised() -> None:
     stop, steps = CancellationToken(), list[int]()
     start = threading.Event()
 

@@ -2,8 +2,8 @@
 
 `hubcli.index` in the root holds summaries of manifests by key. It is a hint: a summary counts only while the
 manifest's file has the inode, size, and times of modification and change that it had when it was read, and
-no removal rests on it: collections read the manifests themselves. A file that was changed shortly before
-it was read may change again within one tick of the clock: it is left out.
+no removal, pin or publication rests on it: they read the manifests themselves. A file that was changed
+shortly before it was read may change again within one tick of the clock: it is left out.
 
 The first line is `hubcli-index 1`, the CRC-32 and the length of what follows: one JSON object whose lists
 have a value for each manifest. An index of another form, or larger than a listing may need, is ignored, and
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from binascii import crc32
 from collections.abc import Iterable, Sequence
@@ -193,11 +194,14 @@ class RecordReader:
 
 def _is_small(summary: ManifestSummary) -> bool:
     """Whether it fits in a row: of others, the look at the files takes far longer than reading the record."""
-    shape = summary.shape
-    texts = (summary.handle, shape.kind, shape.format or "", shape.tier or "", *shape.paths)
-    characters = sum(map(len, chain(texts, *shape.alias_parts)))
+    characters = len(summary.handle) + _characters(summary.shape)
     sizes = summary.sizes_bytes
     return characters <= _MAX_CHARACTERS and len(sizes) <= _MAX_FILES and max(sizes, default=0) < _MAX_SIZE
+
+
+def _characters(shape: RecordShape) -> int:
+    texts = (shape.kind, shape.format or "", shape.tier or "", *shape.paths)
+    return sum(map(len, chain(texts, *shape.alias_parts)))
 
 
 def _max_bytes(count: int) -> int:
@@ -229,7 +233,8 @@ def _write_index(root: Path, content: bytes) -> None:
     """Writes it beside its place and renames it, unless another process is just doing so."""
     new = root / NEW_INDEX_NAME
     with suppress(FileNotFoundError):
-        if time.time() - new.lstat().st_mtime > _ABANDONED_AFTER_S:
+        # A time ahead is from before the clock was set back.
+        if abs(time.time() - new.lstat().st_mtime) > _ABANDONED_AFTER_S:
             new.unlink()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | AT_ONCE
     descriptor = os.open(new, flags, 0o666)
@@ -245,6 +250,8 @@ def _write_index(root: Path, content: bytes) -> None:
 def _read_index(root: Path, count: int, now_ns: int) -> dict[str, _Row]:
     """The rows of the index; none where it isn't whole, of this form, and written before `now_ns`."""
     try:
+        if not _is_trusted((root / INDEX_NAME).lstat(), root.stat()):
+            return {}
         content = read_regular(root / INDEX_NAME, _max_bytes(count))
         header, _, body = content.partition(b"\n")
         if header + b"\n" != _HEADER % (crc32(body), len(body)):
@@ -254,6 +261,11 @@ def _read_index(root: Path, count: int, now_ns: int) -> dict[str, _Row]:
         return _rows(document) if _column([document["written_at_ns"]], int)[0] <= now_ns else {}
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return {}
+
+
+def _is_trusted(index: os.stat_result, root: os.stat_result) -> bool:
+    """Whether who wrote the index could write the manifests too: others can't in a sticky directory."""
+    return not root.st_mode & stat.S_ISVTX or index.st_uid in (os.geteuid(), 0, root.st_uid)
 
 
 _COLUMNS: dict[str, type] = {
@@ -275,10 +287,12 @@ def _rows(document: dict[str, Any]) -> dict[str, _Row]:
     columns = [_column(document[name], kind) for name, kind in _COLUMNS.items()]
     keys, modified, changed, sizes, inodes, handles, numbers, files, fetched, used = columns
     shapes = [_shape(value) for value in _column(document["shapes"], list)]
-    _column([*chain.from_iterable(files)], int)
-    if any(number < 0 for number in chain(numbers, chain.from_iterable(files))):
-        raise ValueError("A number is negative")
-    if not all(_EARLIEST_S <= moment <= _LATEST_S for moment in chain(fetched, used)):  # No NaN either.
+    all_sizes = _column([*chain.from_iterable(files)], int)
+    if min(numbers, default=0) < 0 or min(all_sizes, default=0) < 0 or max(all_sizes, default=0) >= _MAX_SIZE:
+        raise ValueError("A number is out of range")
+    if max(chain(map(len, handles), map(_characters, shapes)), default=0) > _MAX_CHARACTERS:
+        raise ValueError("A text is too long")
+    if not all(_EARLIEST_S <= moment < _LATEST_S for moment in chain(fetched, used)):  # No NaN either.
         raise ValueError("A time is out of range")
     shape_of = [shapes[number] for number in numbers]
     if any(len(row) != len(shape.paths) for row, shape in zip(files, shape_of, strict=True)):

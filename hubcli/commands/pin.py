@@ -77,7 +77,7 @@ def _pinning(entry: CachedModel, *, is_pinned: bool, was_pinned: bool) -> Pinnin
 
 
 def _entries(target: str, settings: Settings) -> Iterator[CachedModel]:
-    """The entries that are meant. Raises NotFoundError where there are none."""
+    """The entries that are meant. Raises NotFoundError for a target without one."""
     root, found = settings.cache_root, False
     if not any(character in target for character in "*["):
         # A handle, which needs no look at every name in the root.
@@ -88,7 +88,7 @@ def _entries(target: str, settings: Settings) -> Iterator[CachedModel]:
     from hubcli.cache.catalog import EntryState, read_catalog  # A handle needs no list of all.
 
     pattern = Pattern.parse(target, root)
-    for model in sorted(read_catalog(root).models, key=lambda model: model.key):
+    for model in sorted(read_catalog(root, with_index=False).models, key=lambda model: model.key):
         if model.state in (EntryState.FOREIGN, EntryState.DOWNLOADING):
             continue
         if pattern.fits(model.key, model.handle, model.aliases):

@@ -90,7 +90,7 @@ def on_disk(name: str) -> str:
 
 
 def in_home(name: str) -> Path | None:
-    """The path in the user's home, None where there is none."""
+    """The path in the user's home; None for a user without one."""
     try:
         return Path.home() / name
     except RuntimeError:
@@ -116,10 +116,13 @@ _LINUX_FOLDERS = {"cache": ".cache", "config": ".config", "state": ".local/state
 
 
 def _on_linux(kind: str) -> Path | None:
-    """The directory where platformdirs finds it on Linux: each start would wait 4 ms for its import."""
-    if not sys.platform.startswith("linux"):
+    """The directory where platformdirs finds it on Linux: each start would wait 4 ms for its import.
+
+    None for rare values of the variables, whose meaning differs between its versions.
+    """
+    named = os.environ.get(f"XDG_{kind.upper()}_HOME", "")
+    if not sys.platform.startswith("linux") or named != named.strip() or os.environ.get("HOME") == "":
         return None
-    named = os.environ.get(f"XDG_{kind.upper()}_HOME", "").strip()
     folder = Path(named) if named else in_home(_LINUX_FOLDERS[kind])
     return folder / _APP_NAME if folder is not None and folder.is_absolute() else None
 
@@ -151,7 +154,7 @@ class Mirror(NamedTuple):
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
 
     def rewrite(self, url: str) -> str | None:
-        """The URL to ask instead of `url`, or None where this mirror doesn't apply."""
+        """The URL to ask instead of `url`, or None if this mirror doesn't apply."""
         if not url.startswith(self.prefix):
             return None
         rest = url[len(self.prefix) :]

@@ -207,7 +207,8 @@ def cached_model_refs(settings: Settings | None = None) -> CachedModelRefs:
             downloading.append(model.title)
         elif model.is_model:
             entry = CachedModel.read(model.paths)
-            targets.append(ModelRef(model.title, None, directory=model.path, entry=entry))
+            # The index is a hint: what is published or repaired has the handle of its record.
+            targets.append(ModelRef(entry.title, None, directory=model.path, entry=entry))
     return CachedModelRefs(tuple(sorted(targets, key=lambda ref: ref.name)), tuple(sorted(downloading)))
 
 

@@ -126,8 +126,8 @@ def compare_outputs(
 
     Training-mode calls are left out: dropout is random, and the call changes
     variables. What can't be called with made-up inputs is named in `skipped`:
-    so is everything of a model whose graph reaches beyond itself. What is in `given`, by call and size, the
-    live one has been asked for already: a call may change what it holds.
+    so is everything of a model whose graph reaches beyond itself. Outputs of the live object that are in
+    `given`, by call and size, are not computed again: a call may change variables.
     """
     words, reaching = vocabulary(model), _reaching_out(info)
     compared: list[str] = []
@@ -148,7 +148,7 @@ def compare_outputs(
 def equal_outputs(
     live: CallableModel, saved: CallableModel, info: SavedModelInfo, model: Path, given: Outputs
 ) -> Comparison | None:
-    """The same comparison, if it finds the outputs equal; None where anything else has to be said of a call.
+    """The same comparison if all outputs are equal; None if any differs or a call fails.
 
     Functions run as they stand, as in a session. The outputs of the live one are put into `given`.
     """
@@ -184,7 +184,7 @@ def unoptimized() -> Iterator[None]:
 def _reason_unless_equal(
     call: _Call, live: CallableModel, saved: CallableModel, words: tuple[str, ...], given: Outputs
 ) -> str | None:
-    """Why it isn't called, "" where its outputs are equal, None where that can't be told."""
+    """Why it isn't called; "" if its outputs are equal, None if they differ or the call fails."""
     for size in SIZES:
         sampler = Sampler(size, words)
         try:
@@ -204,7 +204,7 @@ def _reason_unless_equal(
 
 
 def _reaching_out(info: SavedModelInfo) -> str:
-    """Why no graph of the model is called with paths and addresses that nobody chose; "" for most."""
+    """Why the model is not called with generated paths and addresses; "" for most models."""
     found = next((finding for finding in info.findings if finding.code in _REACHING_OUT), None)
     return "" if found is None else f"the model was not called: {found.message}"
 
@@ -212,7 +212,7 @@ def _reaching_out(info: SavedModelInfo) -> str:
 def _compare_call(
     call: _Call, live: CallableModel, saved: CallableModel, words: tuple[str, ...], given: Outputs
 ) -> tuple[str, str]:
-    """The reason why nothing could be compared, and the difference; "" each where there is none."""
+    """The reason why nothing could be compared, and the difference; each may be ""."""
     reason = ""
     for size in SIZES:
         sampler = Sampler(size, words)

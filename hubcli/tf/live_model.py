@@ -229,21 +229,22 @@ class LiveModel:
         return prefix
 
     def compare(
-        self, saved: Path, given: Outputs | None = None, asked: SavedModelInfo | None = None
+        self, saved: Path, given: Outputs | None = None, saved_info: SavedModelInfo | None = None
     ) -> Comparison:
         """The object beside what was written to `saved`, loaded again. Raises TensorFlowError.
 
-        `given` are outputs of the object, as `equal_outputs` leaves them. `asked` is what was saved, read,
-        where the object was called since `unlike_saved` found it the same: a call may change variables.
+        `given` are outputs of the object, as `equal_outputs` leaves them. With `saved_info`, which
+        describes `saved`, values are compared with its checkpoint: calls may have changed the object since
+        `unlike_saved` found it the same.
         """
         reloaded = load_model(saved, self.tags, name=f"the export of {self.name}")
-        if asked is None:
+        if saved_info is None:
             return compare_models(self.obj, reloaded, self.info, saved)
         paths, there = (live_variables(obj, self.info) for obj in (self.obj, reloaded))
         missing = [path for path in paths if path not in there]
         if missing:
             return Comparison((), len(paths), (), f"the variable {missing[0]} is missing")
-        path = replace(self, obj=reloaded).unlike_saved(saved, asked)
+        path = replace(self, obj=reloaded).unlike_saved(saved, saved_info)
         if path is not None:
             return Comparison((), len(paths), (), f"the variable {path} holds other values")
         outputs = compare_outputs(
@@ -272,7 +273,7 @@ def _is_equal(variable: Any, values: TensorValues, model: Path) -> bool:
     if value is None or value.dtype.name != values.dtype.name or tuple(value.shape) != values.shape:
         return False
     array = value.numpy()
-    if value.dtype.name == "string":  # Its texts stand in the file with their lengths.
+    if value.dtype.name == "string":  # Strings are stored with their lengths.
         import numpy as np
 
         return bool(np.array_equal(array, saved_values(model, [values.key])[values.key]))

@@ -1,8 +1,8 @@
 """A SavedModel in a session of TensorFlow's C API, in a process that has TensorFlow's Python package loaded.
 
-The library is the one that the package has loaded already: ops that the program registered are known to it.
+The library is the one that the package has loaded already, with the ops that the program registered.
 Python loads a SavedModel function by function, which takes as long as reading and writing it together; a
-session takes its graph as it stands.
+session loads the graph as a whole.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["SavedSession", "flat_tensors", "is_registered", "read_argument_list"
 class SavedSession:
     """The model in the directory, with variables of its own; a context that frees it.
 
-    It is loaded at once, on a thread of its own, beside what the program does meanwhile.
+    Loading begins at once, on a thread of its own.
     """
 
     def __init__(self, library: str, model: Path, tags: Sequence[str]) -> None:
@@ -37,9 +37,9 @@ class SavedSession:
 
     @classmethod
     def start(cls, model: Path, tags: Sequence[str]) -> SavedSession | None:
-        """The session; None where the library isn't there, or TensorFlow may run on more than processors.
+        """The session; None if the library is missing, or TensorFlow has other devices than the CPU.
 
-        A GPU adds up in another order than a processor, and its memory is given out once.
+        A GPU sums in another order than a CPU, and a process allocates its memory only once.
         """
         library = _loaded_library()
         devices = {device.device_type for device in import_tensorflow().config.list_logical_devices()}

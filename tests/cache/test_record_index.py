@@ -1,4 +1,4 @@
-"""The index of records: a listing with it tells what one without it does, and nothing is removed by it."""
+"""The index of records: listings are the same with and without it, and no removal uses it."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from hubcli.commands.pin import pin, unpin
 from hubcli.commands.rm import rm
 from hubcli.config.settings import Settings
 from hubcli.errors import NotFoundError
+from hubcli.fetching.model_ref import cached_model_refs
 from hubcli.units import to_iso_utc
 from tests.entries import SHARD, hubcli_entry, key_of, tensorflow_hub_entry
 
@@ -275,7 +276,10 @@ def _write_index(root: Path, document: object) -> None:
     (root / INDEX_NAME).write_bytes(record_index._HEADER % (crc32(body), len(body)) + body)
 
 
-_WRONG: list[object] = [None, True, -1, 1e300, float("nan"), 2**70, "x", "\ud800", [], {}, [[]]]
+_YEAR_10000_S = 253402300800.0
+_WRONG: list[object] = [
+    *(None, True, -1, 1e300, _YEAR_10000_S, float("nan"), 2**70, "x", "x" * 5000, "\ud800", [], {}, [[]])
+]
 
 
 def test_an_index_of_hostile_values_is_ignored_or_tells_values_of_the_right_types(
@@ -302,6 +306,55 @@ def test_an_index_of_hostile_values_is_ignored_or_tells_values_of_the_right_type
             assert {*map(type, summary.aliases)} == {str}
             assert to_iso_utc(summary.fetched_at_s) + to_iso_utc(summary.last_used_at_s)
     assert len(hostile) * 0.7 < ignored < len(hostile)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "\ud800", "../../x", "/etc/passwd"])
+def test_a_path_of_the_index_that_no_file_has_is_a_difference(root: Path, clock: Clock, path: str) -> None:
+    read_catalog(root)
+    document = _document(root)
+    kind, form, tier, aliases, paths = document["shapes"][0]  # type: ignore[misc]
+    document["shapes"][0] = [kind, form, tier, aliases, [path, *paths[1:]]]
+    _write_index(root, document)
+
+    problems = {str(model.problem).partition(path)[2] for model in read_catalog(root).models}
+
+    assert any(text.startswith((" is", " has")) for text in problems)
+
+
+def test_an_index_of_long_texts_or_large_numbers_is_ignored(root: Path, clock: Clock) -> None:
+    read_catalog(root)
+    good = _document(root)
+    kind, form, tier, aliases, paths = good["shapes"][0]  # type: ignore[misc]
+    for wrong in (
+        {"handles": ["x" * 2001, *good["handles"][1:]]},
+        {"shapes": [[kind, form, tier, [[""] * 9 + ["x" * 2001]], paths]] * len(good["shapes"])},
+        {"shapes": [[kind, form, tier, aliases, ["x" * 2001, *paths[1:]]]] * len(good["shapes"])},
+        {"sizes_bytes": [[2**63 for _ in paths]] * len(good["keys"])},
+    ):
+        _write_index(root, {**good, **wrong})
+        assert record_index._read_index(root, 100, clock.time_ns()) == {}, wrong
+
+
+def _status(mode: int, user: int) -> os.stat_result:
+    return os.stat_result((mode, 0, 0, 1, user, 0, 0, 0, 0, 0))
+
+
+def test_in_a_sticky_directory_the_index_of_another_user_is_ignored(
+    root: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me, other, owner = os.geteuid(), os.geteuid() + 1, os.geteuid() + 2
+    trusted = {
+        (mode, user): record_index._is_trusted(_status(0o100644, user), _status(mode, owner))
+        for mode in (0o40777, 0o41777)
+        for user in (me, other, owner, 0)
+    }
+    assert {key for key, is_trusted in trusted.items() if not is_trusted} == {(0o41777, other)}
+    read_catalog(root)
+    root.chmod(0o1777)
+    assert from_index(root)
+    monkeypatch.setattr(record_index, "_is_trusted", lambda index, top: not top.st_mode & 0o1000)
+
+    assert from_index(root) == set()
 
 
 @pytest.mark.parametrize(
@@ -379,9 +432,12 @@ def test_another_process_that_writes_the_index_is_left_to_it(root: Path, clock: 
     assert not (root / INDEX_NAME).exists()
 
 
-def test_what_an_interrupted_listing_left_is_replaced(root: Path, clock: Clock) -> None:
+@pytest.mark.parametrize(
+    "written_at_s", [1, 4_000_000_000], ids=["long ago", "before the clock was set back"]
+)
+def test_what_an_interrupted_listing_left_is_replaced(root: Path, clock: Clock, written_at_s: int) -> None:
     (root / NEW_INDEX_NAME).write_bytes(b"half")
-    os.utime(root / NEW_INDEX_NAME, (1, 1))
+    os.utime(root / NEW_INDEX_NAME, (written_at_s, written_at_s))
 
     read_catalog(root)
 
@@ -418,7 +474,7 @@ def test_a_file_system_whose_times_may_not_tell_of_changes_gets_no_index(
     assert not (root / INDEX_NAME).exists()
 
 
-def test_no_removal_rests_on_the_index(root: Path, clock: Clock) -> None:
+def test_no_removal_pin_or_publication_rests_on_the_index(root: Path, clock: Clock) -> None:
     for handle in HANDLES:
         os.utime(manifest_of(root, handle))  # Used just now.
     read_catalog(root)
@@ -430,6 +486,9 @@ def test_no_removal_rests_on_the_index(root: Path, clock: Clock) -> None:
     assert {model.state.value for model in read_catalog(root).models} == {"gutted"}
     settings = _settings(root)
 
+    with pytest.raises(NotFoundError):
+        pin("*/other/*", settings)
+    assert {ref.name for ref in cached_model_refs(settings).targets} == set(HANDLES)
     assert gc(settings, Policy(older_than_s=86400)).removed == ()
     removal = rm(["https://tfhub.dev/google/other/1"], settings, force=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import platformdirs
@@ -344,9 +345,10 @@ def test_a_mirror_that_is_none_is_not_quoted_where_it_may_hold_a_password(text: 
 def test_the_users_own_directories_are_those_of_platformdirs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for kind in ("cache", "config", "state"):
-        for named in (None, "", str(tmp_path / "named"), "not/absolute", "~/of-home"):
+    names = (None, "", str(tmp_path / "named"), "not/absolute", "~/of-home", f" {tmp_path}", f"{tmp_path} ")
+    for home, kind in product((str(tmp_path), ""), ("cache", "config", "state")):
+        monkeypatch.setenv("HOME", home)
+        for named in names:
             monkeypatch.delenv(f"XDG_{kind.upper()}_HOME", raising=False)
             if named is not None:
                 monkeypatch.setenv(f"XDG_{kind.upper()}_HOME", named)

@@ -1,4 +1,4 @@
-"""Whether two SavedModels describe the same objects with the same functions, whatever TensorFlow named these.
+"""Whether two SavedModels describe the same objects and functions; names of functions may differ.
 
 TensorFlow loads what is the same in the same way: where a process has loaded the one, loading the other
 would show nothing new but its values. Source: tensorflow/python/saved_model/load.py and
@@ -22,13 +22,13 @@ __all__ = ["structural_difference"]
 # or a function for itself and never reads again.
 _ANEW, _OWN = "signatures", "_self_saveable_object_factories"
 _OWN_OF_FUNCTIONS = ("trace_", "capture_")
-# The class that a plain object gets, whatever it was, and the one of a captured constant.
+# The class under which any plain object is saved, and that of a captured constant.
 _PLAIN_OBJECT, _CONSTANT = "_generic_user_object", "tf.TrackableConstant"
 _FUNCTIONS = ("function", "bare_concrete_function")
 
 
 def structural_difference(source: MetaGraphOutline, result: MetaGraphOutline) -> str:
-    """The first difference, as a phrase; "" where there is none.
+    """The first difference, as a phrase; "" if there is none.
 
     Objects are compared from the root, by their names: kinds, classes, types and shapes of variables, files
     of assets, functions with all their nodes, what each trace captures. Signatures and values are left out.
@@ -48,7 +48,7 @@ class _DiffersError(Exception):
 
 
 class _Comparison:
-    """Pairs of objects and of functions, found so far: each one is held against its counterpart once."""
+    """Pairs of objects and of functions found so far; each pair is compared once."""
 
     def __init__(self, source: MetaGraphOutline, result: MetaGraphOutline) -> None:
         self._outlines = source, result
