@@ -288,7 +288,7 @@ class Groups:
         return Group(3, [Row("export DIR", own, copy.name, 1.3)], [copy])
 
     def unsynced_exports(self) -> Group:
-        """Nothing synced: of 400 MB the start of Python is as long as the copy, of 2 GiB a fifth of it."""
+        """Without sync: for 400 MB the start takes as long as the copy, for 2 GiB an eighth of it."""
         rows, peers = [], []
         for size, model in (("400 MB", "medium"), ("2 GiB", "huge")):
             source = str(self.inputs / model)

@@ -76,7 +76,7 @@ class Contender:
 
 
 def tool_beside(python: Path, name: str) -> str:
-    """The console script `name` of the interpreter's environment; exits where there is none."""
+    """The console script `name` of the interpreter's environment; exits if it is missing."""
     script = python.with_name(name)
     if not script.is_file():
         sys.exit(f"{name} is not installed beside {python}")

@@ -1,4 +1,4 @@
-"""A row of the costs, which is a command of hubcli with its bound; and groups of rows, measured in turns."""
+"""A row of the benchmarks: a command of hubcli with its bound; and groups of rows, measured in turns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Group", "Row"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A command of hubcli with its bound, held against a peer of its group where one is named.
+    """A command of hubcli with its bound, compared with a peer of its group if one is named.
 
     `skipped` says why it isn't measured, such as a peer that isn't installed.
     """

@@ -372,7 +372,7 @@ complete -c hubcli -n '__hubcli_at tier' -l max-count -x -d 'Remove least recent
 complete -c hubcli -n '__hubcli_at tier' -l max-size -x -d 'Remove least recently used models until the archives are at most this large'
 complete -c hubcli -n '__hubcli_at tier' -l keep -r -F -d 'Keep what the lock file names. Repeatable'
 complete -c hubcli -n '__hubcli_at tier' -l grace -x -d 'Never remove anything used or written within this time. [default: 1d]'
-complete -c hubcli -n '__hubcli_at doctor' -l network -d 'Check hosts over the network'
+complete -c hubcli -n '__hubcli_at doctor' -l network -d 'Check hosts and shared tiers over the network'
 complete -c hubcli -n '__hubcli_at doctor' -l python -r -F -d 'Check the packages of this interpreter or virtual environment'
 complete -c hubcli -n '__hubcli_at doctor' -l fix -d 'Remove leftovers of interrupted exports'
 complete -c hubcli -n '__hubcli_at doctor' -l timeout -x -d 'With --network: fail after this long without data'

@@ -477,7 +477,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-h', 'Show this message and exit')
         )
         'doctor' = @(
-            @('--network', 'Check hosts over the network'),
+            @('--network', 'Check hosts and shared tiers over the network'),
             @('--python', 'Check the packages of this interpreter or virtual environment'),
             @('--fix', 'Remove leftovers of interrupted exports'),
             @('--mirror', 'Use URL as a mirror for handles with PREFIX. Repeatable. [env: HUBCLI_MIRRORS]'),

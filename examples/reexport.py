@@ -1,4 +1,4 @@
-"""A loaded model, fine-tuned as a layer of a larger one, and exported for whoever comes next.
+"""A loaded model, fine-tuned as a layer of a larger one, and exported for the next user.
 
 Source: https://www.tensorflow.org/hub/tf2_saved_model
 """

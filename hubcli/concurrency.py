@@ -105,7 +105,7 @@ STAGE_BYTES, _MIN_STAGE_BYTES = 8 << 20, 1 << 20
 
 
 def stage_bytes(jobs: int) -> int:
-    """How many bytes may wait in one stage of one job, where `jobs` may run at a time."""
+    """The most bytes that may wait between two stages of a job, if `jobs` run at a time."""
     return max(_MIN_STAGE_BYTES, STAGE_BYTES // jobs)
 
 
@@ -139,7 +139,7 @@ def _size_of(item: object) -> int:
 class ReadAhead(Generic[T]):
     """The same items, produced on a thread that works up to `depth` items ahead.
 
-    Of bytes it stops earlier, once `max_bytes` of them wait; the last item may exceed it.
+    If the items are bytes, it pauses once `max_bytes` of them wait; the last item may exceed that.
     An error of the producer is raised here, after the items before it. Close it
     (it is a context manager) where the consumer may stop early: the thread then
     ends with its current item.
@@ -186,7 +186,7 @@ class ReadAhead(Generic[T]):
     def close(self) -> None:
         """Stops the producer, wakes a consumer that waits, and gives the thread a second to end."""
         self._stopped.set()
-        while True:  # What nobody took makes room for the end, lest a consumer wait for it.
+        while True:  # Items that were not consumed make room for the end: a consumer may wait for it.
             with suppress(queue.Full):
                 self._queue.put_nowait(_End())
                 break

@@ -99,7 +99,7 @@ class Durability(NamedTuple):
     def tree(self, top: Path) -> None:
         """Syncs a file, or a directory with all files and directories in it; follows no link.
 
-        Raises FileNotFoundError where something vanishes meanwhile.
+        Raises FileNotFoundError if something vanishes meanwhile.
         """
         if not self.is_on:
             return
@@ -165,7 +165,7 @@ class WriteBack:
 
 
 def booted_at_s() -> float | None:
-    """When this machine was started, in seconds since 1970; None where the system doesn't tell."""
+    """When this machine was started, in seconds since 1970; None if the system doesn't say."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     if clock is None:
         # macOS: this clock counts from the boot, sleep included. Source: clock_gettime(3).
@@ -253,12 +253,12 @@ _RENAME_EXCHANGE = 2
 
 
 def unique_number() -> str:
-    """32 hex digits that nobody else has."""
+    """32 random hex digits."""
     return os.urandom(16).hex()
 
 
 def temporary_beside(path: Path, part: str = "") -> Path:
-    """A name beside `path` that nobody else has, for what is about to take its place in the cache."""
+    """A unique name beside `path`, for what is about to take its place in the cache."""
     return path.with_name(f"{path.name}{part}.tmp{unique_number()}")
 
 
@@ -296,7 +296,7 @@ def write_whole(path: Path, text: str, durability: Durability = SYNCED) -> None:
 def replace_link(link: Path, target: str) -> None:
     """Makes `link` a symbolic link to `target`, in place of a link that is there.
 
-    Raises OSError where links can't be made, or where something else is there.
+    Raises OSError if links can't be made, or where something else is there.
     """
     try:
         link.symlink_to(target, target_is_directory=True)
@@ -334,7 +334,7 @@ def exchange(new: Path, old: Path, aside: Path | None = None) -> None:
 
 
 def exchange_at_once(new: Path, old: Path) -> bool:
-    """Whether the system exchanged the two, of any kind; False where it or the file system can't."""
+    """Whether the system exchanged the two, of any kind; False if it or the file system can't."""
     import ctypes  # Who only reads the cache doesn't wait for it.
 
     paths = os.fsencode(new), os.fsencode(old)

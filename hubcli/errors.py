@@ -63,7 +63,7 @@ _Error = TypeVar("_Error", bound="HubcliError")
 
 
 class HubcliError(Exception):
-    """The root of the tree: a fault of ours unless a subclass says otherwise.
+    """The root of the tree: an internal error unless a subclass says otherwise.
 
     `str(error)` is what a Python program logs: the message, and the `handle` and the `address` of
     the model where the message doesn't name them. `http_status` is the host's answer, where that
@@ -155,7 +155,7 @@ class NotFoundError(HubcliError):
 
 
 class NetworkError(HubcliError):
-    """The network or the server failed. `was_sent` is False where the request reached nobody."""
+    """The network or the server failed. `was_sent` is False if the request was not sent."""
 
     code = "network"
     exit_status = ExitStatus.NETWORK
@@ -165,7 +165,7 @@ class NetworkError(HubcliError):
 class BodyChangedError(NetworkError):
     """What a server sends isn't the body any more that it began with: it must be fetched from its start.
 
-    `has_ranges` is False where the server can't be asked for parts of it.
+    `has_ranges` is False if the server can't be asked for parts of it.
     """
 
     def __init__(self, message: str, *, hint: str = "", has_ranges: bool = True) -> None:
@@ -370,7 +370,7 @@ def means_full(error: OSError) -> bool:
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The word that is spelled most alike, in any case; None where none is near.
+    """The word that is spelled most alike, in any case; None if none is near.
 
     >>> nearest("instpect", ["fetch", "inspect", "ls"])
     'inspect'

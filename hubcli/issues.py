@@ -127,7 +127,7 @@ class Issue(NamedTuple):
 
     @property
     def file(self) -> str | None:
-        """The path of the file that it is about, None where it is about the whole model."""
+        """The path of the file that it is about, None if it is about the whole model."""
         return self.location.file
 
     @property

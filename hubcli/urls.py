@@ -359,7 +359,7 @@ def _places(plain: bytes, keys: Iterable[bytes]) -> list[tuple[int, int]]:
 
 
 def stored_url(url: str) -> str:
-    """The address as it may be stored: without secrets of its own, and none of ours that it echoes."""
+    """The address as it may be stored: without secrets of its own, and without credentials that were sent."""
     # Ours go first: of one that holds a `;`, what is in front of that would else be left.
     scheme, separator, rest = url.partition("://")
     return without_known_secrets(without_secrets(f"{scheme}{separator}{without_known_secrets(rest)}"))

@@ -123,7 +123,7 @@ class Disk:
         self.changes: list[Change] = []
 
     def find(self, path: str) -> Node | None:
-        """The node of that path, None where there is none below the top."""
+        """The node of that path below the top, or None."""
         if path != str(self.top) and not path.startswith(f"{self.top}/"):
             return None
         node: Node | None = self.root

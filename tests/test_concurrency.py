@@ -302,7 +302,7 @@ def test_an_error_of_a_job_beside_is_raised_at_the_end_of_the_context() -> None:
     assert reached == ["the end"]
 
 
-def test_an_error_of_the_context_stops_the_job_beside_and_comes_true_it() -> None:
+def test_an_error_of_the_context_stops_the_job_beside_it_and_is_raised() -> None:
     stop, steps = CancellationToken(), list[int]()
     start = threading.Event()
 

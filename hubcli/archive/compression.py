@@ -174,7 +174,7 @@ class _Balance:
         self._idle_bytes = self._input_bytes = self.output_bytes = 0
 
     def take(self, size_bytes: int) -> None:
-        """Counts input. Raises UnsafeArchiveError where nothing, or next to nothing, comes of it."""
+        """Counts input. Raises UnsafeArchiveError if nothing, or next to nothing, comes of it."""
         self._idle_bytes += size_bytes
         self._input_bytes += size_bytes
         most_bytes = _MAX_IDLE_BYTES + _MAX_EXPANSION * self.output_bytes

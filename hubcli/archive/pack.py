@@ -186,7 +186,7 @@ def _header(node: TreeNode) -> bytes:
 
 
 def _split(name: bytes) -> tuple[bytes, bytes] | None:
-    """Prefix and name of a ustar header, None where they can't hold it."""
+    """Prefix and name of a ustar header, None if they can't hold it."""
     if len(name) <= _NAME_BYTES:
         return b"", name
     slash = name.find(b"/", len(name) - _NAME_BYTES - 1, len(name) - 1)

@@ -48,7 +48,7 @@ class TreeNode:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """All that lies below `top`, looked at once: each directory before what it holds, by name.
+    """Everything below `top`, looked at once: each directory before what it holds, by name.
 
     Names are ordered by their code points, on every system and in every locale.
     Two trees are equal where nothing changed between the looks.
@@ -246,7 +246,7 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
 def _copy_piece(path: Path, source: BinaryIO, target: BinaryIO, max_bytes: int) -> int:
     """Copies the next bytes, by the kernel where it can; how many, 0 at the end of the file.
 
-    Raises NotFoundError where the source can't be read, OSError where the target can't be written.
+    Raises NotFoundError if the source can't be read, OSError where the target can't be written.
     """
     if hasattr(os, "copy_file_range"):
         try:

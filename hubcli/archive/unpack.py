@@ -195,7 +195,7 @@ def unpack(
 
 
 def require_room(folder: Path, size_bytes: int, what: str, way_out: str = "use another --cache-dir") -> None:
-    """Raises DiskFullError where `what`, of that size, would fill the disk of the folder."""
+    """Raises DiskFullError if `what`, of that size, would fill the disk of the folder."""
     free = shutil.disk_usage(folder).free
     if size_bytes + _RESERVE_BYTES > free:
         raise DiskFullError(
@@ -249,7 +249,7 @@ def lift_wrapping_folder(
 ) -> tuple[str | None, tuple[FileRecord, ...]]:
     """Moves the content up where one folder wraps it all; that folder's name, and the new records.
 
-    The name is None where nothing was wrapped.
+    The name is None if nothing was wrapped.
     """
     tops = list(destination.iterdir())
     if len(tops) != 1 or not tops[0].is_dir():

@@ -18,7 +18,7 @@
 `<sha1>/` before it has passed every check; one rename publishes it. Files and directories are synced to
 the disk before that rename, and the root after it: a power loss leaves a model whole or absent, and no
 record without its data (`hubcli.durability`). The lock file and what is unpacked are not: after a power
-loss nobody counts on them. A pin is a file of its own, because each process that fetches, adopts or
+loss they are not used. A pin is a file of its own, because each process that fetches, adopts or
 repairs the entry writes the manifest anew: a file that none of them writes can't be lost. It needs no
 manifest either, so that tensorflow_hub's entries can be pinned.
 """

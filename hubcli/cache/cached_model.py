@@ -65,14 +65,14 @@ class Look(NamedTuple):
 
 
 def last_use(recorded_at_s: float | None, accessed_at_s: float | None) -> LastUse | None:
-    """The later of the two, None where there is neither; see `RecordedModel.last_use_with`."""
+    """The later of the two, or None; see `RecordedModel.last_use_with`."""
     if accessed_at_s is not None and (recorded_at_s is None or accessed_at_s > recorded_at_s):
         return LastUse(accessed_at_s, UseSource.ACCESS_TIME)
     return None if recorded_at_s is None else LastUse(recorded_at_s, UseSource.RECORD)
 
 
 class RecordedModel:
-    """What the names and records of a model tell, all of a record or its summary alone."""
+    """A model by its names and records; of its manifest possibly only a summary."""
 
     __slots__ = ()
 
@@ -83,7 +83,7 @@ class RecordedModel:
 
         @property
         def record(self) -> Manifest | ManifestSummary | None:
-            """The manifest or what is known of it, None where there is none."""
+            """The manifest or what is known of it; None if it is absent."""
 
     @property
     def key(self) -> str:
@@ -113,7 +113,7 @@ class RecordedModel:
         return self.record.aliases if self.record is not None else ()
 
     def last_use_with(self, accessed_at_s: float | None) -> LastUse | None:
-        """The last use by record or access, whichever is later; None where nothing tells.
+        """The last use by record or access, whichever is later, or None.
 
         hubcli records what it does itself. `hub.load` records nothing, but reads saved_model.pb:
         `accessed_at_s` is what `look` found. A mount with noatime keeps the time of the download,
@@ -230,7 +230,7 @@ def look_at(folder: str, files: Iterable[tuple[str, int]], *, is_measured: bool 
 
 
 def accessed_at_s(folder: str) -> float | None:
-    """When the main file in the folder was last read, in seconds since 1970; None where there is none."""
+    """When the main file in the folder was last read, in seconds since 1970; None without one."""
     for name in MAIN_FILES:
         with suppress(OSError):
             return os.lstat(f"{folder}/{name}").st_atime

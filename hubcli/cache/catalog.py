@@ -51,10 +51,10 @@ class EntryState(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class CachedModelInfo(RecordedModel):
-    """A cached model with what one look at its files found; or a name of the root that is not a model's.
+    """A cached model with the state of its files; or a name in the root that belongs to no model.
 
     `record` is what its manifest tells a listing; where there is one, the descriptor is not read.
-    `size_bytes` is None where nothing tells, `owner` who downloads it now, `problem` what is wrong
+    `size_bytes` is None if unknown, `owner` who downloads it now, `problem` what is wrong
     with one that is incomplete. A snapshot for a collection has the `footprint` of each, the inode, which
     tells it from one that takes its place, the access time of its directory, which `hub.load` lists first
     of all, in nanoseconds, and the links of other spellings. `is_moved` says that it stands elsewhere, and
@@ -87,9 +87,9 @@ class CachedModelInfo(RecordedModel):
     def for_collection(
         cls, names: RootNames, key: str, links: tuple[str, ...], records: RecordReader
     ) -> CachedModelInfo | None:
-        """The same with all that a collection needs to know of it; None where it vanished meanwhile.
+        """The same with all that a collection needs to know of it; None if it is gone.
 
-        By an index of records it has no inode, without which no collection removes it.
+        With an index of records it has no inode, and no collection removes it.
         """
         facts, footprint = _look_up(names, key, records)
         if records.with_index and footprint.size_bytes:
@@ -105,7 +105,7 @@ class CachedModelInfo(RecordedModel):
 
     @property
     def manifest(self) -> Manifest | None:
-        """The whole manifest, read now; None where there is none that can be understood."""
+        """The whole manifest, read now; None if it is absent or invalid."""
         return Manifest.read(self.paths.manifest_text) if self.record is not None else None
 
     @property
@@ -125,7 +125,7 @@ class CachedModelInfo(RecordedModel):
 
     @property
     def last_used_at_s(self) -> float | None:
-        """When it was last used, in seconds since 1970; None where nothing tells."""
+        """When it was last used, in seconds since 1970; None if unknown."""
         return None if self.last_use is None else self.last_use.at_s
 
     @property
@@ -150,7 +150,7 @@ class CachedModelInfo(RecordedModel):
 
     @property
     def kind(self) -> str | None:
-        """The kind as its record or else the model itself tells; None where that can't be read."""
+        """The kind as its record or else the model itself tells; None if that can't be read."""
         if self.record is not None:
             return self.record.kind
         found = self._detected_format()
@@ -158,14 +158,14 @@ class CachedModelInfo(RecordedModel):
 
     @property
     def format(self) -> str | None:
-        """The format as `inspect` names it, read from the model where its record doesn't tell."""
+        """The format as `inspect` names it, read from the model if its record doesn't say."""
         if self.recorded_format is not None:
             return self.recorded_format
         found = self._detected_format()
         return None if found is None else found.value
 
     def _detected_format(self) -> ModelFormat | None:
-        """By the recorded kind, else the outline of the main file; None where it can't be read.
+        """By the recorded kind, else the outline of the main file; None if it can't be read.
 
         Records of 0.1.0 have a kind and no format.
         """
@@ -192,7 +192,7 @@ def read_catalog(root: Path, *, with_index: bool = True) -> Catalog:
     """The catalog of the cache at `root`; empty without the directory.
 
     Reads names, sizes and records, never a model; of a large cache, it writes an index of the
-    records where that spares the next one some reading. Raises CacheError where the root can't be read.
+    records if that spares the next listing much reading. Raises CacheError if the root can't be read.
     """
     names = RootNames.read(root)
     keys = names.models | names.moved

@@ -203,7 +203,7 @@ _OF_NETWORK = (
 class FileSystem(NamedTuple):
     """Where a directory is mounted; `kind` and `options` are empty where the system has no such table.
 
-    `free_bytes` is what this user may write; `free_files` None where files aren't counted.
+    `free_bytes` is what this user may write; `free_files` None if files aren't counted.
     """
 
     kind: str
@@ -227,9 +227,9 @@ class FileSystem(NamedTuple):
 
     @property
     def keeps_times(self) -> bool:
-        """Whether a change of a file is sure to be seen at once in its times.
+        """Whether the times of a file show every change at once.
 
-        Network file systems may show that of another host late, and those of user processes keep none.
+        Network file systems may show a change by another host late, and FUSE file systems may keep no times.
         """
         return not self.is_of_network and not self.kind.startswith("fuse")
 

@@ -194,7 +194,7 @@ class RootNames:
     def read(cls, root: Path) -> RootNames:
         """The names in `root`; none without the directory.
 
-        Raises CacheError where it can't be read.
+        Raises CacheError if it can't be read.
         """
         names = cls(root)
         with cache_errors(root):
@@ -266,7 +266,7 @@ def leads_out(link: Path) -> bool:
 
 @contextmanager
 def cache_errors(root: Path) -> Iterator[None]:
-    """Translates what the system says about the disk into errors of ours."""
+    """Translates errors of the disk into those of hubcli."""
     try:
         yield
     except OSError as error:

@@ -22,7 +22,7 @@ from hubcli.errors import LockTimeoutError, means_full
 
 __all__ = ["MIN_SILENCE_S", "Lock", "hold_lock", "last_sign_of_life_s", "lock_at_once"]
 
-# tensorflow_hub breaks the lock of a holder without progress for this long; nobody should do so sooner.
+# tensorflow_hub breaks the lock of a holder without progress for this long; hubcli does so no sooner.
 MIN_SILENCE_S = 600.0
 
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 1.0
@@ -62,7 +62,7 @@ def hold_lock(
 ) -> Iterator[Lock]:
     """Holds the entry's lock; waits for another holder as long as its bytes grow.
 
-    A holder of this host that is dead is robbed at once, a lock that names nobody
+    The lock of a dead holder on this host is taken over at once, a lock without a holder
     after five seconds, a holder of another host when nothing grew for `timeout_s`
     seconds. `on_wait` is called with the holder, at first and every 30 seconds. Raises
     LockTimeoutError where a live process of this host holds the lock and nothing
@@ -80,11 +80,11 @@ def hold_lock(
 
 @contextmanager
 def lock_at_once(paths: EntryPaths, *, silence_s: float) -> Iterator[Lock | None]:
-    """Holds the entry's lock if it can be had without waiting; gives None where another holds it.
+    """Holds the entry's lock if it can be had without waiting; gives None if another holds it.
 
     A holder of this host that is dead is robbed, and one that nothing is known of
     if neither its lock nor what it unpacks has changed for `silence_s` seconds,
-    MIN_SILENCE_S at least. Raises OSError where the root can't be written, but not
+    MIN_SILENCE_S at least. Raises OSError if the root can't be written, but not
     for a full disk.
     """
     lock = _at_once(paths, silence_s)
@@ -208,7 +208,7 @@ def _timed_out(paths: EntryPaths, owner: LockOwner, timeout_s: float) -> LockTim
 
 
 def _break(lock: Path, condemned: LockOwner | None) -> bool:
-    """Removes the lock file of `condemned`; False where it is gone, or that of a new holder by now.
+    """Removes the lock file of `condemned`; False if it is gone, or that of a new holder by now.
 
     Of two who find the same holder dead, the slower would else take the lock that the
     faster one has made since for the one that it condemned. So who breaks a lock
@@ -240,7 +240,7 @@ def _may_break(lock: Path, descriptor: int | None, condemned: LockOwner | None) 
 
 @contextmanager
 def _opened(lock: Path) -> Iterator[int | None]:
-    """Its descriptor, None where it can't be opened. Raises FileNotFoundError."""
+    """Its descriptor, None if it can't be opened. Raises FileNotFoundError."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:

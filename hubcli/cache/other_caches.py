@@ -37,7 +37,7 @@ def forget_removed(settings: Settings, actions: Iterable[CompletedAction]) -> No
 
 @dataclass(frozen=True, slots=True)
 class KaggleHub:
-    """kagglehub's cache at `root`, None where there can't be one; `ours` is the root of this one."""
+    """kagglehub's cache at `root`, None if there can't be one; `ours` is the root of this one."""
 
     name: ClassVar[str] = "kagglehub"
 

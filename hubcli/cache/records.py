@@ -36,7 +36,7 @@ class Manifest:
     that tensorflow_hub downloaded and hubcli adopted has files without hashes.
     `format` is None in what hubcli 0.1 wrote; `kind` is the coarser word.
 
-    `tier` is the address of the shared tier that it came from, None where it came from elsewhere;
+    `tier` is the address of the shared tier that it came from, None if it came from elsewhere;
     `is_private` says that it was fetched with credentials.
 
     `touched_at_s` is the modification time of the file that it was read from:
@@ -71,7 +71,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path | str) -> Manifest | None:
-        """The manifest in the file, or None where there is none that can be understood."""
+        """The manifest in the file; None if it is absent or invalid."""
         found = cls.read_with_status(path)
         return None if found is None else found[0]
 
@@ -210,7 +210,7 @@ class Descriptor(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> Descriptor | None:
-        """The descriptor in the file, or None where there is none that can be understood."""
+        """The descriptor in the file; None if it is absent or invalid."""
         try:
             match = re.fullmatch(_FORM, read_record(path, _MAX_DESCRIPTOR_BYTES).decode("utf-8", "replace"))
         except OSError:
@@ -226,7 +226,7 @@ class Descriptor(NamedTuple):
 
     def to_text(self) -> str:
         """The content of the file."""
-        moment = datetime.fromtimestamp(self.downloaded_at_s or 0)  # noqa: DTZ006 - local, as tensorflow_hub's
+        moment = datetime.fromtimestamp(self.downloaded_at_s or 0)  # noqa: DTZ006 - local, as in tensorflow_hub
         return (
             f"Module: {self.handle}\nDownload Time: {moment}\n"
             f"Downloader Hostname: {self.host} (PID:{self.pid})"
@@ -251,7 +251,7 @@ class LockOwner(NamedTuple):
 
     @classmethod
     def read(cls, lock: Path) -> LockOwner | None:
-        """The owner that the file names, or None where it is gone or names none."""
+        """The owner that the file names, or None if it is gone or names none."""
         try:
             match = re.fullmatch(_OWNER_FORM, read_record(lock).decode("utf-8", "replace"))
         except OSError:
@@ -272,7 +272,7 @@ class LockOwner(NamedTuple):
         return self.host == _host()
 
     def is_dead(self, lock: Path) -> bool:
-        """Whether its process is known to be gone; False where it is on another host.
+        """Whether its process is known to be gone; False if it is on another host.
 
         A process that is younger than the lock file inherited the number, as
         happens in containers, where every first process is number 1.
@@ -303,7 +303,7 @@ def _host() -> str:
 
 
 def _process_start_s(pid: int) -> float | None:
-    """When the process started, in seconds since 1970; None where the system has no /proc."""
+    """When the process started, in seconds since 1970; None if the system has no /proc."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)

@@ -92,7 +92,7 @@ class Staging:
         self._lock.release()
 
     def clear(self) -> None:
-        """Empties the directory, for another attempt. Raises LockLostError where another process swept it."""
+        """Empties the directory, for another attempt. Raises LockLostError if another process swept it."""
         try:
             for path in self.path.iterdir():
                 remove_tree(path)
@@ -161,7 +161,7 @@ class Staging:
                 exchange(self.path, self._paths.model)
 
     def _require_whole(self, manifest: Manifest) -> None:
-        """Raises LockLostError where another process took the lock over and swept this directory."""
+        """Raises LockLostError if another process took the lock over and swept this directory."""
         problem = CachedModel(self._paths, manifest, None).difference(self.path)
         if self._is_abandoned:
             problem = "this process lost the lock"
@@ -230,7 +230,7 @@ class Store:
         return EntryPaths(self.root, handle.cache_key)
 
     def find(self, handle: Handle) -> CachedModel | None:
-        """The entry of the handle, whole or not, or None where there is no directory of it."""
+        """The entry of the handle, whole or not, or None if there is no directory of it."""
         paths = self.paths(handle)
         with cache_errors(self.root):
             return CachedModel.read(paths) if paths.model.is_dir() else None
@@ -241,7 +241,7 @@ class Store:
     ) -> Iterator[Lock]:
         """Holds the lock on the handle's entry; first completes what a crash interrupted.
 
-        Raises CacheError where the cache can't be written, LockTimeoutError.
+        Raises CacheError if the cache can't be written, LockTimeoutError.
         """
         with cache_errors(self.root):
             self._make_root()
@@ -286,7 +286,7 @@ class Store:
         return complete
 
     def unlink_aliases(self, spellings: Iterable[str], entry: CachedModel) -> None:
-        """Takes the entry's links of these spellings away. Raises CacheError where that can't be done.
+        """Takes the entry's links of these spellings away. Raises CacheError if that can't be done.
 
         Not synced: `publish` syncs the root before another model takes the entry's place.
         """
@@ -296,7 +296,7 @@ class Store:
                     link.unlink()
 
     def adopt(self, entry: CachedModel, manifest: Manifest) -> CachedModel:
-        """Records an entry that another tool made, where the cache can be written and nobody is at it.
+        """Records an entry that another tool made, if the cache is writable and no process has the lock.
 
         tensorflow_hub syncs nothing: its files are synced before a record counts on their sizes.
         """
@@ -313,7 +313,7 @@ class Store:
 
         The file comes first and the look at the model second, as a collection does it
         the other way round: a pin of a model that is there then is never overlooked.
-        Raises CacheError where the cache can't be written.
+        Raises CacheError if the cache can't be written.
         """
         with cache_errors(self.root):
             try:
@@ -325,7 +325,7 @@ class Store:
             return True
 
     def unpin(self, paths: EntryPaths) -> bool:
-        """Takes the pin off; whether there was one. Raises CacheError where the cache can't be written."""
+        """Takes the pin off; whether there was one. Raises CacheError if the cache can't be written."""
         with cache_errors(self.root):
             try:
                 paths.pin.unlink()
@@ -343,7 +343,7 @@ class Store:
 
 
 def _linked_entry(paths: EntryPaths) -> EntryPaths | None:
-    """The entry that the name is a link to, None where it is none."""
+    """The entry that the name is a link to, None if it is none."""
     if not paths.model.is_symlink():
         return None
     target = EntryPaths(paths.root, paths.model.readlink().name)

@@ -39,7 +39,7 @@ _PROFILE_TIMEOUT_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """Where a script was put, and the start-up file that names it, None where the shell needs none."""
+    """Where a script was put, and the start-up file that names it, None if the shell needs none."""
 
     shell: str
     script: Path
@@ -85,7 +85,7 @@ def option_names() -> dict[str, tuple[str, ...]]:
     """The options of each command by its name, those of hubcli itself by an empty one.
 
     Read from the script for bash, in 1 ms: the application, of which that was made, takes 30 to build.
-    Raises OutputError where it is missing.
+    Raises OutputError if it is missing.
     """
     lines = re.findall(_OPTIONS_LINE, script_of("bash"), re.MULTILINE)
     return {name: tuple(options.split()) for name, options in lines}
@@ -94,7 +94,7 @@ def option_names() -> dict[str, tuple[str, ...]]:
 def install_completion(shell: str, homes: ShellHomes) -> Installed:
     """Writes the script, and a line in the shell's start-up file that reads it, once.
 
-    Raises OutputError where a file can't be written, or PowerShell can't be asked for its profile.
+    Raises OutputError if a file can't be written, or PowerShell can't be asked for its profile.
     """
     place: Callable[[str, ShellHomes], Installed] = {
         "bash": _place_for_bash,

@@ -97,7 +97,7 @@ class ConversionFlags:
         )
 
     def refuse(self) -> None:
-        """Raises UsageError where one is given, for a destination that the model isn't converted to."""
+        """Raises UsageError if one is given, for a destination that the model isn't converted to."""
         for flag in fields(self):
             value = getattr(self, flag.name)
             if value is not None and value is not False:  # A mere 0 or "" is an option too.

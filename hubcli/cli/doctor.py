@@ -37,7 +37,9 @@ Hosts: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
-Network: TypeAlias = Annotated[bool, typer.Option("--network", help="Check hosts over the network.")]
+Network: TypeAlias = Annotated[
+    bool, typer.Option("--network", help="Check hosts and shared tiers over the network.")
+]
 Python: TypeAlias = Annotated[
     str | None,
     typer.Option(

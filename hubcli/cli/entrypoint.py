@@ -186,7 +186,7 @@ def _colors_output(argv: Sequence[str]) -> bool:
 
 @contextmanager
 def _help_colored(is_colored: bool) -> Iterator[None]:
-    """Within, rich colours the help or doesn't: its variables are the one switch that Typer leaves."""
+    """Sets whether rich colors the help: Typer leaves no other switch than rich's variables."""
     variables = {"NO_COLOR": None, "FORCE_COLOR": "1" if is_colored else None}
     variables["_TYPER_FORCE_DISABLE_TERMINAL"] = None if is_colored else "1"
     with variables_set(variables):
@@ -231,7 +231,7 @@ class _Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within, nothing is raised but for a second signal; at the end, what came meanwhile."""
+        """Within the context, nothing is raised but for a second signal; at the end, what came meanwhile."""
         self._holds += 1
         try:
             yield

@@ -203,7 +203,7 @@ def fetch_command(
 
 
 def _require_fitting(handles: Sequence[str], lists: Sequence[str], options: FetchOptions) -> None:
-    """Raises UsageError where there is nothing to fetch, or more than the options are for."""
+    """Raises UsageError if there is nothing to fetch, or more than the options are for."""
     if not handles and not lists:
         raise UsageError("Nothing to fetch", hint="Specify a HANDLE, or a list with -r FILE.")
     if (len(handles) > 1 or lists) and (options.local or options.sha256):

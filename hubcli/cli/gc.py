@@ -136,7 +136,7 @@ def size_bytes_of(option: str, text: str) -> int:
 
 @contextmanager
 def _named(option: str) -> Iterator[None]:
-    """Within, an error tells the option whose value it is about."""
+    """Within the context, an error tells the option whose value it is about."""
     try:
         yield
     except UsageError as error:
@@ -197,7 +197,7 @@ class GcRun:
         return self.finish(removal.collection)
 
     def confirm(self, plan: Plan) -> bool:
-        """Shows the plan, and asks where models would go. Raises UsageError where nobody can be asked."""
+        """Shows the plan, and asks if models would be removed. Raises UsageError without a terminal."""
         self.plan = plan
         self._show(plan)
         if self.yes or not plan.models:

@@ -29,12 +29,12 @@ _DOCUMENTATION = "Documentation: https://hubcli.example/docs/"
 
 
 def app_for_help(name: str, *, is_short: bool) -> Any:
-    """The application, to show the help of the command of that name, of hubcli itself for an empty one."""
+    """The application that shows the help of the command of that name; of hubcli itself for an empty one."""
     if name:
         root: Any = get_command(app_of(name))
         _shape(root.commands[name], name=name, is_short=is_short)
     else:
-        # The global options are those of any command: `pin` is built soonest.
+        # The global options are those of any command: `pin` is the fastest to build.
         root = get_command(app_of(*[] if is_short else ["pin"], others="summaries"))
         _shape(root, name="", is_short=is_short, shared_by=root.commands["pin"])
     return root
@@ -68,21 +68,21 @@ def _shape(command: Any, *, name: str, is_short: bool, shared_by: Any = None) ->
 
 @contextmanager
 def help_output() -> Iterator[None]:
-    """Within, standard output fails as that of a payload does.
+    """Within the context, standard output fails as that of a payload does.
 
-    Raises BrokenPipe where it is closed or nobody reads any more, OutputError where it can't be written.
+    Raises BrokenPipe if it is closed or its reader has exited, OutputError if it can't be written.
     """
     stream = sys.stdout
     sys.stdout = cast("TextIO", _HelpOutput(stream))
     try:
         yield
     finally:
-        if isinstance(sys.stdout, _HelpOutput):  # Code of others may have put its own there.
+        if isinstance(sys.stdout, _HelpOutput):  # Other code may have replaced it.
             sys.stdout = stream
 
 
 class _HelpOutput:
-    """The stream with our errors, and with text that its encoding has no letters for as UTF-8."""
+    """The stream with errors of hubcli; text that its encoding cannot represent is written as UTF-8."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._is_closed = stream is None
@@ -113,7 +113,7 @@ class _HelpOutput:
             buffer.flush()
 
     def _failed(self, error: OSError) -> BrokenPipe | OutputError:
-        # Python would try to flush once more at its end, and complain.
+        # Python flushes once more at exit, and would report the error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
         if isinstance(error, BrokenPipeError):
             return BrokenPipe("The reader of standard output went away")
@@ -197,7 +197,7 @@ def _fitted(text: str, columns: int) -> list[str]:
         text.strip(),
         columns,
         initial_indent=indent,
-        # What is typed hangs, sentences don't.
+        # Commands get a hanging indent, sentences don't.
         subsequent_indent=indent + ("    " if len(indent) == 2 or text.startswith("Usage:") else ""),
         break_on_hyphens=False,
     ) or [""]

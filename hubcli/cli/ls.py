@@ -202,7 +202,7 @@ def _row(model: CachedModelInfo, now_s: float) -> tuple[str, ...]:
     handle: str | None
     kind: str | None
     fetched_at_s: float | None
-    if record is not None:  # The usual case, asked for once: a large cache has ten thousand.
+    if record is not None:  # The usual case, without properties: a large cache has ten thousand rows.
         handle, kind, fetched_at_s = record.handle, record.shape.kind, record.fetched_at_s
     else:
         handle, kind, fetched_at_s = model.handle, model.kind, model.fetched_at_s

@@ -57,7 +57,7 @@ class ModelBars(MultiProgress):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Within, the table is off the screen."""
+        """Within the context, the table is off the screen."""
         with self._lock:
             self._take_off()
             try:

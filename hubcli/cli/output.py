@@ -59,7 +59,7 @@ def error_document(error: HubcliError) -> dict[str, Any]:
 def errors_document(errors: Sequence[tuple[str | None, HubcliError]]) -> dict[str, Any]:
     """What a document tells of targets that failed, the first of them as `error`; nothing where none did.
 
-    A target is None where no single one failed.
+    A target is None if no single one failed.
     """
     documents = [
         {"handle": None if target is None else without_secrets(target), **error_document(error)}
@@ -165,7 +165,7 @@ class Output:
     def payload(self, text: str) -> None:
         """Writes what was asked for: without secrets, except handles that a program goes on with.
 
-        Raises BrokenPipe where nobody reads any more, OutputError where the
+        Raises BrokenPipe if the reader has exited, OutputError if the
         stream can't be written.
         """
         if not self.quiet:

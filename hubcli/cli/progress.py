@@ -35,7 +35,7 @@ class Transferred(NamedTuple):
     """Bytes of one body or of several.
 
     Of those `received`, in order or ahead of it, `resumed` were on the disk before.
-    `total` is None where no size was announced; it is a lower bound where `is_open`.
+    `total` is None if no size was announced; it is a lower bound where `is_open`.
     """
 
     received: int = 0
@@ -89,12 +89,12 @@ def listener_for(output: Output, *, patience_s: float = 0.0, name: str = "") -> 
             yield listener
         finally:
             listener.close()
-    finally:  # The one interrupt of a run may come just before the other begins.
+    finally:  # An interrupt may come just before the inner block begins.
         listener.close()
 
 
 class MultiProgress:
-    """The display while models are fetched: here nothing but what their listeners print."""
+    """The display while models are fetched; this one shows only what their listeners print."""
 
     def __init__(self, output: Output, models: int) -> None:
         self.output = output
@@ -106,11 +106,11 @@ class MultiProgress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Within, the screen is free for lines."""
+        """Within the context, the screen is free for lines."""
         yield
 
     def reported(self, *, failed: bool) -> None:
-        """One more is done."""
+        """Called once for each model that is done."""
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def multi_progress_for(output: Output, models: int) -> Iterator[MultiProgress]:
     if models == 1 or not output.shows_progress:
         yield MultiProgress(output, models)
         return
-    from hubcli.cli.multi_progress import ModelBars  # Several models on a terminal alone need it.
+    from hubcli.cli.multi_progress import ModelBars  # Imported only for several models on a terminal.
 
     bars = ModelBars(output, models)
     try:
@@ -128,12 +128,12 @@ def multi_progress_for(output: Output, models: int) -> Iterator[MultiProgress]:
             yield bars
         finally:
             bars.close()
-    finally:  # The one interrupt of a run may come just before the other begins.
+    finally:  # An interrupt may come just before the inner block begins.
         bars.close()
 
 
 class TextListener(ProgressListener):
-    """Says notes and waits, as every kind does; with a name, each note tells whose it is."""
+    """Prints notes and waits, as all listeners do; with a name, each note begins with it."""
 
     def __init__(self, output: Output, name: str = "") -> None:
         self.output = output

@@ -202,7 +202,7 @@ class _Question:
         self.yes = yes
 
     def confirm(self, plan: PublishPlan) -> bool:
-        """Whether the person agrees. Raises UsageError where nobody can be asked."""
+        """Whether the user agrees. Raises UsageError without a terminal to ask on."""
         for line in plan_lines(plan):
             self.output.say(line)
         if self.yes:

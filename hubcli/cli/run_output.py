@@ -1,6 +1,6 @@
 """What a run of `hubcli run` prints or writes: a table, a document, lines, a file, times, an answer.
 
-Apart from the options of the command, which a start of hubcli reads whatever it does.
+Apart from the options of the command, which every start of hubcli reads.
 """
 
 from __future__ import annotations

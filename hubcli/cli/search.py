@@ -112,7 +112,7 @@ def _host(text: str | None) -> str | None:
 
 
 def _show(result: SearchResult, search_query: SearchQuery, output: Output, settings: Settings) -> None:
-    """Writes the table; notes say where it comes from when nobody was asked, and what it leaves out."""
+    """Writes the table; notes say if it comes from the cache, and what it leaves out."""
     note_age(result.cached_at_s, output, settings)
     if not result.hits:
         output.note(f"No matching models on {result.source}")

@@ -200,7 +200,7 @@ class TierRun:
     def gc(self, policy: TierPolicy, *, dry_run: bool, yes: bool) -> int:
         """Shows the plan, asks, collects; 9 where a limit cannot be met."""
         tier = named_tier(self.settings, for_writing=not dry_run)
-        has_rows = self.output.as_json or self.output.quiet  # Else the plan has told them.
+        has_rows = self.output.as_json or self.output.quiet  # Otherwise the plan has listed the models.
         with _Rows() as rows:
 
             def confirm(plan: TierGcPlan) -> bool:
@@ -259,7 +259,7 @@ class TierRun:
 
 
 class _Rows:
-    """The rows of a collection, on the disk as soon as they are many: they are shown when it is done."""
+    """The rows of a collection, printed when it is done; in a temporary file if there are many."""
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(_ROWS_IN_MEMORY_BYTES, "w+", encoding="utf-8")  # noqa: SIM115
@@ -271,7 +271,7 @@ class _Rows:
         self._file.close()
 
     def add(self, row: dict[str, Any]) -> None:
-        """Takes the next row."""
+        """Adds a row."""
         self._file.write(json.dumps(row) + "\n")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Usage errors of the command line: what was probably meant, also by the words of other tools."""
+"""Usage errors of the command line, with suggestions: near misses, and the words of other tools."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _SYNONYMS = {
     "--show-completion": ("completion", "completions", "generate-shell-completion"),
 }
 _COMMAND_OF_WORD = {word: command for command, words in _SYNONYMS.items() for word in words}
-# Groups of commands that others have, and what their own words mean that stand alone for something else.
+# Command groups of other tools; subcommands of `cache` whose words alone mean another command here.
 _GROUPS_OF_OTHERS = ("cache", "model", "models", "repo", "saved_model", "self")
 _OF_CACHE = {"": "ls", "dir": "ls --path", "info": "ls", "path": "ls --path", "scan": "ls"}
 _OPTION_SYNONYMS = {
@@ -87,7 +87,7 @@ _NO_CHOICE = r".*: '(.*)' is not one of (.+)\."
 
 
 def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
-    """The same error with the near miss in its message, and the help to read in its hint."""
+    """The same error, with a suggestion in its message, and the command's help in its hint."""
     context = getattr(error, "ctx", None)
     is_root = context is not None and context.parent is None
     name = "" if is_root else next((word for word in argv if word in COMMANDS), "")
@@ -114,7 +114,7 @@ def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
 
 
 def _meant_command(word: str, argv: Sequence[str]) -> str | None:
-    """What the unknown command is here, by its name in other tools; of a group, by the word behind it."""
+    """The command for one of another tool; for a group of commands, that for the word behind it."""
     if "/" in word:
         return "inspect" if word.startswith((".", "/", "~")) else "fetch"
     name = word.lower()
@@ -129,7 +129,7 @@ def _meant_command(word: str, argv: Sequence[str]) -> str | None:
 
 
 def _meant_option(option: str, known: Sequence[str]) -> str:
-    """The question of `did_you_mean`; the dashes, which all have, make no two options alike."""
+    """The question of `did_you_mean`; leading dashes, which all options have, do not count as similar."""
     if _OPTION_SYNONYMS.get(option) in known:
         return f". Did you mean '{_OPTION_SYNONYMS[option]}'?"
     bare = {name.lstrip("-"): name for name in known}
@@ -138,12 +138,12 @@ def _meant_option(option: str, known: Sequence[str]) -> str:
 
 
 def _options() -> dict[str, tuple[str, ...]]:
-    """The options of each command by its name, those of hubcli itself by an empty one."""
-    from hubcli.cli.completion import option_names  # Of an unknown option alone.
+    """The options of each command by its name; those of hubcli itself under an empty name."""
+    from hubcli.cli.completion import option_names  # Imported for an unknown option only.
 
     try:
         return option_names()
-    except OutputError:  # An installation without completion: the application itself tells, in 30 ms more.
+    except OutputError:  # Without the table of completions the whole application is built, which takes 30 ms.
         root = get_command(app_of())
     commands = {"": root, **getattr(root, "commands", {})}
     return {name: (*_names_of(command), "--help", "-h") for name, command in commands.items()}

@@ -109,7 +109,7 @@ class VerifyRun:
                 found = verify(target, self.settings, self.options, listener)
         except HubcliError as error:
             if isinstance(target, ModelRef) and isinstance(error, NotFoundError):
-                self.output.note(error.message)  # Nobody asked for this one.
+                self.output.note(error.message)  # It was not named on the command line.
                 self.skipped = (*self.skipped, name)
             else:
                 self._fail(name, error)

@@ -147,18 +147,18 @@ def gc(
 
 
 class AutoGc(NamedTuple):
-    """What `fetch` collects once a day: a policy, and where the user's rules for it stand."""
+    """The gc that `fetch` runs once a day: its policy, and the setting that the rules come from."""
 
     policy: Policy
     source: str
 
     @classmethod
     def of(cls, rules: UpkeepRules) -> AutoGc:
-        """Those rules, parsed. Raises UsageError."""
+        """The policy of these rules. Raises UsageError."""
         return cls(Policy.parse(rules.text, rules.source), rules.source)
 
     def collect(self, settings: Settings, spared: Set[str]) -> Collection | None:
-        """None where that was done within a day. Raises as `gc` does."""
+        """The collection; None if one ran within the last day. Raises as `gc` does."""
         if not claim_auto_gc(settings.cache_root):
             return None
         return gc(settings, self.policy, spared=frozenset(spared))

@@ -20,7 +20,7 @@ __all__ = ["ModelDetails", "info"]
 
 @dataclass(frozen=True, slots=True)
 class ModelDetails:
-    """What is known of a model beyond its files; None and "" stand for what nobody tells.
+    """What is known of a model beyond its files; None and "" stand for unknown values.
 
     Texts are Markdown. `version` is the latest of a handle without one; sizes are in bytes, times in seconds
     since 1970. `sources` says where the facts come from: an address, or the path of the model.
@@ -57,7 +57,7 @@ def info(
 ) -> ModelDetails:
     """What Kaggle or the index of its host says of the model, and the README that it carries.
 
-    The target is a handle, a directory or an archive; of a model on this machine nobody is asked. Raises
+    The target is a handle, a directory or an archive; a model on this machine needs no request. Raises
     NotFoundError where nothing is known of it; HandleError, NetworkError, OfflineError.
     """
     settings, listener = settings or Settings.read(), listener or ProgressListener()

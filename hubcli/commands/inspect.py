@@ -95,7 +95,7 @@ def _with_conversion(
 ) -> SavedModelInfo:
     """The model with what LiteRT's converter makes of it, which loads and runs parts of it.
 
-    Raises UnsafeModelError where the scan found what is `high` or worse, UsageError for a model that isn't
+    Raises UnsafeModelError if the scan found what is `high` or worse, UsageError for a model that isn't
     on the disk as a whole, TensorFlowError.
     """
     from hubcli.savedmodel.targets.target import TargetKind

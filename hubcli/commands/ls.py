@@ -69,7 +69,7 @@ class SortOrder(NamedTuple):
     def apply(self, models: Sequence[CachedModelInfo]) -> list[CachedModelInfo]:
         """The rows in this order; what has no value comes last, equal ones stand by name."""
         value = _SORT_KEYS[self.key][0]
-        if self == ("name", False):  # The default, in one go.
+        if self == ("name", False):  # The default, by one sort.
             return sorted(models, key=lambda model: (*value(model), model.name))
         by_name = sorted(models, key=lambda model: (model.handle or model.name, model.name))
         valued = [(*value(model), model) for model in by_name]
@@ -182,7 +182,7 @@ def ls(
     """The cached models whose handle fits one of the patterns, and that every filter accepts.
 
     A pattern is a glob over the whole handle (`*` crosses slashes), or any
-    spelling of a handle. Raises CacheError where the root can't be read.
+    spelling of a handle. Raises CacheError if the root can't be read.
     """
     root = (settings or Settings.read()).cache_root
     catalog = read_catalog(root)
@@ -206,7 +206,7 @@ def ls(
 def cached_path(target: str, settings: Settings | None = None) -> Path:
     """The directory of the cached model that the target names: any spelling of a handle, a key or a path.
 
-    Raises NotFoundError where it isn't cached, or is incomplete; HandleError, CacheError.
+    Raises NotFoundError if it isn't cached, or is incomplete; HandleError, CacheError.
     """
     from hubcli.fetching.model_ref import ModelRef  # Not for a listing.
     from hubcli.providers.handle import Handle

@@ -77,7 +77,7 @@ def _pinning(entry: CachedModel, *, is_pinned: bool, was_pinned: bool) -> Pinnin
 
 
 def _entries(target: str, settings: Settings) -> Iterator[CachedModel]:
-    """The entries that are meant. Raises NotFoundError where there are none."""
+    """The entries that are meant. Raises NotFoundError for a target without one."""
     root, found = settings.cache_root, False
     if not any(character in target for character in "*["):
         # A handle, which needs no look at every name in the root.

@@ -72,7 +72,7 @@ class PublishOptions:
 class PublishPlan:
     """What would be created: `creates` in the words model, variation, version, archive.
 
-    `version` is None where the handle names none and the host counts. `warnings` don't keep a model from
+    `version` is None if the handle names none and the host counts. `warnings` don't keep a model from
     being published.
     """
 
@@ -93,7 +93,7 @@ class PublishPlan:
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """What became of it. `handle` is that of the version, None where there is none (yet).
+    """What became of it. `handle` is that of the version, None if there is none (yet).
 
     `issues` are why it was refused. `was_compared` says that the version was downloaded, and has the very
     bytes. `sha256` is that of the archive in a tree.
@@ -262,7 +262,7 @@ class _Publish:
             return self._published(PublishStatus.PUBLISHED, upload, number, plan)
 
     def _settled(self, upload: KaggleUpload, page: str) -> PublishResult | None:
-        """The result where an earlier run created the version of these very files; None where none did."""
+        """The result where an earlier run created the version of these very files; None if none did."""
         number = upload.settle()
         if number is None:
             return self._result(PublishStatus.SUBMITTED, page) if upload.is_pending else None

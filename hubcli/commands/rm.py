@@ -26,7 +26,7 @@ _DOWNLOADED = (NameKind.SPOOL, NameKind.STAGING)
 
 
 class Removal(NamedTuple):
-    """What was removed, and by name what could not be; `removed` is None where no model was chosen."""
+    """What was removed, and by name what could not be; `removed` is None if no model was chosen."""
 
     errors: tuple[tuple[str, HubcliError], ...]
     removed: Collection | None

@@ -361,6 +361,6 @@ def timing(opened: ModelRun, repeat: int) -> tuple[list[OutputBatch], Timing]:
 
 
 def _percentile(ordered: Sequence[float], percent: int) -> float:
-    """The smallest value that so many percent don't exceed."""
+    """The smallest value that this percentage does not exceed."""
     place = max(0, -(-len(ordered) * percent // 100) - 1)
     return ordered[place]

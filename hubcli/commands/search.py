@@ -100,7 +100,7 @@ def search(
 ) -> SearchResult:
     """The SavedModels that fit. Answers of the last ten minutes are used again, unless `refresh` is set.
 
-    Raises NetworkError, OfflineError where nothing is cached; NotFoundError and IntegrityError of a host
+    Raises NetworkError, OfflineError if nothing is cached; NotFoundError and IntegrityError of a host
     without an index.
     """
     settings, listener = settings or Settings.read(), listener or ProgressListener()

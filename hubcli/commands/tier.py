@@ -113,7 +113,7 @@ def tier_gc(
     """Collects by the policy; without limits only what no handle needs. `confirm` sees the plan before.
 
     The titles of models are read for the plan's `models` and for `on_done` alone.
-    Raises NotFoundError where there is no tier, UnsupportedError for one that is only read, NetworkError.
+    Raises NotFoundError if there is no tier, UnsupportedError for one that is only read, NetworkError.
     """
     _require_there(tier)
     if not dry_run:

@@ -38,7 +38,7 @@ class ModelVersion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class VersionList:
-    """The versions, the newest first; `count` of all that the host has, None where it wasn't asked.
+    """The versions, the newest first; `count` of all that the host has, None if it wasn't asked.
 
     `cached_at_s` is when the oldest answer came that was not asked for now, in seconds since 1970.
     """

@@ -1,4 +1,7 @@
-"""A profile of the AWS CLI, by its two files: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html."""
+"""A profile of the AWS CLI, from its two files.
+
+Their format: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from hubcli.regular_file import read_regular
 __all__ = ["MAX_FILE_BYTES", "AwsProfile"]
 
 MAX_FILE_BYTES = 1 << 20
-# What a profile may name in place of keys, which takes a program or a service to follow.
+# Instead of keys, a profile may name a program or a service that gives them.
 _ROLES = ("source_profile", "credential_source")
 _BY_BOTOCORE = ("role_arn", "credential_process", "sso_session", "sso_start_url")
 
 
 @dataclass(frozen=True, slots=True)
 class AwsProfile:
-    """The chosen profile of the AWS CLI, by what both of its files say of it."""
+    """The AWS CLI profile in use, with its values from both files."""
 
     name: str
     is_named: bool
@@ -44,23 +47,23 @@ class AwsProfile:
         return cls(name, named is not None, values)
 
     def get(self, name: str) -> str | None:
-        """What it says under the name; None for nothing."""
+        """The value of that name; None if it is absent or empty."""
         return self.values.get(name) or None
 
     @property
     def place(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"the profile {self.name}"
 
     @property
     def has_role(self) -> bool:
-        """Whether it takes a role with credentials from elsewhere, which come before keys of its own."""
+        """Whether it assumes a role with other credentials, which take precedence over its own keys."""
         return self.get("role_arn") is not None and any(map(self.get, _ROLES))
 
     def needs_botocore(self) -> bool:
-        """Whether its credentials come from a program or a service, which botocore knows how to ask.
+        """Whether its credentials come from a program or a service, and so from botocore.
 
-        Raises AuthenticationError where that isn't installed, or a profile that was named has no credentials.
+        Raises AuthenticationError if botocore isn't installed, or a named profile has no credentials.
         """
         kind = next((word for word in _BY_BOTOCORE if self.get(word)), None)
         if kind is not None and find_spec("botocore") is None:
@@ -77,7 +80,7 @@ class AwsProfile:
 
 
 def _section(path: Path, name: str) -> dict[str, str]:
-    """What the section says, its keys in small letters; nothing where the file isn't there."""
+    """The values of the section by lower-case keys; empty if the file or the section is absent."""
     try:
         text = read_regular(path, MAX_FILE_BYTES).decode("utf-8")
     except FileNotFoundError:

@@ -21,7 +21,14 @@ from hubcli.errors import AuthenticationError, UsageError
 from hubcli.regular_file import read_regular
 from hubcli.urls import remember_secret, without_secrets
 
-__all__ = ["BucketOptions", "amazon_endpoint", "bucket_options", "hidden_variables", "undisturbed_variables"]
+__all__ = [
+    "BucketOptions",
+    "amazon_endpoint",
+    "bucket_options",
+    "hidden_variables",
+    "is_sendable",
+    "undisturbed_variables",
+]
 
 _SECRETS = (
     "secret_access_key",
@@ -31,6 +38,7 @@ _SECRETS = (
     "sas_key",
     "client_secret",
 )
+_IN_HEADERS = ("access_key_id", "secret_access_key", "session_token")
 _NOWHERE = "none"
 _INSTANCE, _METADATA, _MANAGED = "instance metadata", "the metadata server", "managed identity"
 _OF_MACHINES = (_INSTANCE, _METADATA, _MANAGED)
@@ -82,7 +90,7 @@ def hidden_variables(scheme: str) -> Iterator[None]:
 
 @contextmanager
 def undisturbed_variables() -> Iterator[None]:
-    """Meanwhile no other thread has any of them hidden."""
+    """Within the context, no other thread hides variables: see `hidden_variables`."""
     with _environment_lock:
         yield
 
@@ -91,8 +99,8 @@ def undisturbed_variables() -> Iterator[None]:
 class BucketOptions:
     """How a store is opened: obstore's options, the address of its service, headers of each request.
 
-    `place` says where the credentials were found; those of a `profile` that is named here come from a program
-    or a service, by way of botocore. Never print the values.
+    `place` says where the credentials were found. With a `profile`, botocore gets them from that profile's
+    program or service. Never print the values.
     """
 
     config: Mapping[str, str | bool] = field(repr=False)
@@ -123,7 +131,7 @@ class BucketOptions:
 def bucket_options(config: BucketConfig, scheme: str, account: str | None = None) -> BucketOptions:
     """How buckets of the scheme (`s3`, `gs`, `az`) are opened; `account` is Azure's, where it is known.
 
-    Raises AuthenticationError where a place of credentials is there and can't be used, UsageError for an
+    Raises AuthenticationError if a place of credentials is there and can't be used, UsageError for an
     endpoint that isn't the address of a service.
     """
     search = _Search(config)
@@ -131,7 +139,19 @@ def bucket_options(config: BucketConfig, scheme: str, account: str | None = None
     for name, value in found.config.items():
         if isinstance(value, str) and name in _SECRETS:
             remember_secret(value)
+        if name in _IN_HEADERS and not is_sendable(value):
+            raise AuthenticationError(
+                f"The credentials in {found.place} have an invalid character",
+                hint="Check them for a line break at the end.",
+            )
+    if not is_sendable(found.config.get("region", "")):
+        raise UsageError("The AWS region has an invalid character", hint="Check AWS_REGION.")
     return found
+
+
+def is_sendable(value: object) -> bool:
+    """Whether it can stand in a header: obstore ends the process's thread with a panic where it can't."""
+    return isinstance(value, str) and value.isascii() and (value.isprintable() or not value)
 
 
 class _Search:
@@ -321,7 +341,7 @@ def _json_of(path: Path, place: str) -> dict[str, object]:
 
 
 def _connection_string(text: str) -> dict[str, str]:
-    """Its parts by their names in small letters, such as `AccountName=…;AccountKey=…`."""
+    """Its parts by their names in lower case, such as `AccountName=…;AccountKey=…`."""
     pairs = (part.partition("=") for part in text.split(";"))
     return {name.strip().lower(): value.strip() for name, _, value in pairs if value.strip()}
 

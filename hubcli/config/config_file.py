@@ -265,7 +265,7 @@ class ConfigFile(NamedTuple):
 
 
 def _read_text(path: Path) -> str | None:
-    """The text, without a byte order mark; None where there is no such file. Raises UsageError.
+    """The text, without a byte order mark; None if there is no such file. Raises UsageError.
 
     Only a regular file of a bounded size is read: a pipe of that name would stop every command.
     """

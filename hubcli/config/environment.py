@@ -90,7 +90,7 @@ def on_disk(name: str) -> str:
 
 
 def in_home(name: str) -> Path | None:
-    """The path in the user's home, None where there is none."""
+    """The path in the user's home; None for a user without one."""
     try:
         return Path.home() / name
     except RuntimeError:
@@ -154,7 +154,7 @@ class Mirror(NamedTuple):
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
 
     def rewrite(self, url: str) -> str | None:
-        """The URL to ask instead of `url`, or None where this mirror doesn't apply."""
+        """The URL to ask instead of `url`, or None if this mirror doesn't apply."""
         if not url.startswith(self.prefix):
             return None
         rest = url[len(self.prefix) :]

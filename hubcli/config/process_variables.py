@@ -27,7 +27,7 @@ def set_unless_there(name: str, value: str) -> None:
 
 @contextmanager
 def variables_set(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Within, this process's variables are these, None for one that isn't set; at the end, as they were."""
+    """Sets variables of this process within the context, unset for None; restores them at its end."""
     before = {name: os.environ.get(name) for name in variables}
     _set(variables)
     try:

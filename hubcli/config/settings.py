@@ -229,7 +229,7 @@ class UpkeepRules(NamedTuple):
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> UpkeepRules | None:
-        """The rules of HUBCLI_GC, else those of `gc` in the user's config file; None where there are none.
+        """The rules of HUBCLI_GC, else those of `gc` in the user's config file, or None.
 
         `HUBCLI_GC=off` turns those of the file off. Raises UsageError for a file that
         can't be understood.

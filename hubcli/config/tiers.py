@@ -29,7 +29,7 @@ _OUTAGE_S = 60.0
 
 
 class Outage:
-    """Since when a tier does not answer: it isn't asked again for a minute, whatever model is next."""
+    """Whether a tier failed to answer less than a minute ago: no model is requested from it then."""
 
     def __init__(self) -> None:
         self._until_s = 0.0

@@ -51,14 +51,14 @@ def nearest_directory(path: Path) -> Path:
 
 
 def is_directory(path: Path) -> bool:
-    """Whether it is one; False where that can't be seen, which Path.is_dir raises for."""
+    """Whether it is one; False if that can't be seen, which Path.is_dir raises for."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def try_writing(root: Path) -> None:
     """Makes the directory if it isn't there, writes a file into it, links to it, renames and removes it.
 
-    Leaves nothing, and what a kill in between leaves `gc` collects. Raises OSError where a step fails.
+    Leaves nothing, and what a kill in between leaves `gc` collects. Raises OSError if a step fails.
     """
     folders = _make(root)
     file, renamed = (temporary_beside(root / f"{_NO_MODEL}.lock") for _ in range(2))

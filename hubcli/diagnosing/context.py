@@ -217,7 +217,7 @@ class DiagnosisContext:
     def open(cls, options: DoctorOptions, variables: Mapping[str, str] | None = None) -> DiagnosisContext:
         """Reads each setting by itself first, so that one that is wrong hides no other.
 
-        Raises UsageError where `--network` and `--offline` contradict each other.
+        Raises UsageError if `--network` and `--offline` contradict each other.
         """
         environment = Environment.read(variables)
         config = read_config(variables)
@@ -262,11 +262,11 @@ class _Trial:
         return True
 
     def flag(self, source: str, name: str, value: str | None) -> str | None:
-        """The flag's value; None where it isn't given or can't be understood."""
+        """The flag's value; None if it isn't given or can't be understood."""
         return value if value is not None and self.accepts(source, None, **{name: value}) else None
 
     def root(self, flag: str | None) -> str | None:
-        """What names the root, of which the first that is set decides; None where no flag does."""
+        """What names the root, of which the first that is set decides; None if no flag does."""
         if flag is not None:
             return flag if self.accepts("--cache-dir", cache_dir=flag) else _UNUSED_ROOT
         variables = self.environment.variables

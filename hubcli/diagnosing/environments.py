@@ -33,7 +33,7 @@ _CLAUSE = re.compile(r"\s*(===|==|!=|<=|>=|~=|<|>)\s*([\w.*+!-]+)\s*")
 
 
 def release(text: str) -> tuple[int, ...]:
-    """The release numbers of a version; empty where there are none.
+    """The release numbers of a version; empty if it has none.
 
     >>> release("2.16.0rc1")
     (2, 16, 0)
@@ -153,7 +153,7 @@ class Installed:
         )
 
     def version(self, name: str) -> str | None:
-        """The version of the package, None where it isn't there; `tensorflow` is any that brings it."""
+        """The version of the package, None if it isn't there; `tensorflow` is any that brings it."""
         names = TENSORFLOWS if name == "tensorflow" else (name,)
         return next((str(self.packages[name]["version"]) for name in names if name in self.packages), None)
 

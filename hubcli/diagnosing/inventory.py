@@ -69,7 +69,7 @@ def take_inventory(more: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _facts(found: importlib.metadata.Distribution) -> dict[str, Any] | None:
-    """Version, wishes and place; None where they can't be read. Parsing it as a mail takes longer by far."""
+    """Version, wishes and place; None if they can't be read. Parsing it as a mail takes longer by far."""
     try:
         text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
 """Shared tiers: which are asked before the origin, and whether each can be reached.
 
-A directory is looked at. One in a bucket or on a web server is asked with `--network` alone, for one object,
-with the credentials that a fetch would use.
+A tier in a directory is always checked; one in a bucket or on a web server only with `--network`, by
+a request for one object with the credentials of a fetch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _AT_ONCE = 8
 
 
 def check_tiers(case: DiagnosisContext) -> Iterator[Check]:
-    """The tiers with their modes, then each that was looked at; nothing where none is set."""
+    """The tiers with their modes, then whether each can be reached; nothing if no tier is set."""
     fault = case.faults.get("HUBCLI_TIERS")
     tiers = {_name(tier): "read-write" if tier.is_writable else "read" for tier in case.settings.tiers}
     if fault is not None:
@@ -38,7 +38,7 @@ def check_tiers(case: DiagnosisContext) -> Iterator[Check]:
     if not tiers:
         return
     yield _check("tiers", Status.OK, "; ".join(f"{name} ({mode})" for name, mode in tiers.items()), tiers)
-    # Named hosts are asked alone.
+    # If hosts are named, only these get requests.
     is_network = case.options.network and not case.options.hosts
     reached = [tier for tier in case.settings.tiers if tier.is_local or is_network]
     if reached:
@@ -58,7 +58,7 @@ def _reach_all(tiers: list[TierConfig], settings: Settings) -> Iterator[Check]:
 
 
 def _reach(tier: TierConfig, settings: Settings) -> Check:
-    """Asks for the marker, within the time limit: an unreachable server of NFS answers never."""
+    """Looks up the marker, within the time limit: an unreachable NFS server never answers."""
     from hubcli.net.bucket_client import in_thread
     from hubcli.net.bucket_store import open_store
 

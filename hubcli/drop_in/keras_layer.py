@@ -29,7 +29,7 @@ class KerasLayer(ObjectLayer):
     sparse, text, each with the batch as its first dimension, as `hubcli inspect`
     tells. Lists of Python values are made tensors; numbers of another float type
     are cast to what the object takes, under any dtype policy. If it takes
-    `training`, it gets True where the layer is trainable and called for
+    `training`, it gets True if the layer is trainable and called for
     training, else False.
 
     With `trainable` the object's `trainable_variables` are weights that train,

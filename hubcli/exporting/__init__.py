@@ -31,7 +31,7 @@ class ExportFormat(str, Enum):
 
     @classmethod
     def of_name(cls, name: str) -> ExportFormat | None:
-        """The format that the end of a destination's name tells, None where it tells none."""
+        """The format that the end of a destination's name tells, None if it has none."""
         for suffix, form in _SUFFIXES.items():
             if name.lower().endswith(suffix):
                 return cls(form)
@@ -111,7 +111,7 @@ class ExportOptions:
     Keras models: `output_layers` and `input_layers` cut a piece out of one,
     `custom_objects` is a module or a file, `unsafe` lets a Keras model run the
     code that it holds, and use classes and ops that aren't known to be pure; a
-    model that is to be converted is then loaded whatever the scan found in it.
+    model that is to be converted is then loaded despite findings of the scan.
     `edits` change the model; with `dry_run` nothing is written. `conversion` is
     for formats that the model is converted to, and `on_log` gets what the
     converter wrote.

@@ -111,7 +111,7 @@ class _Upload:
         return f"{self._bucket.address}/{key}"
 
     def require_free(self, key: str) -> None:
-        """Raises OutputError where an object, or objects below it, are there and must not be replaced."""
+        """Raises OutputError if an object, or objects below it, are there and must not be replaced."""
         if self._force:
             return
         if self._bucket.head(key) is not None:
@@ -133,7 +133,7 @@ class _Upload:
         files = {f"{folder}/{path.relative_to(top).as_posix()}": path for path in _files(top)}
         last = [f"{folder}/{name}" for name in MAIN_FILES if f"{folder}/{name}" in files]
         before = [info.key for info in self._bucket.list_objects(f"{folder}/")] if self._force else []
-        # What is replaced ends first: nobody is to read a mixture of two models.
+        # What is replaced is removed first: no reader may get a mixture of two models.
         for key in [f"{folder}/{name}" for name in MAIN_FILES if f"{folder}/{name}" in before]:
             self._bucket.delete(key)
         try:

@@ -46,7 +46,7 @@ def has_tensorflow() -> bool:
 class EditComparison:
     """What was compared: signatures of the export, loaders; notes say what wasn't, and why.
 
-    `largest_error` is relative to the largest value of the output, None where nothing was compared.
+    `largest_error` is relative to the largest value of the output, None if nothing was compared.
     """
 
     signatures: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ def compare_with_source(
 ) -> EditComparison:
     """Compares each signature of the export, by its name in the source.
 
-    Outputs must be equal to the bit, or, given a tolerance, as near as that. Raises ValuesError where they
+    Outputs must be equal to the bit, or, given a tolerance, as near as that. Raises ValuesError if they
     aren't, TensorFlowError where the export can't be loaded by a loader that loads the source.
     """
     if not signatures:
@@ -200,7 +200,7 @@ class _Loader:
             return [new for old, new in self._signatures.items() if self._is_equal(before, old, after, new)]
 
     def _is_equal(self, before: LoadedModel, old: str, after: LoadedModel, new: str) -> bool:
-        """Whether the signature could be compared. Raises ValuesError where it gives something else."""
+        """Whether the signature could be compared. Raises ValuesError if it gives something else."""
         endpoint = before.signatures.get(old)
         if endpoint is None or new not in after.signatures:
             self.notes.append(f"the signature {new} has no outputs to compare")

@@ -164,7 +164,7 @@ class Conversion:
 
     @property
     def largest_error(self) -> float | None:
-        """The largest of all signatures, None where nothing was compared."""
+        """The largest of all signatures, None if nothing was compared."""
         return max((each.largest.error for each in self.comparisons), default=None)
 
 

@@ -33,7 +33,7 @@ def try_conversion(
 ) -> ConversionTrial:
     """What the converter makes of all signatures of the model in the directory; it runs parts of the model.
 
-    Raises UnsafeModelError where the scan found what is `high` or worse, TensorFlowError without TensorFlow
+    Raises UnsafeModelError if the scan found what is `high` or worse, TensorFlowError without TensorFlow
     or a package with ops of the model, DiskFullError, BrokenModelError.
     """
     options = ConversionOptions(compare=False, timeout_s=timeout_s)

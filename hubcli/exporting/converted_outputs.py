@@ -60,10 +60,10 @@ class Converted(Protocol):
     """A converted model that runs."""
 
     def prepare(self, endpoint: Endpoint) -> None:
-        """Chooses the signature. Raises ConversionError where its names were lost."""
+        """Chooses the signature. Raises ConversionError if its names were lost."""
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Its outputs, in the endpoint's order. Raises ConversionError where it fails, TensorFlowError."""
+        """Its outputs, in the endpoint's order. Raises ConversionError if it fails, TensorFlowError."""
 
 
 class Comparer:
@@ -79,7 +79,7 @@ class Comparer:
     ) -> SignatureComparison:
         """The errors of a signature, on the batches that are given, else on sampled inputs.
 
-        Raises ConversionError where an error is larger than the tolerance, where the converted model fails,
+        Raises ConversionError if an error is larger than the tolerance, where the converted model fails,
         and where there is nothing that the SavedModel takes: then inputs must be given.
         """
         self._session.open(self._model, endpoint)
@@ -227,7 +227,7 @@ def read_batches(endpoint: Endpoint, path: str, session: Session, size: int) -> 
 
 def _batches(endpoint: Endpoint, path: str, session: Session, size: int) -> Iterator[Batch]:
     fixed = _fixed_rows(endpoint)
-    # A file may have any number of rows for a signature that takes so many at a time.
+    # A file may have any number of rows for a signature with a fixed batch size.
     ports = endpoint.inputs if fixed is None else tuple(map(_any_rows, endpoint.inputs))
     opened = endpoint._replace(inputs=ports)
     given = InputReader(opened, None, session.decode).of_texts([f"@{path}"])
@@ -245,7 +245,7 @@ def _batches(endpoint: Endpoint, path: str, session: Session, size: int) -> Iter
 
 
 def _fixed_rows(endpoint: Endpoint) -> int | None:
-    """How many rows the signature takes at a time; None where that is any number, or inputs differ."""
+    """How many rows the signature takes at a time; None if that is any number, or inputs differ."""
     sizes = {port.shape[0] if port.shape else None for port in endpoint.inputs if port.shape != ()}
     return sizes.pop() if len(sizes) == 1 else None
 

@@ -51,7 +51,7 @@ class Converter:
 
     @property
     def version(self) -> str:
-        """TensorFlow's release. Raises TensorFlowError where it can't be loaded."""
+        """TensorFlow's release. Raises TensorFlowError if it can't be loaded."""
         return self._process.version
 
     def limit(self, timeout_s: float) -> None:
@@ -97,7 +97,7 @@ class Converter:
         return answer
 
     def prepare(self, endpoint: Endpoint) -> None:
-        """Chooses the signature of the file. Raises ConversionError where a name was lost."""
+        """Chooses the signature of the file. Raises ConversionError if a name was lost."""
         if self._file is not None:
             self._ask("load", doing="loading the converted model", model=str(self._file))
             self._file = None

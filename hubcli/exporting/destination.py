@@ -138,7 +138,7 @@ class Placement:
     ) -> Placement:
         """The place in the layout; `name` and `version` stand in for what the handle doesn't tell.
 
-        Raises UsageError where they can't be found, or mean nothing.
+        Raises UsageError if they can't be found, or mean nothing.
         """
         if layout is Layout.PLAIN:
             if name is not None or version is not None:

@@ -53,7 +53,7 @@ class EditReport:
     """What an edited model is: signatures by their old names, what is lost, notes, sizes before and after.
 
     `compared` are the signatures that gave the same in each of the `loaders`; `largest_error` is that of
-    half weights, relative to the output's largest value, None where nothing was compared.
+    half weights, relative to the output's largest value, None if nothing was compared.
     """
 
     signatures: Mapping[str, str]
@@ -179,7 +179,7 @@ def plan_edits(source: Path, options: EditOptions, name: str = "", *, is_whole: 
 def prove(plan: EditPlan, export: Path, options: EditOptions) -> EditReport:
     """What was written, once it is read back; compared with the source where that is asked for and can be.
 
-    Raises BrokenModelError where the file isn't what was planned, ValuesError where a signature gives
+    Raises BrokenModelError if the file isn't what was planned, ValuesError where a signature gives
     something else, TensorFlowError where a loader that loads the source doesn't load it.
     """
     if not _is_as_planned(plan.model, export / _MAIN):

@@ -85,7 +85,7 @@ class IndexEntry:
 
     @classmethod
     def parse(cls, value: object) -> IndexEntry | None:
-        """The entry of a JSON value, None where its name or version can't be part of an address."""
+        """The entry of a JSON value, None if its name or version can't be part of an address."""
         if not isinstance(value, dict):
             return None
         name, version = value.get("name"), value.get("version")

@@ -227,7 +227,7 @@ def sampled_requests(
 ) -> tuple[list[WarmupRequest], list[str]]:
     """That many generated requests, the signatures in turn, and notes on signatures that have none.
 
-    Where inputs have rows, batches of one and of two take turns. Raises InputError where no signature can be
+    Where inputs have rows, batches of one and of two take turns. Raises InputError if no signature can be
     called with generated values.
     """
     usable: list[tuple[Endpoint, Inputs]] = []

@@ -101,7 +101,7 @@ class ModelChecks:
                 self._listener.note(f"{self._name} is incomplete: {fault}")
 
     def require_unchanged(self, tree: Tree) -> None:
-        """Raises TruncatedError where the files are others than they were."""
+        """Raises TruncatedError if the files are others than they were."""
         if Tree.read(tree.top, Limits()) != tree:
             raise TruncatedError(f"{self._name} changed while it was exported", hint="Run the command again.")
 

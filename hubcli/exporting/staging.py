@@ -3,7 +3,7 @@
 The lock is flock(2) on a file in the directory. The system gives it up with the process, however that
 ends, and two containers on one machine see the same lock, where the same process number means two
 processes. Names are `.<destination>.<12 hex digits>.hubcli-tmp`. Version 0.1.0 made none with a lock,
-and some file systems have no locks: nothing is known of such a directory, and nobody removes it.
+and some file systems have no locks: nothing is known of such a directory, and it is never removed.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Staging:
         _remove(self.path)
 
     def _is_locked(self) -> bool:
-        """Whether the lock is held, or can't be had here at all; False where it was taken for a leftover."""
+        """Whether the lock is held, or can't be had here at all; False if it was taken for a leftover."""
         lock = self.path / _LOCK
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -129,7 +129,7 @@ class Leftover:
         try:
             if state is StagingState.DEAD:
                 _put_back(self.path)
-                # Under a name that nobody is about to lock: its process may have just begun.
+                # Under another name: a process that has just begun may be about to lock this one.
                 _remove(self.path.rename(hidden_beside(self.path)))
             elif descriptor < 0 and _is_empty(self.path) and self.age_s > _EMPTY_S:
                 self.path.rmdir()
@@ -195,7 +195,7 @@ def _records() -> list[Path]:
 
 
 def _recorded(record: Path) -> Path | None:
-    """The staging directory that the record names, None where it names none."""
+    """The staging directory that the record names, None if it names none."""
     with suppress(OSError, ValueError):
         path = Path(os.fsdecode(read_regular(record, _MAX_LOCK_BYTES)))
         if path.is_absolute() and re.fullmatch(HIDDEN_NAME, path.name):
@@ -214,9 +214,9 @@ def _leftover(path: Path) -> Leftover:
 
 
 def _look(path: Path) -> tuple[int, StagingState]:
-    """A descriptor of its lock, to be closed, -1 where there is none; and the state of its process.
+    """A descriptor of its lock, to be closed, or -1; and the state of its process.
 
-    As long as the descriptor of a dead one is open, nobody else finds it dead.
+    As long as the descriptor of a dead one is open, no other process finds it dead.
     """
     try:
         descriptor = open_at_once(str(path / _LOCK), os.O_RDWR | os.O_NOFOLLOW)

@@ -60,7 +60,7 @@ Opener: TypeAlias = Callable[[str, Settings, Transfer], AbstractContextManager[B
 """Opens the byte source of an address. Raises NotFoundError, NetworkError, HandleError."""
 
 SizeProbe: TypeAlias = Callable[[str, Settings, RetryPolicy], "int | None"]
-"""The size in bytes of what an address has, without reading it; None where it is unknown."""
+"""The size in bytes of what an address has, without reading it; None if it is unknown."""
 
 
 class _Scheme(NamedTuple):
@@ -86,7 +86,7 @@ def open_bytes(address: str, settings: Settings, transfer: Transfer) -> Abstract
 
 
 def size_of(address: str, settings: Settings, retries: RetryPolicy) -> int | None:
-    """The size in bytes of what the address has, None where it is unknown. Raises as `open_bytes`."""
+    """The size in bytes of what the address has, None if it is unknown. Raises as `open_bytes`."""
     scheme = _scheme(address)
     if scheme.size is not None:
         return scheme.size(address, settings, retries)
@@ -200,7 +200,7 @@ _SCHEMES: dict[str, _Scheme] = {}
 def register_scheme(scheme: str, opener: Opener, size: SizeProbe | None = None) -> None:
     """Has addresses of the scheme opened so; their size is what `size` tells, else the opened source.
 
-    Raises ValueError where the scheme has an opener already.
+    Raises ValueError if the scheme has an opener already.
     """
     if scheme in _SCHEMES:
         raise ValueError(f"Another byte source reads {scheme}://")

@@ -54,7 +54,7 @@ def _structure_of(path: Path) -> ModelFormat:
 
 
 def problem_of(entry: CachedModel) -> str | None:
-    """Why the entry can't be used, or None where it can."""
+    """Why the entry can't be used, or None if it can."""
     if entry.manifest is not None:
         return entry.difference()
     try:
@@ -164,7 +164,7 @@ class Aliases:
         self._equivalents: tuple[Handle, ...] = ()
 
     def entry_of(self, source: ByteSource, cached: CachedModel | None) -> CachedModel | None:
-        """The entry that holds already what the source would send, None where that must come.
+        """The entry that holds already what the source would send, None if that must come.
 
         `cached` is the handle's own, where it is whole.
         """
@@ -251,7 +251,7 @@ def versioned(
 ) -> Handle:
     """The handle with the version that it means, where its host knows which; itself else.
 
-    That is the version which was the latest when it was fetched; where there is none, or with `refresh`,
+    That is the version which was the latest when it was fetched; if none is cached, or with `refresh`,
     the one that the host says is the latest; offline the newest that is cached. An entry under the
     unversioned name itself, as `hub.load` makes it, is renewed in its place. Raises NotFoundError,
     NetworkError.
@@ -275,7 +275,7 @@ def versioned(
 
 
 def _cached_version(handle: Handle, store: Store) -> Handle | None:
-    """The handle of the version that the unversioned one leads to, None where none is cached whole."""
+    """The handle of the version that the unversioned one leads to, None if none is cached whole."""
     entry = store.find(handle)
     if entry is None or problem_of(entry) is not None:
         return None

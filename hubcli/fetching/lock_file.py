@@ -38,7 +38,7 @@ _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?:\s|$)", re.MULTILINE)
 class LockedModel(NamedTuple):
     """What a lock file says of one model. Sizes are in bytes.
 
-    `resolved` is the handle of the version that it was, None where nothing
+    `resolved` is the handle of the version that it was, None if nothing
     told: then the hashes alone decide. `archive` is None for what didn't come
     as an archive, or came with tensorflow_hub, which doesn't record its hash.
     """
@@ -116,7 +116,7 @@ class LockFile(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> LockFile:
-        """The lock file at the path. Raises UsageError where none can be read and understood."""
+        """The lock file at the path. Raises UsageError if none can be read and understood."""
         try:
             content = read_regular(path.expanduser(), _MAX_LOCK_BYTES + 1)
         except (OSError, RuntimeError, ValueError) as error:
@@ -128,9 +128,9 @@ class LockFile(NamedTuple):
 
     @classmethod
     def at(cls, path: Path) -> LockFile:
-        """The lock file that is to be written there: what it holds already, nothing where there is none.
+        """The lock file that is to be written there: what it holds already, nothing if it is absent.
 
-        Raises UsageError where none can be written, or something else is there.
+        Raises UsageError if none can be written, or something else is there.
         """
         if path.suffix == ".toml":
             raise UsageError(
@@ -145,7 +145,7 @@ class LockFile(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, name: str) -> LockFile:
-        """The lock file with that text. Raises UsageError where it can't be understood."""
+        """The lock file with that text. Raises UsageError if it can't be understood."""
         _require_merged(text, name)
         try:
             document = _typed(json.loads(text), dict)
@@ -178,7 +178,7 @@ class LockFile(NamedTuple):
         return LockFile(self.name, {**self.models, **{model.handle: model for model in models}})
 
     def joined(self, other: LockFile) -> LockFile:
-        """Both as one. Raises UsageError where they say different things of a model."""
+        """Both as one. Raises UsageError if they say different things of a model."""
         both = f"{self.name} and {other.name}"
         for name, model in other.models.items():
             if self.models.get(name, model) != model:
@@ -215,7 +215,7 @@ class LockFile(NamedTuple):
 
 
 def _require_merged(text: str, name: str) -> None:
-    """Raises UsageError where a merge of Git left its marks in the text."""
+    """Raises UsageError if a merge of Git left its marks in the text."""
     mark = _CONFLICT.search(text)
     if mark is not None:
         line = text.count("\n", 0, mark.start()) + 1

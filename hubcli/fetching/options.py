@@ -106,7 +106,7 @@ _SHA256 = r"[0-9a-f]{64}"
 class ExpectedDigests:
     """The SHA-256 that the archive must have, and the digest of the tree of files; None for any.
 
-    Raises UsageError where one is not a SHA-256 in hex. All checks raise ChecksumError.
+    Raises UsageError if one is not a SHA-256 in hex. All checks raise ChecksumError.
     """
 
     archive_sha256: str | None = None
@@ -289,7 +289,7 @@ class FetchRequest(NamedTuple):
 def fetch_requests(requirements: Iterable[Requirement]) -> tuple[FetchRequest, ...]:
     """Each model once, in the order in which they were first asked for.
 
-    Raises UsageError where two hashes are promised of one archive.
+    Raises UsageError if two hashes are promised of one archive.
     """
     models: dict[str, FetchRequest] = {}
     for requirement in requirements:

@@ -38,7 +38,7 @@ __all__ = ["DryRun", "Peek", "PlannedAction", "dry_run", "peek"]
 _SMALL_FILES = ("tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb")
 _MAX_TOPS = 100
 _TOO_LARGE = "If you trust it, fetch it: hubcli fetch HANDLE --max-unpacked SIZE"
-# Until then one connection brings what is asked for: others would bring what nobody looks at.
+# Until then one connection is enough: others would download bytes that are never read.
 _AT_THE_START_BYTES = 16 << 20
 _NEEDED_FILES = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
 
@@ -200,7 +200,7 @@ class DryRun:
     """A model that a fetch would find or bring.
 
     `size_bytes` is that of its files where they are here already, of the
-    archive where that would come; None where the host doesn't tell.
+    archive where that would come; None if the host doesn't say.
     """
 
     handle: str

@@ -147,7 +147,7 @@ def open_source(
 ) -> Iterator[ByteSource]:
     """The byte source of the handle, or of `local` (a path, or `-` for standard input) instead.
 
-    `transfer` is for hosts; by default one connection, and attempts that nobody is told of.
+    `transfer` is for hosts; by default one connection, and attempts without messages.
 
     Raises NotFoundError, NetworkError, HandleError for what can't be opened.
     """
@@ -328,7 +328,7 @@ class RetryLoop:
                 clear()  # What is free without it tells whose fault it is.
             self._after(error)
             clear()
-            # httpx's client and its pool are a cycle, and Python's search for garbage is put off in a
+            # httpx's client and its pool are a cycle, and garbage collection is off in a
             # fetch. Here no thread of the attempt runs any more, and no lock is held.
             let_go(error)
             gc.collect()

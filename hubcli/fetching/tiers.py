@@ -58,7 +58,7 @@ class TierModel:
     is_private: bool = False
 
     def check_archive(self, sha256: str | None, size_bytes: int | None) -> None:
-        """Raises ChecksumError where the archive that came is another."""
+        """Raises ChecksumError if the archive that came is another."""
         if sha256 != self.archive_sha256:
             raise ChecksumError(
                 f"SHA-256 mismatch for {self.name}: expected {self.archive_sha256}, got {sha256}"
@@ -94,7 +94,7 @@ class Tier(Protocol):
         """Notes that it did not answer, after all retries."""
 
     def find(self, handle: Handle, expected: ExpectedDigests) -> TierModel | None:
-        """What it has of the handle, or exactly what is expected; None where it hasn't got it."""
+        """What it has of the handle, or exactly what is expected; None if it hasn't got it."""
 
     def latest(self, handle: Handle) -> Handle | None:
         """The version that the handle without one meant when it was last put there."""
@@ -103,7 +103,7 @@ class Tier(Protocol):
         """The bytes of the archive, resumed in the spool."""
 
     def check(self, model: TierModel, files: Sequence[FileRecord]) -> None:
-        """Raises ChecksumError where the unpacked files aren't those that it claimed."""
+        """Raises ChecksumError if the unpacked files aren't those that it claimed."""
 
     def distrust(self, model: TierModel) -> None:
         """Notes that its archive is corrupt: the next `put` writes it anew."""
@@ -112,7 +112,7 @@ class Tier(Protocol):
         """Records that the model is used, where that may be written."""
 
     def put(self, handle: Handle, manifest: Manifest, archive: Path, on_sent: Callable[[int], None]) -> bool:
-        """Puts the archive there with its manifest; False where it was there. Raises TierConflictError.
+        """Puts the archive there with its manifest; False if it was there. Raises TierConflictError.
 
         `on_sent` gets the sizes of what is on its way, and may raise an error to abort it.
         """
@@ -210,7 +210,7 @@ class TierTurn:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._lease is not None and self._lease.is_held:
-            # Where the origin fails, or the tier can't have the model, it helps nobody to wait for the next
+            # Where the origin fails, or the tier can't have the model, it is of no use to wait for the next
             # holder. After an interrupt, or a fault of this machine alone, one of the others takes over.
             has_failed = not self._is_there if error is None else isinstance(error, _FAULTS)
             self._lease.release(has_failed=has_failed)
@@ -235,7 +235,7 @@ class TierTurn:
 
     @contextmanager
     def faults_of(self, tier: Tier, model: TierModel | None = None) -> Iterator[None]:
-        """Within, a fault of the tier is noted, and ends the context. Raises TierError where it counts."""
+        """Turns an error of the tier into a note, and ends the context. Raises TierError if it counts."""
         try:
             yield
         except _FAULTS as error:

@@ -1,6 +1,6 @@
 """A model's bytes on their way into the cache: unpacked into its staging directory, checked, published.
 
-Whatever they come from, an origin, a shared tier or a file, they pass the same checks.
+From an origin, a shared tier or a file, they pass the same checks.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ModelUnpacker:
     ) -> CachedModel:
         """Unpacks what the source has, checks it and publishes it; `keep` gets the bytes of the archive.
 
-        Raises IntegrityError, NetworkError, DiskFullError, LockLostError where another process took over.
+        Raises IntegrityError, NetworkError, DiskFullError, LockLostError if another process took over.
         """
         self._begin(source, staging)
         try:

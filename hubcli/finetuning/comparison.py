@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hubcli.errors import HubcliError
-from hubcli.running.captures import CannotBindError, Captures
+from hubcli.formats.tensor_layout import DType
+from hubcli.running.captures import Captures
 from hubcli.running.endpoints import Endpoint, signature_endpoint
 from hubcli.running.model_process import prepare_order
 from hubcli.running.traces import all_traces
@@ -28,14 +29,15 @@ from hubcli.savedmodel.functions import FunctionVariant, read_signatures
 from hubcli.savedmodel.graph import MetaGraphOutline, fed_assets_of, read_outline
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.tf.c_api import CApiError
+from hubcli.savedmodel.types import Fields, Items, Structure, TensorSpec, decode
 from hubcli.tf.compare import CallableModel, Comparison, Outputs, equal_outputs
 from hubcli.tf.live_model import LiveModel
-from hubcli.tf.saved_session import SavedSession, flat_tensors, unoptimized
+from hubcli.tf.loading import live_variables
+from hubcli.tf.saved_session import SavedSession, flat_tensors, is_registered, read_argument_list
 
 __all__ = ["ExportComparison"]
 
-_CALL, _SIGNATURES = "__call__", "signatures"
+_CALL, _SIGNATURES, _SIGNATURE_MAP = "__call__", "signatures", "signature_map"
 
 
 class ExportComparison:
@@ -49,6 +51,7 @@ class ExportComparison:
         self._live = live
         self._saved = saved
         self.reason_to_load = ""
+        self._is_called = False  # Once it was, the object's variables may have other values.
         self._stack = ExitStack()
         self._session: SavedSession | None = None
         # Models of several graphs, and of TensorFlow 1, are loaded by it in ways of their own.
@@ -69,11 +72,11 @@ class ExportComparison:
         given: Outputs = {}
         try:
             return self._by_session(info, given)
-        # Whatever is the matter: loading it tells what the user has to know.
-        except (_UndecidedError, CApiError, CannotBindError, HubcliError, OSError, ValueError) as error:
-            self.reason_to_load = str(error)
+        # For any reason: loading it tells what the user has to know.
+        except Exception as error:  # noqa: BLE001
+            self.reason_to_load = str(error) or type(error).__name__
         self._stack.close()  # Its memory is needed for what follows.
-        return self._live.compare(self._saved, given)
+        return self._live.compare(self._saved, given, info if self._is_called else None)
 
     def _by_session(self, info: SavedModelInfo, given: Outputs) -> Comparison:
         """The comparison, if all is equal. Raises _UndecidedError where loading the export may show more."""
@@ -84,25 +87,49 @@ class ExportComparison:
             difference = structural_difference(source, saved)
             if difference:
                 raise _UndecidedError(difference)
+            _require_readable(saved)
             endpoints = _endpoints(saved, info, self._saved)
             assets = {
                 asset.tensor_info.name: str(self._saved / "assets" / asset.filename)
                 for asset in fed_assets_of(saved)
             }
-        variables = live.saved_variables(self._saved, info)
-        if variables is None:
-            raise _UndecidedError("a variable is not in the checkpoint as the object has it")
+        path = live.unlike_saved(self._saved, info)
+        if path is not None:
+            raise _UndecidedError(f"the variable {path} is not in the checkpoint as the object has it")
         orders = {name: prepare_order(endpoint) for name, endpoint in endpoints.items()}
         callees = _callees(live.info, endpoints, session.prepared(orders, assets))
-        with unoptimized():
-            outputs = equal_outputs(CallableModel.of(live.obj), callees, live.info, self._saved, given)
+        self._is_called = True
+        outputs = equal_outputs(CallableModel.of(live.obj), callees, live.info, self._saved, given)
         if outputs is None:
             raise _UndecidedError("a call fails or gives something else")
-        return Comparison(outputs.calls, variables, outputs.skipped, "")
+        return replace(outputs, variables=len(live_variables(live.obj, live.info)))
 
 
 class _UndecidedError(Exception):
     """Why the export has to be loaded."""
+
+
+def _require_readable(outline: MetaGraphOutline) -> None:
+    """Raises _UndecidedError for what Python reads of every model, and neither a session nor a call does.
+
+    What is wrong with an argument list is raised as TensorFlow raises it.
+    """
+    library, objects = outline.graph.functions, ObjectGraph(outline.objects)
+    for name, body in library.items():
+        for op in body.op_counts:
+            if op not in library and not is_registered(op):
+                raise _UndecidedError(f"the function {name} has an unknown op: {op}")
+    specs: set[bytes] = set()  # Most functions have the argument list of another.
+    for node in range(len(objects)):
+        if objects.kind(node) is None:
+            raise _UndecidedError(f"the object {node} is of an unknown kind")
+        for name in objects.concrete_names(node):
+            if name not in library or objects.concrete_function(name) is None:
+                raise _UndecidedError(f"the object {node} has a trace that is not there: {name}")
+        if objects.kind(node) in ("function", "bare_concrete_function"):
+            specs.add(objects.content(node).function_spec)
+    for spec in specs - {b""}:  # Older releases have none on a function with one trace.
+        read_argument_list(spec)
 
 
 def _endpoints(outline: MetaGraphOutline, info: SavedModelInfo, model: Path) -> dict[str, Endpoint]:
@@ -133,23 +160,43 @@ def _endpoints(outline: MetaGraphOutline, info: SavedModelInfo, model: Path) -> 
 def _is_signature_of_objects(
     name: str, definition: Any, outline: MetaGraphOutline, objects: ObjectGraph, captures: Captures
 ) -> bool:
-    """Whether each output of the signature comes from a call of the object graph's function for it."""
+    """Whether the signature calls the function that the object graph has for it, with the same names."""
     signatures = objects.child(0, _SIGNATURES)
-    held = None if signatures is None else objects.child(signatures, name)
+    if signatures is None or objects.identifier(signatures) != _SIGNATURE_MAP:
+        return False
+    held = objects.child(signatures, name)
     names = [] if held is None else objects.concrete_names(held)
     trace = objects.concrete_function(names[0]) if len(names) == 1 else None
     if trace is None:
         return False
-    handles = captures.tensors(tuple(trace.bound_inputs))
+    # Python calls it by the names in these, which a session doesn't know.
+    given, outputs = decode(trace.canonicalized_input_signature), decode(trace.output_signature)
+    by_name = given.items[1] if isinstance(given, Items) and len(given.items) == 2 else given
+    if not _is_of_names(by_name, definition.inputs) or not _is_of_names(outputs, definition.outputs):
+        return False
+    tensors = [definition.inputs[name].name for name in sorted(definition.inputs)]
+    tensors += captures.tensors(tuple(trace.bound_inputs))
     nodes = outline.graph.bodies[0].by_name
-    for output in definition.outputs.values():
-        call = nodes.get(output.name.partition(":")[0])
-        if call is None or call.function("f") != names[0]:
+    for place, name in enumerate(sorted(definition.outputs)):
+        operation, _, number = definition.outputs[name].name.partition(":")
+        call = nodes.get(operation)
+        if call is None or call.function("f") != names[0] or number != str(place):
             return False
-        sources = [source if ":" in source else f"{source}:0" for source in call.sources]
-        if handles and sources[-len(handles) :] != handles:
+        if [source if ":" in source else f"{source}:0" for source in call.sources] != tensors:
             return False
     return True
+
+
+def _is_of_names(structure: Structure, tensors: Mapping[str, Any]) -> bool:
+    """Whether it is a dict of tensors with the names and types of these TensorInfos."""
+    return (
+        isinstance(structure, Fields)
+        and [key for key, _ in structure.items] == sorted(tensors)
+        and all(
+            isinstance(part, TensorSpec) and part.dtype == DType.of(int(tensors[key].dtype)).name
+            for key, part in structure.items
+        )
+    )
 
 
 def _callees(

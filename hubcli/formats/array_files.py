@@ -54,7 +54,7 @@ _NAMES = {
 def read_safetensors(path: Path) -> dict[str, TensorValues]:
     """The tensors of the file by name; read is its header alone.
 
-    Raises BrokenModelError where the header isn't one, or its tensors overlap,
+    Raises BrokenModelError if the header isn't one, or its tensors overlap,
     leave gaps or leave the file; OSError.
     """
     size_bytes = path.stat().st_size
@@ -158,7 +158,7 @@ def read_npz(path: Path) -> dict[str, TensorValues]:
 
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """What the zip module raises, as one error of ours."""
+    """Errors of the zip module as one of hubcli."""
     try:
         yield
     except ARCHIVE_ERRORS as error:

@@ -50,7 +50,7 @@ class Bundle:
     def open(cls, folder: Path, prefix: str) -> Bundle:
         """The bundle whose index is `<prefix>.index` in the folder.
 
-        Raises BrokenModelError where it is none, or numbers stand in it the
+        Raises BrokenModelError if it is none, or numbers stand in it the
         other way round; OSError.
         """
         file = folder / f"{prefix}.index"
@@ -311,7 +311,7 @@ class ShardWriter:
         """Writes the tensor's bytes, as a bundle holds them; the entry with its new place and checksum.
 
         `entry` tells type, shape and size in bytes, which the pieces must have
-        together. Raises BrokenModelError where they haven't.
+        together. Raises BrokenModelError if they haven't.
         """
         offset, written = self.position, self._written(pieces)
         crc = masked_crc_of_tensor(entry, written)

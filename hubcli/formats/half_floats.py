@@ -41,7 +41,7 @@ def halved(pieces: Iterable[bytes], half: HalfType, key: str) -> Iterator[bytes]
 
 
 def half_piece(piece: bytes, half: HalfType) -> bytes | None:
-    """Finite float32 numbers as the half type; None where one is beyond float16.
+    """Finite float32 numbers as the half type; None if one is beyond float16.
 
     >>> half_piece(struct.pack("<2f", 1.0, -2.5), HalfType.BFLOAT16).hex()
     '803f20c0'

@@ -150,7 +150,7 @@ def _swapped(data: bytes, size: int) -> bytes:
 
 
 def _read_whole(file: IO[bytes], size: int, name: str) -> bytes:
-    """The bytes in pieces: a header that lies takes no memory."""
+    """The bytes in pieces: a header with a false size takes no memory."""
     pieces, left = [], size
     while left:
         piece = file.read(min(left, 1 << 24))

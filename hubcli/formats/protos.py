@@ -135,7 +135,7 @@ _MAX_DEPTH = 100  # as protobuf itself has it
 def parse(message: str, data: Bytes) -> Any:
     """The message of that name in `data`.
 
-    Raises BrokenModelError where it isn't one, or would fill the memory.
+    Raises BrokenModelError if it isn't one, or would fill the memory.
     """
     if len(data) > _UNCOUNTED_BYTES:
         require_few_messages(message, data)
@@ -180,7 +180,7 @@ def _joined(message: str, data: bytes) -> bytes:
 
 
 def require_few_messages(message: str, data: Bytes) -> None:
-    """Raises BrokenModelError where parsing `data` would take a hundred times its size in memory.
+    """Raises BrokenModelError if parsing `data` would take a hundred times its size in memory.
 
     Two bytes are an empty message, which takes fifty when it is parsed. Small data is not looked at.
     """
@@ -216,7 +216,7 @@ def _inner_messages(descriptor: Any) -> dict[int, Any]:
 def from_text(message: str, text: str) -> bytes:
     """The binary form of a message in text form; what the schema doesn't know is left out.
 
-    Raises BrokenModelError where it isn't one.
+    Raises BrokenModelError if it isn't one.
     """
     from google.protobuf import text_format
 

@@ -249,7 +249,7 @@ class BundleIndex:
     def parts(self, entry: BundleEntry) -> list[BundleEntry]:
         """The entries that hold the tensor's bytes: itself, or those of its slices in their order.
 
-        Raises BrokenModelError where a slice has no entry.
+        Raises BrokenModelError if a slice has no entry.
         """
         if not entry.slices:
             return [entry]

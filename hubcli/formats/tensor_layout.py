@@ -21,7 +21,7 @@ _REFERENCE = 100
 
 
 class DType(NamedTuple):
-    """An element type. `item_bytes` is None where elements differ in size, as strings do.
+    """An element type. `item_bytes` is None if elements differ in size, as strings do.
 
     >>> DType.of(1)
     DType(number=1, name='float32', item_bytes=4)

@@ -55,14 +55,14 @@ class TensorValues(ABC):
 
     @property
     def crc32c(self) -> int | None:
-        """The masked checksum that the bytes must have, None where the file records none, or several."""
+        """The masked checksum that the bytes must have, None if the file records none, or several."""
         return None
 
     @abstractmethod
     def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The bytes from `start` to `end`, in pieces of at most 256 KiB that hold whole elements.
 
-        Both are places between elements. Raises IntegrityError where the file
+        Both are places between elements. Raises IntegrityError if the file
         isn't what it was when it was opened, OSError.
         """
 
@@ -90,7 +90,7 @@ class FileValues(TensorValues):
 def file_pieces(path: Path, start: int, end: int) -> Iterator[bytes]:
     """The bytes of the file from `start` to `end`; each piece but the last has 256 KiB.
 
-    Raises TruncatedError where the file ends before, OSError.
+    Raises TruncatedError if the file ends before, OSError.
     """
     if start >= end:
         return
@@ -178,7 +178,7 @@ _BATCH_BYTES = 1 << 16
 
 
 def check_size(entry: BundleEntry) -> None:
-    """Raises BrokenModelError where no tensor of that type and shape has the size in the index."""
+    """Raises BrokenModelError if no tensor of that type and shape has the size in the index."""
     size, count, item_bytes = entry.size_bytes, entry.element_count, entry.dtype.item_bytes
     if count >> 63:  # More than a TensorShape counts, and than Python would print.
         raise BrokenModelError("the index has an invalid shape for it")
@@ -210,7 +210,7 @@ def masked_crc_of_tensor(
 ) -> int:
     """The checksum that the index of a bundle records for a tensor of these bytes, all of which are read.
 
-    Raises BrokenModelError where they can't be those of a tensor of that type, shape and size.
+    Raises BrokenModelError if they can't be those of a tensor of that type, shape and size.
     """
     check_size(entry)
     cursor = _Cursor(pieces, entry.size_bytes)

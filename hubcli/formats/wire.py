@@ -77,7 +77,7 @@ class Field(NamedTuple):
 def read_varint(data: Bytes, position: int) -> tuple[int, int]:
     """The varint at `position` and the position after it.
 
-    Raises BrokenModelError where the bytes end first or the number needs more
+    Raises BrokenModelError if the bytes end first or the number needs more
     than 64 bits.
     """
     if position < len(data) and data[position] < 0x80:  # Most are of one byte.
@@ -100,7 +100,7 @@ def scan(
 ) -> Iterator[Field]:
     """The fields of the message that stands in `data` from `start` to `end`, in file order.
 
-    Raises BrokenModelError where a field leaves the message or has a type that
+    Raises BrokenModelError if a field leaves the message or has a type that
     protobuf doesn't know, and after `max_fields`.
     """
     position, end = start, len(data) if end is None else end

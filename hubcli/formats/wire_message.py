@@ -129,7 +129,7 @@ class WireMessage:
         return field.child
 
     def only(self, number: int) -> WireMessage | None:
-        """The message in the last field of that number, None where there is none."""
+        """The message in the last field of that number, or None."""
         found = None
         for found in self.messages(number):  # noqa: B007 - the last one counts
             pass
@@ -150,7 +150,7 @@ class WireMessage:
         ]
 
     def bytes_at(self, number: int) -> bytes:
-        """The bytes in the last field of that number, empty where there is none."""
+        """The bytes in the last field of that number; empty if it is absent."""
         for field in reversed(self.fields):
             if field.number == number and field.wire_type == LENGTH_DELIMITED:
                 return self.bytes_of(field)
@@ -165,7 +165,7 @@ class WireMessage:
         return [value.decode("utf-8", "surrogateescape") for value in self.all_bytes(number)]
 
     def integer(self, number: int) -> int:
-        """The number in the last varint field of that number, 0 where there is none."""
+        """The number in the last varint field of that number; 0 if it is absent."""
         for field in reversed(self.fields):
             if field.number == number and field.wire_type == VARINT:
                 return field.value

@@ -1,7 +1,7 @@
-"""Credentials of an AWS profile that takes a role, a login or a program, by botocore, as the AWS CLI does.
+"""Credentials of AWS profiles with a role, an SSO login or a program, from botocore, as in the AWS CLI.
 
-botocore is an extra and takes 0.2 s to load: it is imported for such a profile alone. What it says of
-a failure is not shown, since the output of a program may be in it.
+botocore is an extra and takes 0.2 s to load: it is imported for such profiles only. Its error messages
+are not shown, since they may contain the output of a program.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from hubcli.errors import AuthenticationError
+from hubcli.config.buckets import is_sendable
+from hubcli.errors import AuthenticationError, HubcliError
 from hubcli.urls import remember_secret
 
 __all__ = ["ProfileCredentials"]
 
-# botocore renews what has less than ten minutes left.
+# botocore refreshes credentials with less than ten minutes left.
 _VALID_FOR = timedelta(minutes=10)
 _MAX_CHAIN = 10
 _FILES = {"AWS_CONFIG_FILE": "config_file", "AWS_SHARED_CREDENTIALS_FILE": "credentials_file"}
@@ -27,7 +28,7 @@ _EXPORT = 'Run: eval "$(aws configure export-credentials --profile {} --format e
 
 
 class ProfileCredentials:
-    """Gives the credentials of the profile whenever obstore calls it, renewed before they expire.
+    """The profile's credentials; obstore calls it whenever it needs them, refreshed before they expire.
 
     `undisturbed` is held while the environment must be as the user set it: a role may take its first
     credentials from there. May be called from several threads.
@@ -41,40 +42,36 @@ class ProfileCredentials:
         ca_file: Path | None,
         undisturbed: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        from botocore.session import Session  # type: ignore[import-untyped]
-
         self.name = name
+        self._variables, self._region, self._ca_file = variables, region, ca_file
         self._undisturbed = undisturbed
-        self._session = Session(profile=name)
-        for variable, option in _FILES.items():
-            if variable in variables:
-                self._session.set_config_variable(option, variables[variable])
-        if ca_file is not None:
-            self._session.set_config_variable("ca_bundle", str(ca_file))
-        if self._session.get_config_variable("region") is None:
-            self._session.set_config_variable("region", region)  # The one in which the role is asked for.
         self._credentials: Any = None
 
     def __call__(self) -> dict[str, Any]:
         """Key, secret, token and when they are to be asked for again. Raises AuthenticationError."""
-        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
-
         try:
             with self._undisturbed():
                 if self._credentials is None:
-                    self._refuse_codes()
-                    self._credentials = self._session.get_credentials()
+                    self._credentials = self._found()
                 frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
-        except (BotoCoreError, ClientError, OSError, ValueError) as error:
+        except HubcliError:
+            raise
+        # It checks little of what files and programs give, and fails then with errors of any class.
+        except Exception as error:  # noqa: BLE001
             raise self._failed(error) from None
         if frozen is None or not frozen.access_key or not frozen.secret_key:
             raise AuthenticationError(
-                f"The AWS profile '{self.name}' gives no credentials",
+                f"The AWS profile '{self.name}' has no credentials",
                 hint=f"Run: aws configure --profile {self.name}",
             )
-        for secret in (frozen.secret_key, frozen.token):
-            if secret:
-                remember_secret(secret)
+        for value in (frozen.secret_key, frozen.token):
+            if value and isinstance(value, str):
+                remember_secret(value)
+        if not all(map(is_sendable, (frozen.access_key, frozen.secret_key, frozen.token or ""))):
+            raise AuthenticationError(
+                f"The AWS profile '{self.name}' gives credentials with an invalid character",
+                hint=f"Check it: aws sts get-caller-identity --profile {self.name}",
+            )
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
@@ -82,9 +79,24 @@ class ProfileCredentials:
             "expires_at": datetime.now(timezone.utc) + _VALID_FOR,
         }
 
-    def _refuse_codes(self) -> None:
+    def _found(self) -> Any:
+        """The credentials as botocore finds them, None where the profile has none."""
+        from botocore.session import Session  # type: ignore[import-untyped]
+
+        session = Session(profile=self.name)
+        for variable, option in _FILES.items():
+            if variable in self._variables:
+                session.set_config_variable(option, self._variables[variable])
+        if self._ca_file is not None:
+            session.set_config_variable("ca_bundle", str(self._ca_file))
+        if session.get_config_variable("region") is None:
+            session.set_config_variable("region", self._region)  # The one in which the role is asked for.
+        self._refuse_codes(session.full_config.get("profiles", {}))
+        return session.get_credentials()
+
+    def _refuse_codes(self, profiles: Mapping[str, Mapping[str, Any]]) -> None:
         """Raises AuthenticationError where a profile requires a code, which botocore would ask for."""
-        profiles, name = self._session.full_config.get("profiles", {}), self.name
+        name = self.name
         for _ in range(_MAX_CHAIN):
             profile = profiles.get(name, {})
             if "mfa_serial" in profile and "role_arn" in profile:
@@ -92,17 +104,28 @@ class ProfileCredentials:
                     f"The AWS profile '{name}' requires an MFA code, which hubcli does not ask for",
                     hint=_EXPORT.format(self.name),
                 )
-            name = profile.get("source_profile", name)
+            if profile.get("source_profile", name) == name:
+                return
+            name = profile["source_profile"]
+        raise AuthenticationError(
+            f"The AWS profile '{self.name}' has a chain of more than {_MAX_CHAIN} profiles",
+            hint=_EXPORT.format(self.name),
+        )
 
     def _failed(self, error: Exception) -> AuthenticationError:
         kind = type(error).__name__
-        what = f"The AWS profile '{self.name}' gives no credentials"
+        what = f"Cannot get credentials of the AWS profile '{self.name}'"
         if "SSO" in kind or "Token" in kind:
             return AuthenticationError(
-                f"{what}: its login has expired", hint=f"Run: aws sso login --profile {self.name}"
+                f"{what}: the SSO login has expired", hint=f"Run: aws sso login --profile {self.name}"
             )
         if kind in _UNREACHABLE:
-            return AuthenticationError(f"{what}: its service cannot be reached", hint="Check the network.")
+            return AuthenticationError(f"{what}: the service cannot be reached", hint="Check the network.")
+        if isinstance(error, ImportError):
+            return AuthenticationError(
+                f"{what}: botocore cannot be imported",
+                hint="Run: pip install --force-reinstall 'hubcli[aws]'",
+            )
         code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
         reason = code if re.fullmatch(r"\w{1,80}", code) else kind
         return AuthenticationError(

@@ -87,7 +87,7 @@ class GuardedStream(httpcore.NetworkStream):
         self._head, self._body_bytes = None, 0
 
     def check_framing(self, content_bytes: int) -> None:
-        """Raises UnboundedAnswer where the body so far is nearly all framing, such as chunk extensions."""
+        """Raises UnboundedAnswer if the body so far is nearly all framing, such as chunk extensions."""
         if self._body_bytes > _FREE_FRAMING_BYTES + _MAX_FRAMING_FACTOR * content_bytes:
             raise UnboundedAnswer("sends nearly empty chunks")
 
@@ -182,7 +182,7 @@ def guard(client: httpx.Client, meter: RateMeter) -> None:
 def body_blocks(
     response: httpx.Response, size_bytes: int | None, timeout_s: float, block_bytes: int = _BLOCK_BYTES
 ) -> Iterator[bytes]:
-    """The body's bytes in blocks of at most that size; an empty one is a beat of silence.
+    """The body's bytes in blocks of at most that size; an empty one if none came for a while.
 
     Where the length is known, they come by large reads behind the first chunk:
     h11 copies every 64 KiB several times, with some hundred lines of Python
@@ -190,7 +190,7 @@ def body_blocks(
     the first one is still on the connection, which is closed afterwards.
     """
     chunks = response.iter_raw()
-    # They end with their answer, which is closed: ended by Python's search for garbage, on a thread
+    # They end with their answer, which is closed: ended by garbage collection, on a thread
     # that holds the lock of httpcore's pool, they would wait for that lock for ever.
     response.extensions["hubcli_chunks"] = chunks
     first = next(chunks, b"")
@@ -204,7 +204,7 @@ def body_blocks(
 
 
 def _unframed(chunks: Iterator[bytes], stream: object, received: int) -> Iterator[bytes]:
-    """The chunks of a body whose length isn't known. Raises UnboundedAnswer where they are nearly empty."""
+    """The chunks of a body whose length isn't known. Raises UnboundedAnswer if they are nearly empty."""
     for chunk in chunks:
         received += len(chunk)
         if isinstance(stream, GuardedStream):
@@ -215,7 +215,7 @@ def _unframed(chunks: Iterator[bytes], stream: object, received: int) -> Iterato
 def _blocks(
     stream: httpcore.NetworkStream, remaining: int, timeout_s: float, most_bytes: int
 ) -> Iterator[bytes]:
-    """The next `remaining` bytes, fewer where the peer closes; an empty block for each beat of silence."""
+    """The next `remaining` bytes, fewer if the peer closes; an empty block if none came for a while."""
     is_open, silent_since_s = True, time.monotonic()
     while remaining > 0 and is_open:
         parts: list[bytes] = []

@@ -53,7 +53,7 @@ _UPLOAD_RETRY = timedelta(minutes=3)
 
 
 def load_obstore() -> Any:
-    """The package. Raises UsageError where it isn't installed."""
+    """The package. Raises UsageError if it isn't installed."""
     try:
         import obstore
         import obstore.exceptions
@@ -177,7 +177,7 @@ class BucketClient(BucketErrors):
             raise self.translated(error, self.name) from error
 
     def _profile(self, name: str) -> ProfileCredentials:
-        """What obstore asks for the credentials of the profile, once asked here: its errors are ours."""
+        """The provider of the profile's credentials, called once here so that its errors reach the user."""
         from hubcli.net.aws_credentials import ProfileCredentials
 
         variables, region = self._settings.access.buckets.variables, str(self.options.config["region"])

@@ -23,6 +23,9 @@ __all__ = ["NO_BUCKET", "OTHER_REGION", "BucketErrors", "code_of", "status_of"]
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<(?:Code|code)>(\w{1,80})</(?:Code|code)>")
+# One object of a request that removes many: S3 answers 200, and says in the body which ones it refuses.
+_REMOVAL = re.compile(r"DeleteObjects request failed for key .*\(code: (\w{1,80})\)$", re.M)
+_STATUS_OF_CODE = {"AccessDenied": 403, "InternalError": 500, "SlowDown": 503}
 OTHER_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken")
 _WRONG_KEYS = (
@@ -54,9 +57,9 @@ class BucketErrors:
         raise NotImplementedError
 
     def translated(self, error: Exception, name: str) -> HubcliError:
-        """The error as one of ours: nothing of obstore's text but status, code and a known reason."""
+        """The hubcli error: of obstore's text only status, code and a known reason."""
         text, code = self._without_key(str(error)), code_of(error)
-        status = status_of(text)
+        status = status_of(text) or _STATUS_OF_CODE.get(code)
         if isinstance(error, ValueError) and "parse path" in text:
             return HandleError(f"{name} has an unsupported key", hint="Rename the object.")
         if isinstance(error, FileNotFoundError):
@@ -66,7 +69,9 @@ class BucketErrors:
                 f"{name} contains an object whose key has an empty segment, '.', '..' or a control character",
                 hint="Rename or remove that object.",
             )
-        if status in (400, 401, 403) or (status is None and _TOKEN.search(text)):
+        # What gave credentials at first may fail to renew them.
+        has_none = type(error).__name__ == "UnauthenticatedError" or (not code and _TOKEN.search(text))
+        if status in (400, 401, 403) or (status is None and has_none):
             return self._denied(name, status, code, text)
         return self._failed(name, status, code, text)
 
@@ -139,6 +144,8 @@ class BucketErrors:
         if status is not None:
             error = NetworkError(f"{name} answers {status} {code}".rstrip(), hint="Try again later.")
             return error.transient() if status >= 500 or status in (408, 409, 429) else error
+        if _REMOVAL.search(text):
+            return NetworkError(f"{name} answers {code}", hint="Check the bucket and its permissions.")
         # Its `retry_timeout` stands in each text that tells of its retries.
         if "imeout" in text.replace("retry_timeout", "") or "timed out" in text:
             return self.timed_out(name).transient()
@@ -157,7 +164,8 @@ class BucketErrors:
 
 def code_of(error: Exception) -> str:
     """The code that the service gives in the body of its answer; else nothing."""
-    found = _CODE.search(str(error))
+    text = str(error)
+    found = _CODE.search(text) or _REMOVAL.search(text)
     return found[1] if found else ""
 
 

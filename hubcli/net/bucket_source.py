@@ -129,7 +129,7 @@ class _Stream:
         return False
 
     def blocks(self) -> Iterator[bytes]:
-        """The blocks; an empty one for each beat of silence. Raises what came instead of them."""
+        """The blocks; an empty one if none came for a while. Raises what the other thread raised."""
         meter = self._client.meter
         while True:
             item: bytes | BaseException | None = b""
@@ -276,7 +276,7 @@ class BucketTree(_ObjectsSource):
 
 
 def _etag_of(files: Sequence[tuple[str, ObjectInfo]]) -> str | None:
-    """What changes with any of the objects; None where one of them has no ETag."""
+    """What changes with any of the objects; None if one of them has no ETag."""
     digest = hashlib.sha256()
     for path, info in sorted(files):
         if info.etag is None:
@@ -290,7 +290,7 @@ def _etag_of(files: Sequence[tuple[str, ObjectInfo]]) -> str | None:
 def _tree(name: str, files: Sequence[tuple[str, ObjectInfo]]) -> Tree:
     """The files with their directories, in the order of a directory that is walked.
 
-    Raises IntegrityError where a key is both a file and a directory.
+    Raises IntegrityError if a key is both a file and a directory.
     """
     top = Path("/")
     sizes = {tuple(path.split("/")): info.size_bytes for path, info in files}

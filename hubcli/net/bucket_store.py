@@ -221,7 +221,7 @@ class BucketStore(ObjectStore):
         now = self.head(key)
         if now is None or plain_etag(now.etag) != plain_etag(expected.etag):
             return False
-        # Nobody wrote, and yet it is refused: the server may take an ETag without its quotes alone.
+        # Refused although unchanged: the server may accept only an ETag without its quotes.
         self._is_unquoted = True
         try:
             self._require_swap(key)
@@ -344,7 +344,10 @@ class BucketStore(ObjectStore):
             super().delete_all(keys)
             return
         delete, names = self._client.obstore.delete, [self._key(key) for key in keys]
-        self._client.call(self.address, lambda store: delete(store, names))
+        try:
+            self._client.call(self.address, lambda store: delete(store, names))
+        except FileNotFoundError as error:  # The request itself: an object that isn't there is none.
+            raise self._client.missing(self.address) from error
 
     def now(self) -> datetime:
         """The store's own clock. Raises NetworkError."""

@@ -66,7 +66,7 @@ class ByteSource(ABC):
     def range(self, start: int, end: int) -> AbstractContextManager[Iterator[bytes]]:
         """The bytes from `start` up to, not with, `end`, as long as the context lasts.
 
-        May be called from several threads. Raises BodyChangedError where the bytes are others now,
+        May be called from several threads. Raises BodyChangedError if the bytes are others now,
         TruncatedError, NetworkError.
         """
         raise NotImplementedError
@@ -143,7 +143,7 @@ class BodyVerifier:
             hasher.update(chunk)
 
     def verify(self) -> None:
-        """Raises ChecksumError where a checksum is another than expected."""
+        """Raises ChecksumError if a checksum is another than expected."""
         for digest in self._digests:
             actual = self._hashers[digest.algorithm].digest()
             if actual != digest.value:

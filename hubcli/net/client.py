@@ -162,7 +162,7 @@ def open_client(
     """A client with hubcli's headers, for a download that begins at the URL.
 
     Bodies that come more slowly than the minimum rate, all connections together, end in
-    TooSlowError. Raises NetworkError where the environment's settings can't be used.
+    TooSlowError. Raises NetworkError if the environment's settings can't be used.
     """
     remember_url(url)
     for route in Proxies.read(environment()).by_scheme.values():
@@ -264,7 +264,7 @@ def _names_version(path: str) -> bool:
 
 
 def content_length(response: httpx.Response) -> int | None:
-    """The size of the body in bytes, None where the server doesn't say."""
+    """The size of the body in bytes, None if the server doesn't say."""
     # RFC 9112, 6.3: where the body is chunked, a length beside it means nothing.
     chunked = "transfer-encoding" in response.headers
     text = "" if chunked else response.headers.get("content-length", "")
@@ -280,7 +280,7 @@ def entity_tag(response: httpx.Response) -> str | None:
 
 
 def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
-    """An error of httpx as one of ours; what may pass with time is transient."""
+    """The hubcli error for an error of httpx; transient if a retry may succeed."""
     cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
     if isinstance(cause, SlowTransfer):
         return TooSlowError(
@@ -307,7 +307,7 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
         return unreachable
     failed = NetworkError(f"{shown_url} failed{when}: {_reason(error)}", hint="Try again.")
     failed.was_sent = not isinstance(error, httpx.ProxyError)  # The tunnel was not opened.
-    # What can't be an address, or is answered in no protocol of ours, stays so.
+    # An invalid address, or an answer in an unknown protocol, stays so: no retry.
     is_lasting = isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError))
     return failed if is_lasting else failed.transient()
 

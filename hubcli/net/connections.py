@@ -96,7 +96,7 @@ def _read(file: Path | None, folder: Path | None) -> ssl.SSLContext:
 def _streamed(file: Path) -> str | None:
     """What a FIFO holds, such as a shell's `<(command)`; None for a regular file, which OpenSSL reads.
 
-    OpenSSL would wait for ever where nobody writes. A FIFO is opened once: its writer would take the first
+    OpenSSL would wait for ever without a writer. A FIFO is opened once: its writer would take the first
     reader for the only one. Raises OSError.
     """
     if stat.S_ISREG(file.stat().st_mode):
@@ -110,7 +110,7 @@ def _streamed(file: Path) -> str | None:
 
 
 def _version(file: Path | str) -> tuple[int, int] | None:
-    """What changes with the file's content; None where there is none."""
+    """What changes with the file's content, or None."""
     try:
         found = Path(file).stat()
     except OSError:
@@ -131,7 +131,7 @@ _reading = threading.Lock()  # Who comes second waits for what the first reads.
 
 
 def read_authorities(access: NetworkConfig) -> CertificateAuthorities:
-    """What is known of those that `trusted_context` gives. Raises NetworkError where they can't be used."""
+    """What is known of those that `trusted_context` gives. Raises NetworkError if they can't be used."""
     if access.ca_file is None and access.ca_folder is not None:
         return _of_folder(access.ca_folder)
     try:
@@ -194,7 +194,7 @@ class Proxies:
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Proxies:
-        """Those of the variables; those of the system where there are none and it keeps some."""
+        """Those of the variables, else those of the system, if it keeps some."""
         found = _of_variables(variables)
         if not found and sys.platform in ("darwin", "win32"):
             from urllib.request import getproxies

@@ -74,7 +74,7 @@ class Credentials:
         return origin(url) in self._homes
 
     def header(self, url: str) -> str | None:
-        """The `Authorization` of a request to the URL, None where there is none.
+        """The `Authorization` header for a request to the URL, or None.
 
         What the URL holds itself goes before. Raises AuthenticationError where
         a place of credentials is there and can't be understood.
@@ -136,14 +136,14 @@ def netrc_names(access: NetworkConfig) -> frozenset[str]:
     """The hosts that the netrc file has credentials for, `default` among them where it has such an entry.
 
     In a file that is written wrongly a password may be taken for a host: don't show them.
-    Raises AuthenticationError where the file is there, or is named, and can't be understood.
+    Raises AuthenticationError if the file is there, or is named, and can't be understood.
     """
     entries = _read_netrc(access.netrc, is_named=access.is_netrc_named)
     return frozenset() if entries is None else frozenset(entries.hosts)
 
 
 def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
-    """The file, None where there is none and nobody named it. Raises AuthenticationError."""
+    """The file; None if it is absent and was not named. Raises AuthenticationError."""
     if file is None:
         return None
     try:

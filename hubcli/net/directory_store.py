@@ -75,7 +75,7 @@ class DirectoryStore(ObjectStore):
         self._durability = durability
 
     def head(self, key: str) -> ObjectInfo | None:
-        """What is under the key now; None where nothing is."""
+        """What is under the key now; None if nothing is."""
         with self._errors(key):
             try:
                 with open_regular(self._path(key)) as file:  # NFS looks anew at what is opened.
@@ -84,7 +84,7 @@ class DirectoryStore(ObjectStore):
                 return None
 
     def read(self, key: str, limit_bytes: int) -> tuple[bytes, ObjectInfo] | None:
-        """A small object as a whole; None where nothing is. Raises IntegrityError beyond the limit."""
+        """A small object as a whole; None if nothing is. Raises IntegrityError beyond the limit."""
         with self._errors(key):
             try:
                 with open_regular(self._path(key), is_buffered=True) as file:
@@ -143,7 +143,7 @@ class DirectoryStore(ObjectStore):
         return [(name, name[-1] == "/") for name in sorted(names)]
 
     def create(self, key: str, data: bytes) -> bool:
-        """Writes a small object where none is; False where one is already. Exactly one of many wins."""
+        """Writes a small object where none is; False if one is already. Exactly one of many wins."""
         path = self._path(key)
         with self._errors(key), self._written(path, data) as temporary:
             try:
@@ -161,9 +161,9 @@ class DirectoryStore(ObjectStore):
             return True
 
     def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
-        """Writes over the object that `expected` told of; False where it's another one now, or gone.
+        """Writes over the object that `expected` told of; False if it's another one now, or gone.
 
-        Raises UnsupportedError where locks don't hold between machines.
+        Raises UnsupportedError if locks don't hold between machines.
         """
         path = self._path(key)
         with self._errors(key), self._written(path, data) as temporary, self._locked():
@@ -200,7 +200,7 @@ class DirectoryStore(ObjectStore):
             return info
 
     def delete(self, key: str) -> bool:
-        """Removes an object; False where none was there. Folders that it leaves empty go too."""
+        """Removes an object; False if none was there. Folders that it leaves empty go too."""
         path = self._path(key)
         with self._errors(key):
             try:
@@ -266,7 +266,7 @@ class DirectoryStore(ObjectStore):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Holds the one lock of the directory. Raises UnsupportedError where none holds, NetworkError."""
+        """Holds the one lock of the directory. Raises UnsupportedError if none holds, NetworkError."""
         self._require_shared_locks()
         with _threads, (self.root / _LOCK_NAME).open("ab") as file:
             until_s = time.monotonic() + _LOCK_S
@@ -281,7 +281,7 @@ class DirectoryStore(ObjectStore):
             yield  # Closing the file releases the lock.
 
     def _takes_lock(self, file: BinaryIO) -> bool:
-        """Whether the lock is held now; False where another process has it."""
+        """Whether the lock is held now; False if another process has it."""
         try:
             import fcntl
         except ImportError as error:  # Windows.

@@ -41,7 +41,7 @@ class FileSource(ByteSource):
     def range(self, start: int, end: int) -> Iterator[Iterator[bytes]]:
         """The bytes from `start` up to, not with, `end`, read by a descriptor of their own.
 
-        Raises BodyChangedError where another file is there now or it was written to, TruncatedError,
+        Raises BodyChangedError if another file is there now or it was written to, TruncatedError,
         NotFoundError.
         """
         assert self._path is not None, "has_ranges is False"

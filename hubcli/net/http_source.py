@@ -32,8 +32,8 @@ _EXPIRED = (400, 401, 403, 404, 410)
 class HttpSource(ByteSource):
     """The body that `response` began to answer; `handle_url` leads to it anew when its own address expires.
 
-    `validator` is its strong ETag, None where there is none, or where the server takes no ranges;
-    `size_bytes` None where the server doesn't say.
+    `validator` is its strong ETag; None if it has none, or the server takes no ranges. `size_bytes` is None
+    if the server doesn't say.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class HttpSource(ByteSource):
     def range(self, start: int, end: int) -> Iterator[Iterator[bytes]]:
         """The bytes from `start` up to, not with, `end`, in blocks, as long as the context lasts.
 
-        Raises BodyChangedError where the server has another body now, or
+        Raises BodyChangedError if the server has another body now, or
         doesn't answer with that range; TruncatedError, NetworkError.
         """
         response = self._answer(start, end)

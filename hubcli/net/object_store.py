@@ -27,7 +27,7 @@ DELETES_AT_A_TIME = 16
 class ObjectInfo(NamedTuple):
     """What a store says of an object: key, size, time of its last change by the store's clock.
 
-    `etag` changes with the bytes; None where the store has none. `generation` is what Google's buckets
+    `etag` changes with the bytes; None if the store has none. `generation` is what Google's buckets
     compare in its place.
     """
 
@@ -51,11 +51,11 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def head(self, key: str) -> ObjectInfo | None:
-        """What is under the key now; None where nothing is."""
+        """What is under the key now; None if nothing is."""
 
     @abstractmethod
     def read(self, key: str, limit_bytes: int) -> tuple[bytes, ObjectInfo] | None:
-        """A small object as a whole; None where nothing is. Raises IntegrityError beyond the limit."""
+        """A small object as a whole; None if nothing is. Raises IntegrityError beyond the limit."""
 
     @abstractmethod
     def open(self, key: str, spool: Path | None = None) -> AbstractContextManager[ByteSource]:
@@ -67,17 +67,17 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def create(self, key: str, data: bytes) -> bool:
-        """Writes a small object where none is; False where one is already. Exactly one of many wins."""
+        """Writes a small object where none is; False if one is already. Exactly one of many wins."""
 
     @abstractmethod
     def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
-        """Writes over the object that `expected` told of; False where it's another one now, or gone.
+        """Writes over the object that `expected` told of; False if it's another one now, or gone.
 
-        Raises UnsupportedError where the store can't compare and swap.
+        Raises UnsupportedError if the store can't compare and swap.
         """
 
     def require_conditional_writes(self) -> None:  # noqa: B027 - most stores keep their word
-        """Raises UnsupportedError where `create` overwrites what is there: such a store can't be shared.
+        """Raises UnsupportedError if `create` overwrites what is there: such a store can't be shared.
 
         Writes an object to find out, and removes it.
         """
@@ -97,7 +97,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> bool:
-        """Removes an object; False where none was there (a store may not tell, and says True)."""
+        """Removes an object; False if none was there (a store may not tell, and says True)."""
 
     def delete_all(self, keys: Sequence[str]) -> None:
         """Removes the objects, in any order; those that aren't there are passed over."""

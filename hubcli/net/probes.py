@@ -28,7 +28,7 @@ class ProbeResult:
     """How far the request came. Times are in seconds, None for a step that wasn't made.
 
     `proxy` is without secrets. `failed_step` is `name`, `connect`, `proxy`, `tls` or `http`, with the
-    `error` in words, None where an answer came. `clock_ahead_s` is by how much the clock of the host is
+    `error` in words, None if an answer came. `clock_ahead_s` is by how much the clock of the host is
     ahead of this one's.
     """
 
@@ -126,7 +126,7 @@ _CONTENT_RANGE = re.compile(r"bytes 0-0/(\d{1,19})")
 
 
 def probe_size(url: str, timeout_s: float, retries: RetryPolicy, access: NetworkConfig) -> int | None:
-    """The size in bytes of what `GET url` would answer, None where the host doesn't tell.
+    """The size in bytes of what `GET url` would answer, None if the host doesn't say.
 
     HEAD is asked; where that isn't answered with a size, as by storage whose
     signed addresses are for GET alone, the first byte. What may pass is tried

@@ -1,4 +1,4 @@
-"""The minimum rate of a transfer. It has a module of its own, since what reads buckets does without httpx."""
+"""The minimum rate of a transfer; a module without httpx, which buckets don't load."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RateMeter:
         """Counts a wait, of at most `longest_s`, and the bytes received. Raises SlowTransfer."""
         with self._lock:
             now_s = time.monotonic()
-            # A longer time is one in which the process was stopped.
+            # Longer waits include time in which the process was stopped.
             self._add(min(now_s - self._since_s, longest_s), size_bytes)
             self._since_s = now_s
             self._waiting -= 1

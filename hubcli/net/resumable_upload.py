@@ -1,6 +1,6 @@
 """One file to a storage by the protocol of resumable uploads, piece by piece.
 
-The address of a session is a capability: whoever has it may write. It is never printed, and no credentials
+The address of a session is a capability: anyone who has it can write. It is never printed, and no credentials
 go with it. What the storage claims to have is checked: never more than was sent.
 
 Source: Google Cloud Storage's documentation, "Resumable uploads".

@@ -139,7 +139,7 @@ class RetryPolicy:
                 return attempt()
 
     def _delay_s(self, failures: int, asked_s: float | None) -> float | None:
-        """How long to wait, None where the server asks for too much."""
+        """How long to wait, None if the server asks for too much."""
         if asked_s is not None and asked_s > _LONGEST_RETRY_AFTER_S:
             return None
         import random  # 1 ms, which a fetch of a cached model would pay.

@@ -128,7 +128,7 @@ class Spool:
         os.close(self._journal)
 
     def write(self, segment: Segment, data: bytes) -> bool:
-        """Writes the segment's next bytes; False where the spool was closed meanwhile.
+        """Writes the segment's next bytes; False if the spool was closed meanwhile.
 
         What is more than the segment is left out. Raises DiskFullError, CacheError.
         """
@@ -178,7 +178,7 @@ class Spool:
             self._changed.notify_all()
 
     def _keep_noting(self) -> None:
-        """Notes what comes until the spool is closed, on a thread: nobody else waits for the disk."""
+        """Records progress until the spool is closed, on a thread of its own, since it waits for the disk."""
         try:
             while self._is_to_be_noted():
                 self._note()

@@ -44,11 +44,11 @@ class WebStore(ObjectStore):
         self._ahead = timedelta()  # By how much the server's clock is ahead of this one.
 
     def head(self, key: str) -> ObjectInfo | None:
-        """What is under the key now; None where nothing is."""
+        """What is under the key now; None if nothing is."""
         return self._request(key, "HEAD", lambda source, info: info)
 
     def read(self, key: str, limit_bytes: int) -> tuple[bytes, ObjectInfo] | None:
-        """A small object as a whole; None where nothing is. Raises IntegrityError beyond the limit."""
+        """A small object as a whole; None if nothing is. Raises IntegrityError beyond the limit."""
 
         def content_of(source: HttpSource, info: ObjectInfo) -> tuple[bytes, ObjectInfo]:
             content = bytearray()
@@ -67,7 +67,7 @@ class WebStore(ObjectStore):
             yield download
 
     def _request(self, key: str, method: str, take: Callable[[HttpSource, ObjectInfo], T]) -> T | None:
-        """What `take` makes of the answer; None where the server has nothing there."""
+        """What `take` makes of the answer; None if the server has nothing there."""
         url, options = self._url_of(key), self._options()
 
         def ask() -> T | None:

@@ -128,7 +128,7 @@ class Bucket(Provider):
         return Handle(text, self, str(address), version_in([address.bucket, *address.key.split("/")]))
 
     def is_immutable(self, handle: Handle) -> bool:
-        """Never promised: whoever may write to the bucket may replace it."""
+        """Never: anyone with write access to the bucket may replace it."""
         return False
 
     def _name_path(self, handle: Handle) -> str:
@@ -136,7 +136,7 @@ class Bucket(Provider):
 
 
 class GoogleBucket(Bucket):
-    """`gs://bucket/path`, which TensorFlow reads where it lies."""
+    """`gs://bucket/path`, which TensorFlow can read in place."""
 
     name = "gcs"
     is_read_by_tensorflow = True

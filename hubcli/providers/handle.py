@@ -33,13 +33,13 @@ __all__ = [
 ]
 
 PATH = "/"  # The claim on paths of this machine.
-BUCKETS = ("s3", "gs", "az")  # The schemes of what is read and written by an account of a cloud.
+BUCKETS = ("s3", "gs", "az")  # The schemes of object stores of clouds.
 
 _CLAIMS: dict[str, Provider | str] = {}
 
 
 def register(provider: Provider | str, *claims: str) -> None:
-    """Has the provider understand the texts that are claimed; one may be named as `module:Class`.
+    """Registers the provider for the texts that are claimed; it may be given as `module:Class`.
 
     A claim is a scheme (`toy://`); a web host at the usual ports (`//models.example`), or those below a
     domain of two labels (`//*.example.com`), which go before the scheme; a number of segments without a
@@ -86,7 +86,7 @@ def _of_host(host: str) -> Provider | None:
 
 
 def providers() -> Iterator[Provider]:
-    """Every provider once, for what isn't known to be of one."""
+    """Every provider once, for texts that none of them claims."""
     seen: list[Provider] = []
     for claim in list(_CLAIMS):
         provider = registered(claim)
@@ -96,7 +96,7 @@ def providers() -> Iterator[Provider]:
 
 
 def scheme_of(text: str) -> str | None:
-    """The scheme of a URL, in small letters; None where the text doesn't begin with one and `://`."""
+    """The scheme of a URL, in lower case; None if the text doesn't begin with one and `://`."""
     scheme, separator, _ = text.partition("://")
     is_one = separator and scheme.isascii() and scheme[:1].isalpha()
     return scheme.lower() if is_one and scheme.translate(_PUNCTUATION).isalnum() else None
@@ -106,7 +106,7 @@ _PUNCTUATION = dict.fromkeys(map(ord, "+.-"))
 
 
 def _host(text: str) -> str:
-    """The host at its usual port, "" for others; what can't be parsed is for who has the scheme to refuse."""
+    """The host at its usual port, "" for others; what can't be parsed is refused by the scheme's provider."""
     try:
         parts = urlsplit(text)
         is_usual = parts.port in (None, 80, 443)
@@ -135,7 +135,7 @@ class Handle:
     def parse(cls, text: str) -> Handle:
         """The handle that `text` spells; looks at the disk for what may be a path.
 
-        Raises HandleError where it can't be understood.
+        Raises HandleError if it can't be understood.
         """
         if not text.strip():
             raise _refused("The handle is empty")

@@ -225,7 +225,7 @@ class Kaggle(ProtocolHost):
         return _model(handle).latest_url(_api(access))
 
     def resolve(self, handle: Handle, client: HttpClient) -> Handle:
-        """The handle of the latest version. Raises NetworkError also where the answer doesn't tell it."""
+        """The handle of the latest version. Raises NetworkError also if the answer lacks it."""
         model = _model(handle)
         answer = client.get(self.version_url(handle, client.access), _MAX_ANSWER_BYTES)
         try:

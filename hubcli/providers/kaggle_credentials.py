@@ -52,7 +52,7 @@ _LEAST_S = 60.0
 
 
 class KaggleLogin(NamedTuple):
-    """What `kaggle auth login` wrote: a token, None where that is invalid, and until when it lasts.
+    """What `kaggle auth login` wrote: a token, None if that is invalid, and until when it lasts.
 
     Source: kagglesdk 0.1.38, kaggle_creds.py.
     """
@@ -118,7 +118,7 @@ def _of_key_file(file: Path) -> Credential | None:
 
 
 def _content(file: Path) -> str | None:
-    """The text of the file, None where there is none. Raises AuthenticationError where it can't be read."""
+    """The text of the file, None if it is absent. Raises AuthenticationError if it can't be read."""
     try:
         return read_stream(file, _MAX_BYTES, _WAIT_S).decode()
     except (FileNotFoundError, NotADirectoryError):

@@ -77,7 +77,7 @@ class Credential(NamedTuple):
 
     @classmethod
     def of_pair(cls, username: object, key: object, place: str) -> Credential | None:
-        """A user's name and key or password, sent as Basic (RFC 7617); None where they can't be."""
+        """A user's name and key or password, sent as Basic (RFC 7617); None if they can't be."""
         if not isinstance(username, str) or not isinstance(key, str) or ":" in username:
             return None
         import base64
@@ -105,7 +105,7 @@ class Provider:
     """A kind of host. What is given here is right for one without versions and credentials of its own.
 
     `name` tells kinds apart, `title` is what messages call the host. A `is_remote` one isn't asked
-    offline. What lies in a directory (`is_directory`) is never copied into the cache;
+    offline. A directory (`is_directory`) is never copied into the cache;
     what TensorFlow reads at its address (`is_read_by_tensorflow`) may stay there for `hubcli.load`.
     """
 
@@ -144,7 +144,7 @@ class Provider:
         return handle.version is not None
 
     def model_name(self, handle: Handle) -> tuple[str, ...]:
-        """Publisher and model, as a tree of models names its folders; () where the handle doesn't tell."""
+        """Publisher and model, as a tree of models names its folders; () if the handle doesn't say."""
         from hubcli.archive.compression import ARCHIVE_SUFFIXES  # No handle that is only looked up needs it.
 
         segments = [segment for segment in self._name_path(handle).split("/") if segment]
@@ -177,7 +177,7 @@ class Provider:
         return None
 
     def unreadable(self, handle: Handle) -> HandleError | None:
-        """Why its bytes can't be read at all, None where they can."""
+        """Why its bytes can't be read at all, None if they can."""
         return None
 
     def hosts(self, access: NetworkConfig) -> tuple[str, ...]:

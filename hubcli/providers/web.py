@@ -23,7 +23,7 @@ _LEFT_IN = re.compile(r"tf-hub-format|tfhub-redirect")
 
 
 class WebHost(ProtocolHost):
-    """A host of someone's own. What a number in its paths means is known to nobody: its bytes may change."""
+    """Any other web host. What a number in its paths means is unknown: its bytes may change."""
 
     name = "http"
     title = "the host"
@@ -66,7 +66,7 @@ class WebHost(ProtocolHost):
 
 
 def _cleaned(parts: SplitResult) -> SplitResult:
-    """The address with a host in small letters, without secrets, and without slashes at its end."""
+    """The address with a host in lower case, without secrets, and without slashes at its end."""
     host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else str(parts.hostname)
     netloc = f"{host}:{parts.port}" if parts.port else host
     tidy = parts._replace(scheme=parts.scheme.lower(), netloc=netloc, path=parts.path.rstrip("/"))

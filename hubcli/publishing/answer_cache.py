@@ -36,7 +36,7 @@ _VERSION = 1
 class AnswerCache:
     """What hosts answered. Used by several threads; a directory that can't be used holds nothing.
 
-    `oldest_s` is when the oldest answer came that was taken from it, None where none was.
+    `oldest_s` is when the oldest answer came that was taken from it, None if none was.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class AnswerCache:
     def get(self, question: tuple[str, ...], name: str, ask: Callable[[], bytes]) -> bytes:
         """The answer to what is `question`: one of the last ten minutes, else what `ask` brings.
 
-        Offline, one of any age; raises OfflineError, which calls it `name`, where there is none.
+        Offline, one of any age; raises OfflineError, which calls it `name`, if none is cached.
         """
         file = self._file(question)
         held = None if file is None or (self._is_refreshed and not self._offline) else self._read(file)
@@ -85,7 +85,7 @@ class AnswerCache:
         return self._folder / f"{digest}.answer"
 
     def _read(self, file: Path) -> tuple[float, bytes] | None:
-        """When the answer came, and the answer; None for what isn't there or isn't a file of ours."""
+        """When the answer came, and the answer; None if it is absent or invalid."""
         try:
             if not _is_private(file.parent):
                 return None
@@ -164,7 +164,7 @@ def account_key(account: KaggleAccount) -> str:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether it is a directory of this user that nobody else may look into."""
+    """Whether it is a directory that only this user can read."""
     status = os.lstat(folder)
     if os.name == "nt":  # Its modes tell nothing; a user's directory is private there.
         return stat.S_ISDIR(status.st_mode)

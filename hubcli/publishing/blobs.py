@@ -136,7 +136,7 @@ class _BlobUpload:
             ) from error
 
     def _earlier(self, file: BinaryIO) -> BlobRecord | None:
-        """What an earlier run sent of the file as it is now; None where that is nothing."""
+        """What an earlier run sent of the file as it is now; None if that is nothing."""
         record = self.journal.blob(self.node.name)
         if record is None or record.size_bytes != self.node.size_bytes:
             return None
@@ -189,7 +189,7 @@ class _BlobUpload:
         self.journal.write_blob(self.node.name, record)
 
     def _require_sent(self, state: UploadState, record: BlobRecord) -> None:
-        """Raises NetworkError where the storage claims more than was ever sent."""
+        """Raises NetworkError if the storage claims more than was ever sent."""
         if state.received_bytes > record.begun_bytes:
             raise NetworkError(f"The storage claims to have bytes of {self.node.name} that were not sent")
 

@@ -111,7 +111,7 @@ class TreeUpload:
         self.title: str | None = None
 
     def existing(self) -> PackedArchive | None:
-        """The archive that is there already, with the very files; None where there is none."""
+        """The archive that is there already, if its files are the same; else None."""
         raise NotImplementedError
 
     def publish(self) -> PackedArchive:
@@ -288,7 +288,7 @@ class _StoreUpload(TreeUpload):
         return found or packed
 
     def _claim(self, packed: PackedArchive) -> None:
-        """Takes the version for these bytes. Raises VersionExistsError where others have it."""
+        """Takes the version for these bytes. Raises VersionExistsError if others have it."""
         claim = json.dumps({"schema": 1, "sha256": packed.sha256}).encode()
         if self.store.create(self.claim_key, claim):
             return

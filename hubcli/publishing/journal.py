@@ -83,7 +83,7 @@ class Journal:
 
     @property
     def marker(self) -> str:
-        """What the notes of the version carry: nobody else's have it."""
+        """The unique mark in the notes of the version."""
         return self._state.marker
 
     @property
@@ -109,7 +109,7 @@ class Journal:
         return tuple(FileRecord(name, blob.size_bytes, blob.sha256) for name, blob in sorted(complete))
 
     def blob(self, name: str) -> BlobRecord | None:
-        """The upload of that file; None where there is none, or its session is too old."""
+        """The upload of that file; None if it is unknown, or its session is too old."""
         with self._lock:
             found = self._state.blobs.get(name)
             return None if found is None else replace(found)
@@ -175,7 +175,7 @@ class Journal:
 def open_journal(endpoint: str, target: str, durability: Durability) -> Iterator[Journal]:
     """The record of uploads to that variation, there already or new, as long as the context lasts.
 
-    Raises LockTimeoutError where another process publishes there, CacheError for a record or a directory
+    Raises LockTimeoutError if another process publishes there, CacheError for a record or a directory
     that isn't the user's own or can't be read.
     """
     root = upload_records()
@@ -192,7 +192,7 @@ def open_journal(endpoint: str, target: str, durability: Durability) -> Iterator
 
 
 def _sweep(root: Path, name: str) -> None:
-    """Removes what a killed run left beside its record, and records of uploads that nobody resumed in time.
+    """Removes what a killed run left beside its record, and records of uploads that were not resumed in time.
 
     A record that tells of a creation stays.
     """
@@ -222,7 +222,7 @@ def _drop_expired(state: _State) -> None:
 
 
 def _make_private(folder: Path) -> None:
-    """Makes the directory for this user alone. Raises CacheError where it is somebody else's, or a link."""
+    """Makes the directory for this user alone. Raises CacheError if it is somebody else's, or a link."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
@@ -288,7 +288,7 @@ def _locked(path: Path, target: str) -> Iterator[None]:
 
 
 def _read(path: Path, endpoint: str, target: str) -> _State | None:
-    """The record; None where there is none. Raises CacheError for what isn't one: a creation may be in it."""
+    """The record, or None. Raises CacheError for an invalid one: a creation may be in it."""
     try:
         with open(_opened(path, os.O_RDONLY), "rb") as file:
             content = file.read(_MAX_BYTES + 1)

@@ -56,7 +56,7 @@ _ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)?
 
 @dataclass(frozen=True, slots=True)
 class KaggleVariation:
-    """One variation of a model at its latest version. None stands for what the answer doesn't tell."""
+    """One variation of a model at its latest version. None stands for what the answer lacks."""
 
     framework: str
     slug: str
@@ -74,7 +74,7 @@ class KaggleVariation:
 
 @dataclass(frozen=True, slots=True)
 class KaggleListing:
-    """A model and its variations. Times are seconds since 1970, None where the answer doesn't tell."""
+    """A model and its variations. Times are seconds since 1970, None if the answer doesn't say."""
 
     owner: str
     slug: str
@@ -235,7 +235,7 @@ def clean_text(value: object, limit: int = _MAX_LINE, *, lines: bool = False) ->
 
 
 def _listing(value: dict[str, Any]) -> KaggleListing | None:
-    """The model of an answer, None where its names can't stand in a handle."""
+    """The model of an answer, None if its names can't stand in a handle."""
     owner, slug = _slug(value.get("ownerSlug")), _slug(value.get("slug"))
     # `ref` is owner/model; `author` is the owner's display name.
     reference = value.get("ref")

@@ -71,7 +71,7 @@ class UnknownOutcomeError(HubcliError):
 class PublishedState:
     """What is on Kaggle under a handle. `version` is the newest that can be seen, 0 without one.
 
-    `is_private` is None where there is no model, or the answer doesn't tell.
+    `is_private` is None if there is no model, or the answer doesn't say.
     """
 
     has_model: bool
@@ -139,7 +139,7 @@ class Creation:
                 raise
 
     def make_variation(self, files: Mapping[str, Any], license_name: str, usage: str) -> bool:
-        """Creates the variation with its first version; False where somebody else just created it."""
+        """Creates the variation with its first version; False if somebody else just created it."""
         body = {
             "instanceSlug": self.model.variation,
             "framework": _FRAMEWORKS[self.model.framework],
@@ -182,7 +182,7 @@ class Creation:
             kaggle.json.post(path, body, is_repeatable=False)
 
     def _shows_model(self, error: HubcliError) -> bool:
-        """Whether the model is there after all. Raises UnknownOutcomeError where nothing shows it."""
+        """Whether the model is there after all. Raises UnknownOutcomeError if nothing shows it."""
         if _is_refusal(error):
             return False
         with open_kaggle(self.settings) as kaggle:
@@ -199,9 +199,9 @@ class Creation:
         ) from error
 
     def await_version(self, *, waits: bool = True) -> int | None:
-        """The number of the version that was created; None where it can't be seen yet, without `waits`.
+        """The number of the version that was created; None if it can't be seen yet, without `waits`.
 
-        What got no answer is waited for in any case. Raises UnknownOutcomeError where it doesn't show,
+        What got no answer is waited for in any case. Raises UnknownOutcomeError if it doesn't show,
         NetworkError for a version that is processed for longer than `wait_s`.
         """
         is_lost = self.journal.step is Step.CREATING

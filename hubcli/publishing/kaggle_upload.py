@@ -36,7 +36,7 @@ __all__ = ["KaggleRequest", "KaggleUpload", "directory_body"]
 class KaggleRequest:
     """What is asked for beyond source and handle. Times are in seconds.
 
-    `waits` is False where a version is left to be processed; then nothing is read back either.
+    `waits` is False if a version is left to be processed; then nothing is read back either.
     """
 
     license_name: str | None = None
@@ -71,7 +71,7 @@ class KaggleUpload:
         self.creation = Creation(model.at_version(None), journal, settings, read_back, request.wait_s)
 
     def settle(self) -> int | None:
-        """What became of an earlier run's creation: the version that it made, None where there was none.
+        """What became of an earlier run's creation: the version that it made, None if there was none.
 
         With `restart` the user has looked: the earlier run is forgotten. Raises UnknownOutcomeError.
         """
@@ -103,7 +103,7 @@ class KaggleUpload:
         return self.journal.step is Step.CREATED
 
     def look(self) -> PublishedState:
-        """What is there. Raises UsageError where the options don't fit it."""
+        """What is there. Raises UsageError if the options don't fit it."""
         with open_kaggle(self.settings, self.listener.retrying) as kaggle:
             state = PublishedState.read(kaggle, self.model)
         if not state.has_variation and not self.request.license_name:
@@ -130,9 +130,9 @@ class KaggleUpload:
             )
 
     def existing(self, state: PublishedState) -> int | None:
-        """The version that has these very bytes already; None where a new one is to be created.
+        """The version that has these very bytes already; None if a new one is to be created.
 
-        Raises VersionExistsError where the version of the handle has others, UsageError where a version
+        Raises VersionExistsError if the version of the handle has others, UsageError where a version
         between would be missing.
         """
         requested = None if self.model.version is None else int(self.model.version)
@@ -213,7 +213,7 @@ class KaggleUpload:
     def _finished(self) -> int | None:
         """The version, awaited, and read back where it may be waited for; then the record is cleared.
 
-        Raises IntegrityError where Kaggle serves other bytes than were sent.
+        Raises IntegrityError if Kaggle serves other bytes than were sent.
         """
         number = self.creation.await_version(waits=self.request.waits)
         if number is None:

@@ -39,7 +39,7 @@ _MAX_ASKED = 8  # Directories above a model in which its host may have the index
 
 
 class ModelHit(NamedTuple):
-    """A model as `fetch` takes it; of Kaggle one variation. Times are seconds since 1970, None where untold.
+    """A model as `fetch` takes it; of Kaggle one variation. Times are seconds since 1970, None if unknown.
 
     `name` is the short form of the handle, `handle` what every command takes.
     """
@@ -170,7 +170,7 @@ def read_index(
 ) -> HostIndex:
     """The index of the host at the address, or of the directory.
 
-    Raises NotFoundError where it has none, IntegrityError for what is no index, UsageError for what can
+    Raises NotFoundError if it has none, IntegrityError for what is no index, UsageError for what can
     have none, NetworkError.
     """
     remember_url(root)
@@ -213,7 +213,7 @@ def index_of_model(
 ) -> tuple[HostIndex, str]:
     """The index that lists the model, and the model's name there; the directories above it are asked.
 
-    Raises NotFoundError where none of them has one.
+    Raises NotFoundError if none of them has one.
     """
     address = handle.canonical if handle.path is None else str(handle.path)
     if "://" in address and urlsplit(address).query:

@@ -31,7 +31,7 @@ def model_card(
     license: str | None = None,  # noqa: A002
     address: str | None = None,
 ) -> str:
-    """The card of the model in the directory. What nobody but its publisher knows stands there as a TODO.
+    """The card of the model in the directory. What only its publisher knows is a TODO there.
 
     Its example loads the model by `address`, else by its name. Raises BrokenModelError for a model that
     can't be read.

@@ -18,7 +18,7 @@ from hubcli.regular_file import read_regular
 
 __all__ = ["file_issues", "files_of", "read_files"]
 
-# Of a file or of a directory on the way to it, in small letters.
+# Of a file or of a directory on the way to it, in lower case.
 _SECRET_NAMES = (
     *(".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk"),
     *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", "_netrc", ".pypirc", ".npmrc"),
@@ -62,7 +62,7 @@ _MAX_READ_BYTES = 1 << 20  # Secrets are small files; tensors and graphs aren't 
 
 
 def read_files(directory: Path) -> Tree:
-    """All that lies below the directory. Raises UnsafeArchiveError for what no archive may hold."""
+    """Everything below the directory. Raises UnsafeArchiveError for what no archive may hold."""
     return Tree.read(directory, Limits())
 
 

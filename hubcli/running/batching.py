@@ -20,7 +20,7 @@ DEFAULT_BATCH = 32
 class Batch(NamedTuple):
     """What one run gets: the tensors of the inputs in their order.
 
-    `rows` is how many of the user's rows it holds, None where the inputs have none. `padding` counts
+    `rows` is how many of the user's rows it holds, None if the inputs have none. `padding` counts
     copies of the last row behind them. A row that is a `whole` run has no first dimension for rows.
     """
 
@@ -31,7 +31,7 @@ class Batch(NamedTuple):
 
 
 def batches_of_columns(endpoint: Endpoint, columns: Columns, batch_size: int | None) -> Iterator[Batch]:
-    """Everything in one run, or cut into runs of that many rows. Raises UsageError where it can't be cut."""
+    """Everything in one run, or cut into runs of that many rows. Raises UsageError if it can't be cut."""
     ordered = [tensor for port in endpoint.inputs for tensor in columns.tensors[port.name]]
     counts = {
         count
@@ -58,7 +58,7 @@ def batches_of_columns(endpoint: Endpoint, columns: Columns, batch_size: int | N
 
 
 def batches_of_rows(endpoint: Endpoint, stream: RowStream, batch_size: int | None) -> Iterator[Batch]:
-    """The rows in runs of so many; each row alone where the inputs have no dimension for them.
+    """The rows in batches of that size; each row alone if the inputs have no dimension for rows.
 
     Of a run with a row that doesn't fit, the rows before it come as a run; then InputError tells which
     row and input it is.

@@ -55,7 +55,7 @@ class Binding(NamedTuple):
     """How the C API calls a function: its name in the library, the graph's tensors that it captures, types.
 
     `place` is that among the function's traces, by which Python finds it.
-    `obstacle` says why that can't be, and only Python can call it; "" where nothing is in the way.
+    `obstacle` says why that can't be, and only Python can call it; "" if nothing is in the way.
     """
 
     function: str
@@ -110,7 +110,7 @@ def described(ports: tuple[Port, ...]) -> str:
 
 
 def choose_signature(signatures: tuple[Signature, ...], name: str | None, target: str) -> Signature | None:
-    """The signature of that name, else the one that is meant without a name; None where there is none.
+    """The signature of that name, or the default one if no name is given; None if there is none.
 
     Raises UsageError for an unknown name, and where several could be meant.
     """
@@ -213,7 +213,7 @@ _VALUE_FIELDS = {
 
 
 def tensor_of_proto(message: Any) -> Tensor | None:
-    """The values in a TensorProto, the last one repeated as often as it takes; None where it is too odd.
+    """The values in a TensorProto, the last one repeated as often as it takes; None if it is too odd.
 
     Source: tensorflow/core/framework/tensor.proto.
     """

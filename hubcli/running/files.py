@@ -225,7 +225,7 @@ class InputFile:
 
 
 class _reading:  # noqa: N801 - a context, used as a function
-    """Within, what a file fails with becomes an error of ours."""
+    """Within the context, errors of the file become those of hubcli."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -315,7 +315,7 @@ class _Joined(io.RawIOBase):
 
 
 def _head(stream: Any, size: int) -> bytes:
-    """The first bytes, as far as two lines or so many."""
+    """The first bytes, up to two lines or that many."""
     head = b""
     while len(head) < size:
         piece = stream.read(size - len(head))

@@ -45,7 +45,7 @@ class RowStream(NamedTuple):
 
 
 class _Value(NamedTuple):
-    """What stands behind one `--input`: of which input, None where it is for all of them."""
+    """What stands behind one `--input`: of which input, None if it is for all of them."""
 
     port: Port | None
     text: str
@@ -297,7 +297,7 @@ def only_input(endpoint: Endpoint) -> Port | None:
 
 
 def complete(endpoint: Endpoint, tensors: Mapping[str, Sequence[Tensor]]) -> dict[str, Sequence[Tensor]]:
-    """The tensors with defaults for inputs that were left out. Raises InputError where there is none."""
+    """The tensors with defaults for inputs that were left out. Raises InputError for one without."""
     found = dict(tensors)
     missing = []
     for port in endpoint.inputs:

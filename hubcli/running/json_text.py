@@ -148,7 +148,7 @@ def whole_rows(batch: OutputBatch) -> OutputBatch:
 
 
 def require_rows(port: Port, parts: Sequence[Tensor], rows: int | None) -> None:
-    """Raises UsageError where the output hasn't a row for each that went in, so can't be joined or cut."""
+    """Raises UsageError if the output hasn't a row for each that went in, so can't be joined or cut."""
     if port.kind != "dense" or rows is None or parts[0].shape[:1] != (rows,):
         raise UsageError(
             f"Cannot join the output {port.name} of several runs: its shape is "
@@ -168,7 +168,7 @@ def has_rows(endpoint: Endpoint, batch: OutputBatch) -> bool:
 
 
 def row_count(port: Port, parts: Sequence[Tensor]) -> int | None:
-    """How many rows an output has; None where it has no dimension for them."""
+    """How many rows an output has; None if it has no dimension for them."""
     if port.kind == "ragged":
         return parts[1].shape[0] - 1
     return parts[0].shape[0] if port.kind == "dense" and parts[0].shape else None
@@ -233,7 +233,7 @@ def has_classes(tensor: Tensor) -> bool:
 def best_of(port: Port, tensor: Tensor, count: int, labels: Sequence[str] | None) -> list[list[Ranked]]:
     """The classes with the largest values of each row, the largest first; NaN comes last.
 
-    Raises UsageError where the labels are fewer or more than the classes.
+    Raises UsageError if the labels are fewer or more than the classes.
     """
     if labels is not None and len(labels) != tensor.shape[-1]:
         raise UsageError(

@@ -30,7 +30,7 @@ _JPEG_SIZES = frozenset({*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0x
 
 @dataclass(frozen=True, slots=True)
 class MediaOptions:
-    """`size` is height and width in pixels where the signature doesn't tell; `scale` the range of floats."""
+    """`size` is height and width in pixels if the signature doesn't say; `scale` the range of floats."""
 
     size: tuple[int, int] | None = None
     scale: tuple[float, float] = (0.0, 1.0)

@@ -31,7 +31,7 @@ _CALL = "__call__"
 _SERVE = frozenset({"serve"})
 _PLACEHOLDER = "Placeholder"
 _TABLE_INITIALIZERS = "table_initializer"
-# Packages whose ops do more than compute: their libraries aren't loaded for a model that nobody vouches for.
+# Packages whose ops do more than compute: their libraries aren't loaded for an untrusted model.
 _RISKY_PACKAGES = {
     "tensorflow-io": "read files and use the network",
     "tensorflow-decision-forests": "write the models that they train",
@@ -62,7 +62,7 @@ class RunnableModel(NamedTuple):
     their tensors alone, the first preferred. `assets` are the files that TensorFlow feeds while it loads,
     by the tensor; `initializers` are ops to run where the graph names no op for that. `packages` register
     ops of the model that TensorFlow itself hasn't; `unknown_ops` are those of no package that is known.
-    `obstacle` says why only Python can load it, "" where nothing is in the way.
+    `obstacle` says why only Python can load it, "" if nothing is in the way.
     """
 
     name: str
@@ -117,7 +117,7 @@ def _reader(name: str, path: Path, selection: Selection) -> Iterator[_Reader]:
 
 
 def refuse_unsafe(model: RunnableModel, verb: str = "run") -> None:
-    """Raises UnsafeModelError where the scan found what is `high` or worse.
+    """Raises UnsafeModelError if the scan found what is `high` or worse.
 
     `verb` says what is not done with the model.
     """
@@ -300,7 +300,7 @@ def risks_of(packages: tuple[OpPackage, ...]) -> tuple[Issue, ...]:
 
 
 def require_packages(model: RunnableModel, installed: Mapping[str, bool]) -> None:
-    """Raises TensorFlowError where a package with ops of the model isn't `installed`, by module."""
+    """Raises TensorFlowError if a package with ops of the model isn't `installed`, by module."""
     missing = [package for package in model.packages if not installed[package.module]]
     if missing:
         ops = ", ".join(op for package in missing for op in package.ops[:3])

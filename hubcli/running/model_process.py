@@ -82,7 +82,7 @@ def prepare_endpoint(process: RunProcess, endpoint: Endpoint, *, number: int = 0
 
 
 def prepare_order(endpoint: Endpoint) -> dict[str, Any]:
-    """What a runner must know of the endpoint."""
+    """The endpoint as a runner gets it."""
     order: dict[str, Any] = {
         "names": [port.name for port in endpoint.inputs],
         "kinds": [[port.kind, port.part_count] for port in endpoint.inputs],
@@ -130,7 +130,7 @@ class ModelProcess:
 
     @property
     def version(self) -> str:
-        """The release of TensorFlow. Raises TensorFlowError where it can't be loaded."""
+        """The release of TensorFlow. Raises TensorFlowError if it can't be loaded."""
         return self._process.version
 
     def load(self, path: Path, name: str = "", tags: frozenset[str] | None = None) -> LoadedModel:
@@ -197,7 +197,7 @@ def sampled_inputs(endpoint: Endpoint, words: Sequence[str] = (), size: int = 3)
     """Made-up values for each input, the same at each call; `call` of a LoadedModel takes them.
 
     Batches are of two, other unknown dimensions of `size`. Floats are spread over [0, 1), integers are 0
-    and 1, texts are `words` and some of ours. Raises InputError for an input of which none can be made up.
+    and 1, texts are `words` and some of ours. Raises InputError for an input that none can be generated for.
     """
     return {port.name: _sampled_parts(port, (*words, *_WORDS), size) for port in endpoint.inputs}
 

@@ -112,7 +112,7 @@ class Collected:
 def staged_file(path: Path, *, force: bool, is_directory: bool = False) -> Iterator[Path]:
     """A temporary place beside the path, moved there at the end; removed where anything fails.
 
-    Raises OutputError where something already exists, unless `force`, and where it can't be written.
+    Raises OutputError if something already exists, unless `force`, and where it can't be written.
     """
     import shutil
 
@@ -146,7 +146,7 @@ def staged_file(path: Path, *, force: bool, is_directory: bool = False) -> Itera
 
 
 def require_free(path: Path, *, force: bool, is_directory: bool = False) -> None:
-    """Raises OutputError where something is at the path, or with `force` something of another kind."""
+    """Raises OutputError if something is at the path, or with `force` something of another kind."""
     if not os.path.lexists(path):
         return
     if not force:

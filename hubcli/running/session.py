@@ -125,7 +125,7 @@ class Session:
         return ""
 
     def _obstacle(self, endpoint: Endpoint) -> str:
-        """Why the C API can't run the endpoint, "" where it may."""
+        """Why the C API can't run the endpoint, "" if it may."""
         if self._process is None:
             return "TensorFlow's library is missing" if self.choice == "auto" else "not requested"
         try:

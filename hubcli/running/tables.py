@@ -144,7 +144,7 @@ def _feature(port: Port, values: list[Any]) -> Any:
 
 
 def example_features(record: bytes) -> dict[str, list[Any]] | None:
-    """The values of each feature of a serialized tf.Example; None where the record is none.
+    """The values of each feature of a serialized tf.Example; None if the record is none.
 
     Source: tensorflow/core/example/example.proto and feature.proto.
     """

@@ -70,7 +70,7 @@ def function_endpoints(
 ) -> list[Endpoint]:
     """The traces that the arguments allow, the best first: defaults before others, `training=False` too.
 
-    Arguments are values of JSON. Raises UsageError where none was traced so, with the nearest.
+    Arguments are values of JSON. Raises UsageError if none was traced so, with the nearest.
     """
     traces = [_trace(function, variant, place) for place, variant in enumerate(function.variants)]
     if not traces:
@@ -236,7 +236,7 @@ def _flattened(name: str, value: Structure) -> Iterator[tuple[str, Structure]]:
 
 
 def _ports(specs: list[tuple[str, Structure]], types: tuple[int, ...]) -> tuple[Port, ...] | None:
-    """The ports of the specs, which take the types in their order; None where they don't fit."""
+    """The ports of the specs, which take the types in their order; None if they don't fit."""
     ports, place = list[Port](), 0
     for name, spec in specs:
         if isinstance(spec, TensorSpec):
@@ -244,7 +244,7 @@ def _ports(specs: list[tuple[str, Structure]], types: tuple[int, ...]) -> tuple[
         else:
             assert isinstance(spec, TypeSpec)
             if spec.class_name not in ("RaggedTensorSpec", "SparseTensorSpec"):
-                # How many tensors another type is, the file doesn't tell.
+                # The file doesn't say how many tensors another type has.
                 ports.append(composite_port(name, spec, types))
                 return tuple(ports) if len(specs) == 1 else None
             count = 3 if spec.class_name == "SparseTensorSpec" else 1 + (spec.ragged_rank or 0)

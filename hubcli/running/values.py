@@ -131,7 +131,7 @@ def _require_row(port: Port, expected: tuple[int | None, ...], shape: tuple[int,
 
 
 def _fitted(port: Port, shape: tuple[int, ...], value: Any) -> tuple[int, ...]:
-    """The shape that the input gets. Raises InputError where the signature has another."""
+    """The shape that the input gets. Raises InputError if the signature has another."""
     expected = port.shape
     if expected is None:
         return shape
@@ -337,7 +337,7 @@ def cut(tensor: Tensor, start: int, end: int) -> Tensor:
 
 
 def join(tensors: Sequence[Tensor]) -> Tensor:
-    """The rows of all, one after the other. Raises InputError where they differ in type or shape."""
+    """The rows of all, one after the other. Raises InputError if they differ in type or shape."""
     first = tensors[0]
     if len(tensors) == 1:
         return first

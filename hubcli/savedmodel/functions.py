@@ -50,7 +50,7 @@ _MAX_CAPTURES = 100_000
 class FunctionVariant(NamedTuple):
     """A concrete function: what it takes and gives. `name` is that in the function library.
 
-    `outputs` is None where the file doesn't tell. `captures` are the numbers of
+    `outputs` is None if the file doesn't say. `captures` are the numbers of
     the objects that it uses beside its arguments.
     """
 
@@ -72,7 +72,7 @@ class FunctionVariant(NamedTuple):
 class Function(NamedTuple):
     """A function by its dotted path from the root.
 
-    `parameters` are its named positional ones, without `self`, None where the
+    `parameters` are its named positional ones, without `self`, None if the
     file doesn't tell; `python_signature` is their text with defaults. `callee`
     is how Python reaches it from the loaded object `obj`. `parameter_list` is
     all that the file tells of the parameters, None for a bare function.
@@ -262,7 +262,7 @@ _VALUES = {
 
 
 class Default(NamedTuple):
-    """What an input is where a caller leaves it out. `value` is None where it is not a scalar."""
+    """What an input is where a caller leaves it out. `value` is None if it is not a scalar."""
 
     dtype: str
     shape: Shape
@@ -315,7 +315,7 @@ def read_signatures(signature_defs: Any) -> tuple[Signature, ...]:
 
 
 def op_name(meta_graph: Any, name: str) -> str | None:
-    """The op to run first, or to train, as a MetaGraphDef names it; None where it names none.
+    """The op to run first, or to train, as a MetaGraphDef names it; None if it names none.
 
     Newer releases write a signature of that name, older ones a collection.
     """

@@ -55,7 +55,7 @@ _MAX_FUNCTIONS = 40_000
 class MetaGraphOutline(NamedTuple):
     """A MetaGraph: `rest` is its MetaGraphDef without graph and objects, which stand beside it.
 
-    `objects` is its SavedObjectGraph, None where TensorFlow 1 wrote it.
+    `objects` is its SavedObjectGraph, None if TensorFlow 1 wrote it.
     """
 
     rest: Any
@@ -120,7 +120,7 @@ def _outline(data: Bytes, meta_graph: Field) -> MetaGraphOutline:
 
 
 def _require_moderate(rest: Any) -> None:
-    """Raises BrokenModelError where there is more of something than a model can need."""
+    """Raises BrokenModelError if there is more of something than a model can need."""
     definitions, collections = rest.signature_def.values(), rest.collection_def.values()
     tensors = sum(len(definition.inputs) + len(definition.outputs) for definition in definitions)
     collected = sum(

@@ -52,7 +52,7 @@ _TEXT_TOKEN = re.compile(
 
 
 def main_file(model: Path) -> Path:
-    """The file that makes the directory a SavedModel; raises BrokenModelError where there is none."""
+    """The file that makes the directory a SavedModel. Raises BrokenModelError if it is missing."""
     main = next((model / name for name in MAIN_FILES if (model / name).is_file()), None)
     if main is None:
         raise BrokenModelError(
@@ -63,7 +63,7 @@ def main_file(model: Path) -> Path:
 
 
 def refuse_look_alike(name: str, head: bytes) -> None:
-    """Raises BrokenModelError where a file that begins so is what often lies in a model's place."""
+    """Raises BrokenModelError if the file begins like what is often found instead of a model."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if not head:
         raise BrokenModelError(f"{name} is empty")
@@ -117,9 +117,9 @@ def binary_of_text(name: str, raw: Bytes) -> bytes:
 
 
 def read_index(folder: Path) -> BundleIndex | None:
-    """The index of the bundle in `folder`; None where the model has no variables.
+    """The index of the bundle in `folder`; None if the model has no variables.
 
-    Raises BrokenModelError where it is missing beside its shards, or isn't whole; OSError.
+    Raises BrokenModelError if it is missing beside its shards, or isn't whole; OSError.
     """
     index_file = folder / "variables.index"
     if not index_file.is_file():
@@ -184,7 +184,7 @@ class ModelFormat(str, Enum):
 def detect_format(model: Path) -> ModelFormat:
     """The format of the SavedModel in the directory `model`, from the outline of its main file.
 
-    Raises BrokenModelError where that file is missing or something else, OSError.
+    Raises BrokenModelError if that file is missing or something else, OSError.
     """
     main = main_file(model)
     if main.suffix == ".pb":
@@ -284,7 +284,7 @@ def declared_assets(data: Bytes) -> tuple[str, ...]:
 
     Found on the wire, so that a check of files needn't load protobuf: who has
     an outline asks `declared_assets_of`. Names are as declared: they may climb
-    out, see `climbs_out`. Raises BrokenModelError where the message isn't whole.
+    out, see `climbs_out`. Raises BrokenModelError if the message isn't whole.
     """
     names: set[bytes] = set()
     for meta_graph in messages(data, _META_GRAPHS):
@@ -337,7 +337,7 @@ def check_structure(model: Path) -> ModelFormat:
 
 
 class Shard(NamedTuple):
-    """A shard that an index names, its size (None where there is no file) and the size that is needed."""
+    """A shard that an index names, its size (None if there is no file) and the size that is needed."""
 
     path: str
     size_bytes: int | None
@@ -357,7 +357,7 @@ def shards_of(index: BundleIndex, size_of: Callable[[str], int | None]) -> Itera
 
 
 def size_below(model: Path) -> Callable[[str], int | None]:
-    """Tells the size of a file in the model's directory, links followed; None where there is none."""
+    """Tells the size of a file in the model's directory, links followed; None if it is absent."""
 
     def size_of(path: str) -> int | None:
         file = model / path

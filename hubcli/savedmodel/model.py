@@ -64,7 +64,7 @@ class MetaGraph(NamedTuple):
 
 
 class Asset(NamedTuple):
-    """A file that the model declares. `size_bytes` is None where it isn't there.
+    """A file that the model declares. `size_bytes` is None if it isn't there.
 
     `sha256`, in hex, is there where it was asked for. `is_present` is None where
     the rest of an archive was not read.
@@ -150,7 +150,7 @@ class Sizes(NamedTuple):
 class SavedModelInfo(NamedTuple):
     """A SavedModel, read. `root_class` is what the root object says of its class, None in TensorFlow 1.
 
-    `compatibility` tells of the targets that were asked for, None where none were.
+    `compatibility` tells of the targets that were asked for, None if none were.
     """
 
     format: ModelFormat
@@ -170,7 +170,7 @@ class SavedModelInfo(NamedTuple):
 
     @property
     def tensorflow_version(self) -> str | None:
-        """The release of TensorFlow that wrote it, None where no graph tells."""
+        """The release of TensorFlow that wrote it, None if no graph tells."""
         return next(
             (graph.tensorflow_version for graph in self.meta_graphs if graph.tensorflow_version), None
         )
@@ -203,7 +203,7 @@ class ModelFiles:
         for folder, _, names in os.walk(top, onerror=_raise):
             for name in names:
                 path = Path(folder, name)
-                # Unlike Path.resolve, this bears links that lead to themselves.
+                # Unlike Path.resolve, this accepts links that lead to themselves.
                 if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
                     links.append(path.relative_to(top).as_posix())
                 if path.is_file():  # Not a link that leads nowhere.
@@ -211,7 +211,7 @@ class ModelFiles:
         return cls(top, sizes, links_out=tuple(links))
 
     def index(self) -> BundleIndex | None:
-        """The index of the checkpoint, None where the model has none; raises BrokenModelError, OSError."""
+        """The index of the checkpoint, None if the model has none; raises BrokenModelError, OSError."""
         return read_index(self.top / "variables")
 
     def has(self, path: str) -> bool:

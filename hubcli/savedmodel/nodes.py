@@ -152,14 +152,14 @@ class Node:
         ]
 
     def function(self, attribute: str) -> str | None:
-        """The function that the attribute is, None where it is none or something else."""
+        """The function that the attribute is, None if it is none or something else."""
         if attribute not in self._message.attr:
             return None
         value = parse("AttrValue", self._message.attr[attribute])
         return value.func.name if value.HasField("func") else None
 
     def strings(self, attribute: str) -> list[bytes] | None:
-        """The texts of the attribute's tensor; None where it is not a tensor of texts, or was left out."""
+        """The texts of the attribute's tensor; None if it is not a tensor of texts, or was left out."""
         if attribute not in self._message.attr:
             return None
         value = parse("AttrValue", self._message.attr[attribute])
@@ -175,14 +175,14 @@ class Node:
         return not self.has(attribute) or self.text(attribute) == ""
 
     def dtype(self, attribute: str) -> int | None:
-        """The number of the type that the attribute is, None where it is not a type."""
+        """The number of the type that the attribute is, None if it is not a type."""
         if attribute not in self._message.attr:
             return None
         value = parse("AttrValue", self._message.attr[attribute])
         return int(value.type) if value.HasField("type") else None
 
     def text(self, attribute: str) -> str | None:
-        """The attribute as text, None where it is not a string."""
+        """The attribute as text, None if it is not a string."""
         if attribute not in self._message.attr:
             return None
         value = parse("AttrValue", self._message.attr[attribute])

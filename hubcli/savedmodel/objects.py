@@ -78,7 +78,7 @@ class ObjectGraph:
     """The objects, numbered; 0 is the root, which `tf.saved_model.load` returns."""
 
     def __init__(self, message: Any) -> None:
-        """Raises BrokenModelError where there is no root, or an object that isn't there is named."""
+        """Raises BrokenModelError if there is no root, or an object that isn't there is named."""
         self._nodes = message.nodes
         self._concrete_functions = message.concrete_functions
         count = len(self._nodes)
@@ -147,7 +147,7 @@ class ObjectGraph:
         return next((child.node for child in self._children[node] if child.name == name), None)
 
     def items(self, node: int, name: str) -> list[int] | None:
-        """The objects in the list that the object holds under the name; None where there is no list."""
+        """The objects in the list that the object holds under the name; None if there is no list."""
         holder = self.child(node, name)
         if holder is None or self.kind(holder) != "user_object":
             return None
@@ -170,7 +170,7 @@ class ObjectGraph:
     def path(self, node: int) -> str | None:
         """The object's path from the root, dotted: the shortest that needs no list of all variables.
 
-        None where no path leads there.
+        None if no path leads there.
         """
         names = self._names(self._parents_by_name, node) or self.shortest_path(node)
         return None if names is None else ".".join(names)
@@ -221,7 +221,7 @@ class ObjectGraph:
         return tuple(reversed(names))
 
     def concrete_function(self, name: str) -> Any | None:
-        """The SavedConcreteFunction of that name, None where there is none."""
+        """The SavedConcreteFunction of that name, or None."""
         if name not in self._concrete_functions:
             return None
         encoded = self._concrete_functions[name]

@@ -49,7 +49,7 @@ def shape_of(message: Any) -> Shape:
 
 
 def element_count(shape: Shape) -> int | None:
-    """How many elements there are; None where the shape doesn't say.
+    """How many elements there are; None if the shape doesn't say.
 
     >>> element_count((2, 3)), element_count((None, 3))
     (6, None)

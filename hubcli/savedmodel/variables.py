@@ -67,7 +67,7 @@ def keys_by_lockstep(objects: ObjectGraph, index: BundleIndex, model: Path) -> d
 def saved_objects(index: BundleIndex, folder: Path, prefix: str = "variables") -> Sequence[Any]:
     """The TrackableObjects of the bundle in `folder`, the root first; empty where it has none, or cut off.
 
-    Raises BrokenModelError where they can't be read.
+    Raises BrokenModelError if they can't be read.
     """
     encoded = encoded_object_graph(index, folder, prefix)
     nodes: Sequence[Any] = () if encoded is None else parse("TrackableObjectGraph", encoded).nodes
@@ -75,7 +75,7 @@ def saved_objects(index: BundleIndex, folder: Path, prefix: str = "variables") -
 
 
 def encoded_object_graph(index: BundleIndex, folder: Path, prefix: str) -> bytes | None:
-    """The TrackableObjectGraph that the bundle in `folder` holds; None where it holds none, or a broken one.
+    """The TrackableObjectGraph that the bundle in `folder` holds; None if it holds none, or a broken one.
 
     It is the one string of its tensor: its length, the checksum of the length, itself.
     """
@@ -107,8 +107,8 @@ class Variable(NamedTuple):
     `path` is where it hangs, dotted from the root; `node` its number in the
     object graph. `is_listed` says that the root's `variables` holds it; where
     it does, the list `trainable_variables` decides whether it is trainable.
-    `size_bytes` is what its values take, None where nothing tells. `is_slot`
-    says that an optimizer keeps it. `dtype` is None where only the checkpoint
+    `size_bytes` is what its values take, None if unknown. `is_slot`
+    says that an optimizer keeps it. `dtype` is None if only the checkpoint
     could tell and doesn't hold it, as with TensorFlow 1's local variables.
     """
 
@@ -130,7 +130,7 @@ class Variable(NamedTuple):
 
 
 class VariableLists(NamedTuple):
-    """Paths of what the root's lists hold, in their order; None where the root has no such list.
+    """Paths of what the root's lists hold, in their order; None if the root has no such list.
 
     `losses` is how many functions its `regularization_losses` holds.
     """

@@ -13,7 +13,7 @@ _NUMBERS = {DType.of(number).name: number for number in DTYPE_ENUM.values() if 0
 
 
 def array_of(tensor: Tensor) -> Any | None:
-    """The tensor as an array, strings as one of bytes objects; None where NumPy isn't installed.
+    """The tensor as an array, strings as one of bytes objects; None if NumPy isn't installed.
 
     bfloat16 and types of less than a byte are those of ml_dtypes where that is there, else float32 or bytes.
     """

@@ -108,7 +108,7 @@ def _opened(path: str) -> ctypes.CDLL:
 
 
 def is_loaded(path: str) -> bool:
-    """Whether this process has the library loaded; where that can't be told, it hasn't."""
+    """Whether this process has the library loaded; False if that can't be determined."""
     mode = getattr(os, "RTLD_NOLOAD", None)
     return mode is not None and bool(_linker().dlopen(os.fsencode(path), mode | os.RTLD_LAZY))
 
@@ -228,7 +228,11 @@ class CApiSession:
         names = (c_char_p * max(1, len(tags)))(*(tag.encode() for tag in tags))
         load = library.TF_LoadSessionFromSavedModel
         arguments = (options, None, model.encode("utf-8", "surrogateescape"), names, len(tags), self._graph)
-        self._session = library.checked(load, *arguments, None)
+        try:
+            self._session = library.checked(load, *arguments, None)
+        except CApiError:  # What was read of the graph is not needed any more.
+            library.TF_DeleteGraph(self._graph)
+            raise
 
     def close(self) -> None:
         """Frees the graph and its variables. Raises CApiError."""
@@ -238,14 +242,14 @@ class CApiSession:
         library.TF_DeleteGraph(self._graph)
 
     def tensor(self, name: str, index: int = 0) -> _Output:
-        """The output of that number of an operation in the graph. Raises CApiError where there is none."""
+        """The output of that number of an operation in the graph. Raises CApiError if it is missing."""
         operation = self.operation(name)
         if not 0 <= index < self._library.TF_OperationNumOutputs(operation):
             raise CApiError(f"the operation {name} has no output {index}")
         return _Output(operation, index)
 
     def operation(self, name: str) -> int:
-        """The operation of that name. Raises CApiError where there is none."""
+        """The operation of that name. Raises CApiError if it is missing."""
         operation = self._library.TF_GraphOperationByName(self._graph, name.encode())
         if not operation:
             raise CApiError(f"the graph has no operation {name}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -99,13 +100,10 @@ class _Call:
 Outputs: TypeAlias = dict[tuple[str, int], Any]
 
 
-def compare_models(
-    live: Any, reloaded: Any, info: SavedModelInfo, model: Path, given: Outputs | None = None
-) -> Comparison:
+def compare_models(live: Any, reloaded: Any, info: SavedModelInfo, model: Path) -> Comparison:
     """Compares a live object with what was saved of it to `model` and loaded again as `info` tells.
 
-    Variables first, bit by bit, then outputs, since a call may change a variable. `given` are outputs of the
-    live object, as `equal_outputs` left them.
+    Variables first, bit by bit, then outputs, since a call may change a variable.
     """
     ours, theirs = (snapshot(live_variables(function, info)) for function in (live, reloaded))
     for path in ours:
@@ -113,7 +111,7 @@ def compare_models(
             return Comparison((), len(ours), (), f"the variable {path} is missing")
         if ours[path] != theirs[path]:
             return Comparison((), len(ours), (), f"the variable {path} holds other values")
-    outputs = compare_outputs(CallableModel.of(live), CallableModel.of(reloaded), info, model, given)
+    outputs = compare_outputs(CallableModel.of(live), CallableModel.of(reloaded), info, model)
     return Comparison(outputs.calls, len(ours), outputs.skipped, outputs.difference)
 
 
@@ -128,8 +126,8 @@ def compare_outputs(
 
     Training-mode calls are left out: dropout is random, and the call changes
     variables. What can't be called with made-up inputs is named in `skipped`:
-    so is everything of a model whose graph reaches beyond itself. What is in `given`, by call and size, the
-    live one has been asked for already: a call may change what it holds.
+    so is everything of a model whose graph reaches beyond itself. Outputs of the live object that are in
+    `given`, by call and size, are not computed again: a call may change variables.
     """
     words, reaching = vocabulary(model), _reaching_out(info)
     compared: list[str] = []
@@ -150,14 +148,15 @@ def compare_outputs(
 def equal_outputs(
     live: CallableModel, saved: CallableModel, info: SavedModelInfo, model: Path, given: Outputs
 ) -> Comparison | None:
-    """The same comparison, if it finds the outputs equal; None where anything else has to be said of a call.
+    """The same comparison if all outputs are equal; None if any differs or a call fails.
 
-    The outputs of the live one are put into `given`.
+    Functions run as they stand, as in a session. The outputs of the live one are put into `given`.
     """
     words, reaching = vocabulary(model), _reaching_out(info)
     compared, skipped = list[str](), list(_left_out(info))
     for call in _calls(info):
-        reason = reaching or _reason_unless_equal(call, live, saved, words, given)
+        with unoptimized():
+            reason = reaching or _reason_unless_equal(call, live, saved, words, given)
         if reason is None:
             return None
         if reason:
@@ -167,10 +166,25 @@ def equal_outputs(
     return Comparison(tuple(compared), 0, tuple(skipped), "")
 
 
+@contextmanager
+def unoptimized() -> Iterator[None]:
+    """Has TensorFlow run functions as they stand, as a session does.
+
+    To optimize one takes longer than to run it once, and numbers are added up in the same order.
+    """
+    options = import_tensorflow().config.optimizer
+    before = bool(options.get_experimental_options().get("disable_meta_optimizer", False))
+    options.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        options.set_experimental_options({"disable_meta_optimizer": before})
+
+
 def _reason_unless_equal(
     call: _Call, live: CallableModel, saved: CallableModel, words: tuple[str, ...], given: Outputs
 ) -> str | None:
-    """Why it isn't called, "" where its outputs are equal, None where that can't be told."""
+    """Why it isn't called; "" if its outputs are equal, None if they differ or the call fails."""
     for size in SIZES:
         sampler = Sampler(size, words)
         try:
@@ -190,7 +204,7 @@ def _reason_unless_equal(
 
 
 def _reaching_out(info: SavedModelInfo) -> str:
-    """Why no graph of the model is called with paths and addresses that nobody chose; "" for most."""
+    """Why the model is not called with generated paths and addresses; "" for most models."""
     found = next((finding for finding in info.findings if finding.code in _REACHING_OUT), None)
     return "" if found is None else f"the model was not called: {found.message}"
 
@@ -198,30 +212,39 @@ def _reaching_out(info: SavedModelInfo) -> str:
 def _compare_call(
     call: _Call, live: CallableModel, saved: CallableModel, words: tuple[str, ...], given: Outputs
 ) -> tuple[str, str]:
-    """The reason why nothing could be compared, and the difference; "" each where there is none."""
+    """The reason why nothing could be compared, and the difference; each may be ""."""
     reason = ""
     for size in SIZES:
         sampler = Sampler(size, words)
+        if (call.name, size) in given:  # In the way in which these came about: numbers add up as they did.
+            with unoptimized():
+                return _compare_with(given[call.name, size], call, live, saved, sampler)
         try:
-            key = call.name, size
-            expected = given[key] if key in given else _run(call, live, sampler)
+            expected = _run(call, live, sampler)
         except (UnsampledError, _EndlessCallError) as error:
             return str(error), ""
         except _CallFailedError as error:
             reason = reason or f"it fails on generated inputs: {error}"
             continue
-        try:
-            where = _first_difference(expected, _run(call, saved, sampler))
-        except _EndlessCallError as error:
-            return str(error), ""
-        except _CallFailedError as error:
-            return "", f"{call.name} fails after saving: {error}"
-        if not where:
-            return "", ""
-        if _first_difference(expected, _run(call, live, sampler)):
-            return "its output is different each time", ""
-        return "", f"{call.name}: {where}"
+        return _compare_with(expected, call, live, saved, sampler)
     return reason, ""
+
+
+def _compare_with(
+    expected: Any, call: _Call, live: CallableModel, saved: CallableModel, sampler: Sampler
+) -> tuple[str, str]:
+    """The same of a call of which the live one gave what is expected."""
+    try:
+        where = _first_difference(expected, _run(call, saved, sampler))
+    except _EndlessCallError as error:
+        return str(error), ""
+    except _CallFailedError as error:
+        return "", f"{call.name} fails after saving: {error}"
+    if not where:
+        return "", ""
+    if _first_difference(expected, _run(call, live, sampler)):
+        return "its output is different each time", ""
+    return "", f"{call.name}: {where}"
 
 
 class _CallFailedError(Exception):
@@ -309,7 +332,11 @@ def _variant_call(variant: FunctionVariant) -> _Call:
 def _first_difference(left: Any, right: Any) -> str:
     """Which output differs and by how much, "" where none does."""
     tf = import_tensorflow()
-    ours, theirs = (tf.nest.flatten(result, expand_composites=True) for result in (left, right))
+    # What gives no tensor is left out, as a session does, which gives tensors alone.
+    ours, theirs = (
+        [part for part in tf.nest.flatten(result, expand_composites=True) if part is not None]
+        for result in (left, right)
+    )
     if len(ours) != len(theirs):
         return f"{plural(len(theirs), 'output')} instead of {len(ours)}"
     for place, (tensor, other) in enumerate(zip(ours, theirs, strict=True)):

@@ -21,7 +21,7 @@ _NEEDS_INSTALLING = "NumPy is not installed"
 
 
 def difference(expected: Tensor, actual: Tensor) -> tuple[float, str]:
-    """How far an output is from the expected one, and in words why it can't be compared, "" where it can.
+    """How far an output is from the expected one, and in words why it can't be compared, "" if it can.
 
     Of floats it is the largest difference, divided by the largest of the expected values (at least
     SMALLEST_SCALE); of other types the share of elements that differ. Where only one of the two is NaN or
@@ -76,7 +76,7 @@ _COMPLEX = {"complex64": "<f4", "complex128": "<f8"}
 class NumpyMeasure:
     """A `Measure` for `rewrite`; of complex numbers it is the distance of a component.
 
-    Raises TensorFlowError where NumPy isn't installed.
+    Raises TensorFlowError if NumPy isn't installed.
     """
 
     def __init__(self) -> None:

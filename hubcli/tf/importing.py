@@ -79,7 +79,7 @@ class KerasGeneration(Enum):
 def import_tensorflow() -> Any:
     """The module `tensorflow`, without its noise unless another imported it before.
 
-    Raises TensorFlowError where it isn't installed or doesn't load.
+    Raises TensorFlowError if it isn't installed or doesn't load.
     """
     if sys.modules.get("tensorflow") is not None:
         return sys.modules["tensorflow"]
@@ -97,7 +97,7 @@ def import_tensorflow() -> Any:
 def use_tensorflow() -> Any:
     """The module `tensorflow` as any program imports it: what it logs, and which Keras it uses, are left.
 
-    Raises TensorFlowError where it isn't installed or doesn't load.
+    Raises TensorFlowError if it isn't installed or doesn't load.
     """
     return _import("tensorflow", _HINT)
 
@@ -118,7 +118,7 @@ def import_keras(generation: KerasGeneration) -> Any:
 def use_keras_3() -> Any:
     """The module `keras`, 3.10 or later, as the program has it, which must have it on TensorFlow.
 
-    Raises TensorFlowError where it has another backend, an older one or Keras 2, or none.
+    Raises TensorFlowError if it has another backend, an older one or Keras 2, or none.
     """
     if library_variable(_LEGACY).lower() in ("1", "true"):
         raise TensorFlowError(
@@ -219,7 +219,7 @@ _NO_NEWS = re.compile(
 
 
 def first_line(error: BaseException) -> str:
-    r"""The first line of the message that says something, "" where none does.
+    r"""The first line of the message that says something, "" if none does.
 
     >>> first_line(ValueError("Graph execution error:\n\nNo such file\n\t [[{{node table}}]]"))
     'No such file'
@@ -352,7 +352,7 @@ def _error_text(error: BaseException) -> str:
 
 
 def _own_frame(error: BaseException) -> str:
-    """`file:line` of the innermost frame that is neither of a library nor ours; "" where there is none.
+    """`file:line` of the innermost frame that is neither of a library nor ours; "" if there is none.
 
     Of a graph it is the one that traced the op, which the message alone tells.
     """

@@ -118,7 +118,7 @@ class LiteRtRunner:
         return []
 
     def prepare(self, order: dict[str, Any]) -> None:
-        """Chooses a signature. Raises TensorFlowError where the file lacks it, or one of its tensors."""
+        """Chooses a signature. Raises TensorFlowError if the file lacks it, or one of its tensors."""
         name = order["signature"]
         found = self._interpreter.get_signature_list().get(name)
         require_names("signature", [name], [] if found is None else [name])

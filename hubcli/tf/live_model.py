@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,7 +14,7 @@ from hubcli.formats.bundles import Bundle
 from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.tf.compare import Comparison, Outputs, compare_models
+from hubcli.tf.compare import CallableModel, Comparison, Outputs, compare_models, compare_outputs
 from hubcli.tf.importing import first_line, import_tensorflow, own_directory
 from hubcli.tf.loading import (
     ListAttributes,
@@ -228,28 +228,43 @@ class LiveModel:
             )
         return prefix
 
-    def compare(self, saved: Path, given: Outputs | None = None) -> Comparison:
+    def compare(
+        self, saved: Path, given: Outputs | None = None, saved_info: SavedModelInfo | None = None
+    ) -> Comparison:
         """The object beside what was written to `saved`, loaded again. Raises TensorFlowError.
 
-        `given` are outputs of the object, as `equal_outputs` leaves them.
+        `given` are outputs of the object, as `equal_outputs` leaves them. With `saved_info`, which
+        describes `saved`, values are compared with its checkpoint: calls may have changed the object since
+        `unlike_saved` found it the same.
         """
         reloaded = load_model(saved, self.tags, name=f"the export of {self.name}")
-        return compare_models(self.obj, reloaded, self.info, saved, given)
+        if saved_info is None:
+            return compare_models(self.obj, reloaded, self.info, saved)
+        paths, there = (live_variables(obj, self.info) for obj in (self.obj, reloaded))
+        missing = [path for path in paths if path not in there]
+        if missing:
+            return Comparison((), len(paths), (), f"the variable {missing[0]} is missing")
+        path = replace(self, obj=reloaded).unlike_saved(saved, saved_info)
+        if path is not None:
+            return Comparison((), len(paths), (), f"the variable {path} holds other values")
+        outputs = compare_outputs(
+            CallableModel.of(self.obj), CallableModel.of(reloaded), self.info, saved, given
+        )
+        return replace(outputs, variables=len(paths))
 
-    def saved_variables(self, saved: Path, info: SavedModelInfo) -> int | None:
-        """How many variables the model in `saved`, read as `info`, has bit by bit as the object has them.
+    def unlike_saved(self, saved: Path, info: SavedModelInfo) -> str | None:
+        """The path of the first variable that the model in `saved`, read as `info`, has not bit by bit.
 
-        None where one differs, or isn't there, or is none whose bytes can be told. Raises BrokenModelError,
-        IntegrityError, OSError.
+        So is one that isn't there, or whose bytes can't be told. None where all are the same.
+        Raises BrokenModelError, IntegrityError, OSError.
         """
         tensors = Bundle.open(saved / "variables", "variables").values()
         keys = {variable.path: variable.checkpoint_key for variable in info.variables}
-        live = live_variables(self.obj, self.info)
-        for path, variable in live.items():
+        for path, variable in live_variables(self.obj, self.info).items():
             values = tensors.get(keys.get(path) or "")
             if values is None or not _is_equal(variable, values, saved):
-                return None
-        return len(live)
+                return path
+        return None
 
 
 def _is_equal(variable: Any, values: TensorValues, model: Path) -> bool:
@@ -258,7 +273,7 @@ def _is_equal(variable: Any, values: TensorValues, model: Path) -> bool:
     if value is None or value.dtype.name != values.dtype.name or tuple(value.shape) != values.shape:
         return False
     array = value.numpy()
-    if value.dtype.name == "string":  # Its texts stand in the file with their lengths.
+    if value.dtype.name == "string":  # Strings are stored with their lengths.
         import numpy as np
 
         return bool(np.array_equal(array, saved_values(model, [values.key])[values.key]))

@@ -44,16 +44,16 @@ _TF1_HUB_MARKER = "tfhub_module.pb"
 
 @contextmanager
 def without_gc() -> Iterator[None]:
-    """Keeps Python from looking for garbage within the context.
+    """Disables garbage collection within the context.
 
-    What importing, loading and saving make are a million objects that stay: looking through them again and
-    again takes a sixth of the time.
+    Importing, loading and saving create a million objects that stay: scanning them again and again takes
+    a sixth of the time.
     """
     if not gc.isenabled():
         yield
         return
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         gc.enable()
@@ -209,7 +209,7 @@ def _load(
 
 @contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """What TensorFlow says of a place that it can't read, as an error of ours."""
+    """The hubcli error for a place that TensorFlow can't read."""
     tf = use_tensorflow()
     try:
         yield
@@ -329,7 +329,7 @@ def _state(variable: Any) -> VariableState:
 
 
 def raw_bytes(array: Any) -> memoryview:
-    """The bytes of a contiguous array, of any type but objects, as they lie in memory."""
+    """The bytes of a contiguous array in memory order; of any type but objects."""
     return memoryview(array.reshape(-1).view("uint8"))
 
 
@@ -337,7 +337,7 @@ def _is_finite(tf: Any, value: Any, array: Any) -> bool:
     if not (value.dtype.is_floating or value.dtype.is_complex):
         return True
     if value.dtype in (tf.float32, tf.float64):
-        # A sum of finite numbers that is finite tells it of all of them, without another array of their size.
+        # If the sum is finite, so is each number; that needs no second array of their size.
         import numpy as np
 
         with np.errstate(all="ignore"):

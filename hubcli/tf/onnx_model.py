@@ -82,7 +82,7 @@ class OnnxRunner:
         return []
 
     def prepare(self, order: dict[str, Any]) -> None:
-        """Checks the names. Raises TensorFlowError where the file lacks one of the signature."""
+        """Checks the names. Raises TensorFlowError if the file lacks one of the signature."""
         require_names("input", order["names"], [port.name for port in self._session.get_inputs()])
         require_names("output", order["output_names"], [port.name for port in self._session.get_outputs()])
         self._names, self._outputs = order["names"], order["output_names"]
@@ -174,7 +174,7 @@ def _fed(tensor: Tensor) -> Any:
 
 
 def _import(name: str) -> Any:
-    """A module of the packages of `hubcli[onnx]`. Raises TensorFlowError where it isn't installed."""
+    """A module of the packages of `hubcli[onnx]`. Raises TensorFlowError if it isn't installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

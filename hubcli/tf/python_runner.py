@@ -106,7 +106,7 @@ class PythonRunner:
 
 
 def _trace(obj: Any, path: str, place: int) -> Any:
-    """The trace in that place of the function at the dotted path from the object; None where there is none.
+    """The trace in that place of the function at the dotted path from the object, or None.
 
     Loading renames functions, and keeps their order.
     """
@@ -123,7 +123,7 @@ def _trace(obj: Any, path: str, place: int) -> Any:
 
 
 def to_native(tensor: Tensor) -> Any:
-    """The values as a tensor of TensorFlow's."""
+    """The values as a TensorFlow tensor."""
     tf = import_tensorflow()
     if tensor.dtype == STRING:
         return tf.reshape(tf.constant(tensor.data, tf.string, shape=[len(tensor.data)]), tensor.shape)
@@ -135,7 +135,7 @@ def to_native(tensor: Tensor) -> Any:
 
 
 def from_native(value: Any) -> Tensor:
-    """What one of TensorFlow's tensors holds. Raises ValueError for a type that has no values."""
+    """The values of a TensorFlow tensor. Raises ValueError for a type that has none."""
     number = value.dtype.as_datatype_enum
     if number in WITHOUT_VALUES:
         raise ValueError(

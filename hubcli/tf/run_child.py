@@ -76,7 +76,7 @@ _ahead: list[Child] = []
 def start_ahead(arguments: Sequence[str]) -> None:
     """Starts the process that `hubcli run` with the arguments most likely needs; `start_child` gives it.
 
-    It is ended with this process where nobody takes it, as after a usage error.
+    It ends with this process if it is never used, as after a usage error.
     """
     if not arguments or not _WITHOUT_CHILD.isdisjoint(arguments):
         return
@@ -115,7 +115,7 @@ def library_in(folder: str) -> str | None:
 
 
 def package_folder(module: str) -> str | None:
-    """The directory of an installed package, which isn't imported; None where it isn't there."""
+    """The directory of an installed package, which isn't imported; None if it isn't there."""
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):

@@ -39,7 +39,7 @@ class RunnerError(TensorFlowError):
 def find_library() -> str | None:
     """The library with the C API: HUBCLI_TENSORFLOW_LIB, else that of the installed package; none imported.
 
-    The variable names the library or a directory with it. Raises TensorFlowError where it isn't there.
+    The variable names the library or a directory with it. Raises TensorFlowError if it isn't there.
     """
     named = library_variable(LIBRARY_VARIABLE)
     folder = named or package_folder("tensorflow")
@@ -91,7 +91,7 @@ class RunProcess:
 
     @property
     def version(self) -> str:
-        """TensorFlow's release, once its library is loaded. Raises TensorFlowError where that fails."""
+        """TensorFlow's release, once its library is loaded. Raises TensorFlowError if that fails."""
         if self._version is None:
             answer, _ = self._receive("loading TensorFlow")
             self._version = str(answer["version"])
@@ -156,7 +156,7 @@ class RunProcess:
         self._reader.join(timeout=1)
 
     def _drain(self) -> None:
-        """Reads what is written, so that nobody waits for it, and keeps the end."""
+        """Reads the output, so that its writer never waits, and keeps the end."""
         assert self._process.stdout is not None
         with self._process.stdout as stream, contextlib.suppress(OSError, ValueError):
             while piece := os.read(stream.fileno(), 4096):
@@ -199,7 +199,7 @@ _FRAME = re.compile(r'File "[^"]*", line \d+, in ')
 
 
 def one_sentence(text: str) -> str:
-    """TensorFlow's message in one line, without the nodes that nobody knows and the stack behind it."""
+    """TensorFlow's message in one line, without generated node names and the stack behind it."""
     lines = [line.strip() for line in text.splitlines()]
     known_lines = [
         line

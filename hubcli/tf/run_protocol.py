@@ -56,7 +56,7 @@ class Tensor:
 
 
 def send(connection: socket.socket, header: dict[str, Any], tensors: Sequence[Tensor] = ()) -> None:
-    """Sends a message; raises OSError where nobody receives it."""
+    """Sends a message; raises OSError if the other side is gone."""
     described, parts = [], []
     for tensor in tensors:
         encoded = _encoded(tensor)
@@ -73,7 +73,7 @@ def send(connection: socket.socket, header: dict[str, Any], tensors: Sequence[Te
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[Tensor]] | None:
-    """The next message, None where the other side has closed. Raises ProtocolError, OSError."""
+    """The next message, None if the other side has closed. Raises ProtocolError, OSError."""
     head = _exactly(connection, _HEAD.size, may_end=True)
     if not head:
         return None
@@ -113,7 +113,7 @@ def _decoded(dtype: int, shape: list[int], data: bytearray) -> Tensor:
 
 
 def _exactly(connection: socket.socket, size: int, *, may_end: bool = False) -> bytearray:
-    """So many bytes; none at all where the other side closed first, and `may_end` allows it."""
+    """That many bytes; none if the other side closed first, and `may_end` allows it."""
     data = bytearray(size)
     view, received = memoryview(data), 0
     while received < size:

@@ -78,7 +78,7 @@ class CApiRunner:
         return notes
 
     def _load_ops(self, path: str) -> str:
-        """Why the library's ops can't be had, "" where they are."""
+        """Why the library's ops can't be had, "" if they are."""
         from hubcli.tf.c_api import CApiError
 
         try:

@@ -1,4 +1,4 @@
-"""Values that are made up for the inputs of a model from what its file says of them, the same at each run."""
+"""Generated values for the inputs of a model, by their types and shapes; the same at each run."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _WORDS = ("the", "cat", "sat on the mat", "hello world", "", "Zürich 42!")
 
 
 class UnsampledError(Exception):
-    """An input of which no value can be made up; its text is the reason."""
+    """No value can be generated for an input; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Makes up values, the same each time: batches of two, other unknown dimensions of `size`."""
+    """Generates values, the same each time: batches of two, other unknown dimensions of `size`."""
 
     size: int
     words: tuple[str, ...] = ()
 
     def value(self, structure: Structure) -> Any:
-        """A value of the structure: tensors made up, Python values as they are. Raises UnsampledError."""
+        """A value of the structure: generated tensors, Python values as they are. Raises UnsampledError."""
         tf = import_tensorflow()
         if isinstance(structure, TensorSpec):
             return self.tensor(structure.dtype, structure.shape)
@@ -102,7 +102,7 @@ class Sampler:
 
 
 def vocabulary(model: Path) -> tuple[str, ...]:
-    """The first words of the model's text assets, which its tables know; none where there are none."""
+    """The first words of the model's text assets, which its tables know."""
     words: list[str] = []
     for path in sorted((model / "assets").glob("*")):
         words += _attempt(lambda path=path: _lines(path))  # type: ignore[misc]

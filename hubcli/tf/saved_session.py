@@ -1,33 +1,33 @@
 """A SavedModel in a session of TensorFlow's C API, in a process that has TensorFlow's Python package loaded.
 
-The library is the one that the package has loaded already: ops that the program registered are known to it.
+The library is the one that the package has loaded already, with the ops that the program registered.
 Python loads a SavedModel function by function, which takes as long as reading and writing it together; a
-session takes its graph as it stands.
+session loads the graph as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from hubcli.tf.c_api import CApiLibrary, CApiSession, is_loaded
+from hubcli.tf.c_api import CApiError, CApiLibrary, CApiSession, is_loaded
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.python_runner import from_native, to_native
 from hubcli.tf.run_child import library_in
 from hubcli.tf.run_protocol import Tensor
 from hubcli.tf.run_server import CApiCall, CApiModel
 
-__all__ = ["SavedSession", "flat_tensors", "unoptimized"]
+__all__ = ["SavedSession", "flat_tensors", "is_registered", "read_argument_list"]
 
 
 class SavedSession:
     """The model in the directory, with variables of its own; a context that frees it.
 
-    It is loaded at once, on a thread of its own, beside what the program does meanwhile.
+    Loading begins at once, on a thread of its own.
     """
 
     def __init__(self, library: str, model: Path, tags: Sequence[str]) -> None:
@@ -37,9 +37,9 @@ class SavedSession:
 
     @classmethod
     def start(cls, model: Path, tags: Sequence[str]) -> SavedSession | None:
-        """The session; None where the library isn't there, or TensorFlow may run on more than processors.
+        """The session; None if the library is missing, or TensorFlow has other devices than the CPU.
 
-        A GPU adds up in another order than a processor, and its memory is given out once.
+        A GPU sums in another order than a CPU, and a process allocates its memory only once.
         """
         library = _loaded_library()
         devices = {device.device_type for device in import_tensorflow().config.list_logical_devices()}
@@ -52,7 +52,8 @@ class SavedSession:
         failed = self._loading.exception()
         # What a call that doesn't end still uses can't be freed.
         if failed is None and not self._running:
-            self._loading.result().close()
+            with suppress(CApiError):  # What was found with it stands.
+                self._loading.result().close()
 
     def prepared(self, orders: Mapping[str, dict[str, Any]], assets: Mapping[str, str]) -> dict[str, _Call]:
         """What runs each of the endpoints, which are described as for a `RunProcess`, by the same names.
@@ -94,19 +95,19 @@ def flat_tensors(arguments: Any) -> list[Any]:
     return [part for part in tf.nest.flatten(arguments, expand_composites=True) if tf.is_tensor(part)]
 
 
-@contextmanager
-def unoptimized() -> Iterator[None]:
-    """Has TensorFlow run functions as they stand, as the session does.
+def is_registered(op: str) -> bool:
+    """Whether this process knows the op."""
+    from tensorflow.python.framework import op_def_registry
 
-    To optimize one takes longer than to run it once, and numbers are added up in the same order.
-    """
-    options = import_tensorflow().config.optimizer
-    before = bool(options.get_experimental_options().get("disable_meta_optimizer", False))
-    options.set_experimental_options({"disable_meta_optimizer": True})
-    try:
-        yield
-    finally:
-        options.set_experimental_options({"disable_meta_optimizer": before})
+    return op_def_registry.get(op) is not None
+
+
+def read_argument_list(encoded: bytes) -> None:
+    """Reads a FunctionSpec as loading a model does. Raises what that does for one that can't be read."""
+    from tensorflow.core.protobuf.saved_object_graph_pb2 import FunctionSpec
+    from tensorflow.python.saved_model import function_deserialization
+
+    function_deserialization._deserialize_function_spec_as_nonmethod(FunctionSpec.FromString(encoded))
 
 
 def _loaded_library() -> str | None:

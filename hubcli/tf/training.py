@@ -107,7 +107,7 @@ class TrainingFunction:
     function: Callable[..., Any]
 
     def require_arguments(self, arguments: Mapping[str, Any]) -> None:
-        """Raises UsageError where the function can't be called with an object and these."""
+        """Raises UsageError if the function can't be called with an object and these."""
         try:
             signature(self.function).bind(object(), **arguments)
         except TypeError as error:
@@ -115,7 +115,7 @@ class TrainingFunction:
                 f"Cannot call {self.name} with the model and the given arguments: {error}",
                 hint=f"It takes {signature(self.function)}: the model first, the others by --arg KEY=VALUE.",
             ) from error
-        except ValueError:  # One in C tells nobody what it takes.
+        except ValueError:  # One in C has no signature.
             return
 
     @classmethod

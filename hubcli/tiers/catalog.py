@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import closing
 from itertools import groupby
+from queue import SimpleQueue
+from threading import Thread
 from typing import NamedTuple, TypeVar
 
 from hubcli.errors import HandleError, IntegrityError, NotFoundError
@@ -26,6 +29,8 @@ R = TypeVar("R")
 
 _THREADS = 8
 _AHEAD = 32
+_POLL_S = 0.1
+_JOIN_S = 1.0
 
 
 class TierEntry(NamedTuple):
@@ -96,22 +101,55 @@ def _is_immutable(text: str) -> bool:
     return handle.is_remote and handle.is_immutable
 
 
-def map_in_order(items: Iterable[T], job: Callable[[T], R], threads: int, ahead: int) -> Iterator[R]:
+def map_in_order(
+    items: Iterable[T], job: Callable[[T], R], threads: int, ahead: int
+) -> Generator[R, None, None]:
     """What the job makes of each item, in their order; at most `ahead` of them are begun and not yet taken.
 
-    Items are taken on the caller's thread. What a job raises is raised here, and no further one is begun.
+    Items are taken on the caller's thread. What a job raises is raised here, an interrupt too; no further
+    one is begun then, and those that run are given a second to end.
     """
+    waiting: SimpleQueue[tuple[Future[R], T] | None] = SimpleQueue()
     running: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(threads, "hubcli-item")
+    workers: list[Thread] = []
+
     try:
         for item in items:
-            running.append(pool.submit(job, item))
+            running.append(Future())
+            waiting.put((running[-1], item))
+            if len(workers) < threads:
+                # A daemon: nobody waits for a store that does not answer, after an interrupt or at the end.
+                workers.append(Thread(target=_work, args=(waiting, job), name="hubcli-item", daemon=True))
+                workers[-1].start()
             if len(running) >= ahead:
-                yield running.popleft().result()
+                yield _result_of(running.popleft())
         while running:
-            yield running.popleft().result()
+            yield _result_of(running.popleft())
     finally:
-        pool.shutdown(cancel_futures=True)
+        for future in running:
+            future.cancel()
+        for _ in workers:
+            waiting.put(None)
+        until_s = time.monotonic() + _JOIN_S
+        for worker in workers:
+            worker.join(max(0.0, until_s - time.monotonic()))
+
+
+def _work(waiting: SimpleQueue[tuple[Future[R], T] | None], job: Callable[[T], R]) -> None:
+    while (taken := waiting.get()) is not None:
+        future, item = taken
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(job(item))
+            except BaseException as error:  # noqa: BLE001 - any error is handed to the caller
+                future.set_exception(error)
+
+
+def _result_of(future: Future[R]) -> R:
+    """Looks up now and then: a signal that comes as the wait begins doesn't end it."""
+    while not future.done():
+        wait((future,), _POLL_S)
+    return future.result()
 
 
 def verify_tier(

@@ -30,8 +30,10 @@ __all__ = ["CollectedModel", "TierCollection", "TierPolicy", "collect", "plan_mo
 
 T = TypeVar("T")
 _LEASE_AGE_S = 86400.0
-# Requests at a time, and models of a batch: one is looked at, withdrawn and removed before the next.
-_THREADS, _BATCH = 16, 256
+_THREADS = 16
+# A batch is looked at and removed before the next. That of models is small, since a push that finds one in
+# between tells that it is there.
+_BATCH, _MODELS_OF_A_BATCH = 256, 64
 _ATTEMPTS = 20
 _TO_GO = "reason IS NULL AND is_kept = 0 AND used_s <= ?"
 
@@ -163,7 +165,7 @@ def collect(
     """
     tier.require_writable()
     collection = TierCollection()
-    for models in _batches(planned(inventory)):
+    for models in _batches(planned(inventory), _MODELS_OF_A_BATCH):
         _collect_models(tier, inventory, models, collection, on_model)
     for orphans in _batches(inventory.orphaned()):
         _collect_blobs(tier, inventory.now_s, policy.grace_s, orphans, collection)
@@ -176,8 +178,8 @@ def collect(
     return collection
 
 
-def _batches(items: Iterator[T]) -> Iterator[list[T]]:
-    while batch := list(islice(items, _BATCH)):
+def _batches(items: Iterator[T], count: int = _BATCH) -> Iterator[list[T]]:
+    while batch := list(islice(items, count)):
         yield batch
 
 
@@ -204,7 +206,7 @@ def _collect_models(
     by_handle: dict[str, list[CollectedModel]] = {}
     for model in models:
         by_handle.setdefault(model.key.model, []).append(model)
-    keys: list[str] = []
+    gone: list[tuple[CollectedModel, str]] = []
     for model, title in chain.from_iterable(map_in_order(by_handle.values(), withdraw, _THREADS, _BATCH)):
         if title is None:
             collection.skipped += 1
@@ -212,11 +214,12 @@ def _collect_models(
                 "UPDATE manifests SET reason = NULL WHERE model = ? AND sha256 = ?", tuple(model.key)
             )
             continue
-        keys.append(manifest_key(*model.key))
-        if on_model is not None:
+        gone.append((model, title))
+    tier.store.delete_all([manifest_key(*model.key) for model, _ in gone])
+    collection.models += len(gone)
+    if on_model is not None:
+        for model, title in gone:
             on_model(model, title)
-    tier.store.delete_all(keys)
-    collection.models += len(keys)
 
 
 def _is_used_again(tier: SharedTier, model: CollectedModel) -> bool:

@@ -151,7 +151,7 @@ def test_a_model_that_cannot_be_moved_keeps_its_pin_and_its_links(cache: Path) -
     assert paths.model.is_dir()
 
 
-def test_a_directory_that_cannot_be_removed_is_told_with_its_item(
+def test_a_directory_that_cannot_be_removed_is_reported_with_its_item(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hubcli_entry(cache, OLD)

@@ -53,7 +53,7 @@ _STARTUP_FILES = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/conf
 
 
 def require(shell: str) -> str:
-    """The path of the shell; skips the test where there is none."""
+    """The path of the shell; skips the test if it is not installed."""
     path = shutil.which(shell)
     if path is None:
         pytest.skip(f"{shell} isn't on this machine")

@@ -251,7 +251,7 @@ def test_without_syncs_a_removal_may_leave_links_to_nothing(scene: Scene) -> Non
 
 
 def exported(place: Path) -> dict[str, bytes] | None:
-    """The model at that place, a directory or an archive; None where there is none, {} for a damaged one."""
+    """The model at that place, a directory or an archive; None if it is absent, {} for a damaged one."""
     if place.is_dir():
         return models.tree_files(place)
     if not place.exists():

@@ -287,3 +287,17 @@ def test_secrets_are_in_no_representation_and_are_masked_in_messages(home: Path)
     assert "s3cr3t" not in redacted(error.message)
     assert "t0ken" not in redacted(error.message)
     assert not config.variables.keys() - {*KEYS, "AWS_SESSION_TOKEN"}
+
+
+@each_of(
+    "name, value, message",
+    [
+        ("AWS_ACCESS_KEY_ID", "AKIA\r", "The credentials in AWS_ACCESS_KEY_ID have an invalid character"),
+        ("AWS_SESSION_TOKEN", "t\u00f6ken", "The credentials in AWS_ACCESS_KEY_ID have an invalid character"),
+        ("AWS_REGION", "eu-west-1\r", "The AWS region has an invalid character"),
+    ],
+)
+def test_what_cannot_stand_in_a_header_is_refused(name: str, value: str, message: str, home: Path) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s3cr3t", name: value}
+    with pytest.raises(HubcliError, match=message):
+        bucket_options(BucketConfig.read(keys), "s3")

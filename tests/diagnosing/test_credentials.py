@@ -177,7 +177,7 @@ def test_a_fetch_by_a_proxy_that_can_not_be_used_shows_no_secret_either(hubcli: 
 def test_without_a_home_it_says_so() -> None:
     """A user whom the system has no entry of, as in many containers."""
     program = (
-        "import os, httpx\n"
+        "import os, httpx, platformdirs\n"
         "from hubcli.commands.doctor import doctor\n"
         "doctor(environment={})\n"  # That user may not be able to read the modules.
         "os.environ.pop('HOME', None)\n"

@@ -1,4 +1,4 @@
-"""What doctor tells of shared tiers: which are set, and whether each can be reached."""
+"""Shared tiers in doctor: which are set, and whether each can be reached."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.server import HubServer, Reply
 NOBODY = "http://127.0.0.1:1"
 
 
-def test_tiers_are_told_without_their_credentials_and_one_that_is_none_is_a_problem(tmp_path: Path) -> None:
+def test_tiers_are_listed_without_credentials_and_an_invalid_one_is_a_problem(tmp_path: Path) -> None:
     found = diagnose({"HUBCLI_TIERS": f"https://me:s3cret@models.example/hub {tmp_path}?mode=read-write"})
     assert check_named(found, "tiers").value == {
         "https://models.example/hub": "read",
@@ -29,7 +29,7 @@ def test_tiers_are_told_without_their_credentials_and_one_that_is_none_is_a_prob
     assert "HUBCLI_TIERS has the invalid mode='write'" in problem.message
 
 
-def test_a_directory_is_looked_at(tmp_path: Path) -> None:
+def test_a_tier_in_a_directory_is_always_checked(tmp_path: Path) -> None:
     writable = {"HUBCLI_TIERS": f"{tmp_path}?mode=read-write"}
     check = check_named(diagnose(writable), "tier")
     assert (check.status, check.value["exists"]) == (Status.INFO, False)
@@ -41,7 +41,7 @@ def test_a_directory_is_looked_at(tmp_path: Path) -> None:
     assert (check.status, check.value["exists"]) == (Status.OK, True)
 
 
-def test_one_on_the_network_is_asked_with_network_alone(server: HubServer) -> None:
+def test_a_tier_on_the_network_is_checked_only_with_network(server: HubServer) -> None:
     server.serve("/tier/hubcli-tier.json", Reply(b'{"hubcli_tier": 1}'))
     tiers = {"HUBCLI_TIERS": f"{server.url}/tier {NOBODY}/tier"}
     assert not any(check.name == "tier" for check in diagnose(tiers).checks)
@@ -63,7 +63,7 @@ def test_each_tier_is_a_check_of_its_own(server: HubServer, monkeypatch: pytest.
     assert down.hint
 
 
-def test_a_bucket_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_cannot_be_reached_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("obstore", reason="buckets need obstore")
     monkeypatch.setattr("hubcli.diagnosing.network.hosts_in_force", lambda case: ())
     keys = {"AWS_ENDPOINT_URL": NOBODY, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
@@ -76,7 +76,7 @@ def test_a_bucket_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch
 def test_one_that_never_answers_takes_no_longer_than_the_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a directory of an NFS server that is gone."""
+    """Like a directory of an NFS server that is down."""
     monkeypatch.setattr(DirectoryStore, "head", lambda store, key: time.sleep(30))
     check = check_named(diagnose({"HUBCLI_TIERS": str(tmp_path)}, timeout_s=0.05), "tier")
     assert check.status is Status.WARNING

@@ -95,7 +95,7 @@ def test_an_empty_directory_is_filled_and_keeps_its_mode(room: Path, cache: Path
 
 @pytest.fixture(params=["exchange", "rename"])
 def _with_or_without_exchange(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the system's exchange of two names, and where there is none."""
+    """By the system's exchange of two names, and without it."""
     if request.param == "rename":
         monkeypatch.setattr(module, "exchange_at_once", lambda _new, _old: False)
 

@@ -101,7 +101,7 @@ class Blocks(ByteSource):
             yield block
 
 
-def test_no_more_of_an_archive_waits_in_memory_than_told(tmp_path: Path) -> None:
+def test_no_more_of_an_archive_waits_in_memory_than_the_limit(tmp_path: Path) -> None:
     source, unpacked, ahead = Blocks((8 << 20) + 3 * 512), 0, []
 
     def slowly(size_bytes: int) -> None:

@@ -49,7 +49,7 @@ UNSAVED = (*(name for name, kind in KINDS.items() if kind == "TF1"), "serving_ha
 
 
 class Steps(ProgressListener):
-    """Keeps what it is told."""
+    """Records the steps."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []

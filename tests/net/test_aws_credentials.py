@@ -28,6 +28,9 @@ _ASSUMED = f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-
 <SessionToken>token-of-role</SessionToken><Expiration>{_LATER}</Expiration></Credentials>
 <AssumedRoleUser><Arn>{_ROLE}/x</Arn><AssumedRoleId>R:x</AssumedRoleId></AssumedRoleUser>
 </AssumeRoleResult></AssumeRoleResponse>"""
+_KEYS = {"Version": 1, "AccessKeyId": "AKIA", "SecretAccessKey": "s3cr3t"}
+_EXPIRED = json.dumps({**_KEYS, "Expiration": "2020-01-01T00:00:00Z"})
+_BROKEN = json.dumps({**_KEYS, "AccessKeyId": "AKIA\r\nX-Header: 1"})
 _DENIED = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>s3cr3t</Message></Error></ErrorResponse>"
 
 
@@ -99,7 +102,7 @@ def test_a_login_by_sso_is_used_until_it_expires(
 
     login.write_text(json.dumps({"accessToken": "login", "expiresAt": "2020-01-01T00:00:00Z"}))
     (home / "c").rename(home / "before")
-    with pytest.raises(AuthenticationError, match="its login has expired") as caught:
+    with pytest.raises(AuthenticationError, match="the SSO login has expired") as caught:
         fetched_by("p", home, config, server)
     assert caught.value.hint == "Run: aws sso login --profile p"
 
@@ -107,18 +110,35 @@ def test_a_login_by_sso_is_used_until_it_expires(
 @each_of(
     "lines, reply, message",
     [
-        (f"role_arn = {_ROLE}\nsource_profile = base", _DENIED, "gives no credentials: AccessDenied"),
-        (f"role_arn = {_ROLE}\nsource_profile = nobody", "", "gives no credentials: "),
+        (f"role_arn = {_ROLE}\nsource_profile = base", _DENIED, "AWS profile 'p': AccessDenied"),
+        (
+            f"role_arn = {_ROLE}\nsource_profile = nobody",
+            "",
+            "Cannot get credentials of the AWS profile 'p': ",
+        ),
         (
             f"role_arn = {_ROLE}\nsource_profile = base\nmfa_serial = arn:x",
             "",
             "requires an MFA code",
         ),
-        ("credential_process = /bin/false s3cr3t", "", "gives no credentials: CredentialRetrievalError"),
-        ("credential_process = /nowhere/s3cr3t", "", "gives no credentials: FileNotFoundError"),
+        ("credential_process = /bin/false s3cr3t", "", "AWS profile 'p': CredentialRetrievalError"),
+        ("credential_process = /nowhere/s3cr3t", "", "AWS profile 'p': FileNotFoundError"),
+        ("credential_process = /bin/echo '[\"s3cr3t\"]'", "", "AWS profile 'p': AttributeError"),
+        (f"credential_process = /bin/echo '{_EXPIRED}'", "", "AWS profile 'p': RuntimeError"),
+        (f"credential_process = /bin/echo '{_BROKEN}'", "", "gives credentials with an invalid character"),
+        (
+            f"role_arn = {_ROLE}\nrole_arn = s3cr3t\nsource_profile = base",
+            "",
+            "AWS profile 'p': ConfigParseError",
+        ),
+        (
+            f"role_arn = {_ROLE}\nsource_profile = q\n[profile q]\nrole_arn = {_ROLE}\nsource_profile = p",
+            "",
+            "has a chain of more than 10 profiles",
+        ),
     ],
 )
-def test_what_gives_none_is_told_without_its_words(
+def test_a_failure_is_reported_without_the_output_of_the_program(
     lines: str, reply: str, message: str, home: Path, server: HubServer
 ) -> None:
     server.serve("/", Reply(reply.encode(), status=403))

@@ -30,6 +30,10 @@ def answer(status: int, code: str = "") -> str:
     return f"Client error with status code: {status}{body}"
 
 
+def removal(code: str) -> str:
+    return f"DeleteObjects request failed for key oauth/token request: words (code: {code})\n\nDebug source"
+
+
 def translated(text: str, kind: type[Exception] = Exception) -> HubcliError:
     return Errors().translated(kind(text), NAME)
 
@@ -37,7 +41,7 @@ def translated(text: str, kind: type[Exception] = Exception) -> HubcliError:
 @each_of(
     "status, is_transient", [(s, s in (408, 409, 429) or s >= 500) for s in (407, *range(408, 431), 500, 503)]
 )
-def test_what_may_pass_is_transient(status: int, is_transient: bool) -> None:
+def test_which_statuses_are_transient(status: int, is_transient: bool) -> None:
     error = translated(answer(status))
     assert type(error) is NetworkError
     assert error.is_transient is is_transient
@@ -65,18 +69,28 @@ def test_what_may_pass_is_transient(status: int, is_transient: bool) -> None:
         ("error, retry_timeout: 0s", NetworkError, "closed the connection"),
         ("tcp connect error", NetworkError, "cannot be reached"),
         ("Received non-partial response", BodyChangedError, "was sent as a whole"),
+        (removal("AccessDenied"), AuthenticationError, "answers 403: access is denied"),
+        (removal("SlowDown"), NetworkError, f"{NAME} answers 503 SlowDown"),
+        (removal("Unknown"), NetworkError, f"{NAME} answers Unknown"),
     ],
 )
-def test_each_reason_is_told(text: str, kind: type[HubcliError], message: str) -> None:
+def test_each_reason_is_in_the_message(text: str, kind: type[HubcliError], message: str) -> None:
     error = translated(text)
     assert type(error) is kind
     assert message in error.message
 
 
-def test_a_key_that_obstore_cannot_spell_is_an_invalid_handle() -> None:
+def test_a_key_that_obstore_refuses_is_an_invalid_handle() -> None:
     assert type(translated("cannot parse path a//b", ValueError)) is HandleError
     assert type(translated("cannot parse the answer", ValueError)) is NetworkError
     assert type(translated("", FileNotFoundError)) is NotFoundError
+
+
+def test_credentials_that_are_not_renewed_are_told() -> None:
+    kind = type("UnauthenticatedError", (Exception,), {})
+    error = translated("External AWS credential provider: AuthenticationError: words", kind)
+    assert type(error) is AuthenticationError
+    assert error.message == "No AWS credentials found for s3://bucket: the environment gives none"
 
 
 def test_the_words_of_a_key_are_not_the_reason() -> None:

@@ -16,7 +16,7 @@ pytest.importorskip("obstore", reason="buckets need obstore")
 from hubcli.net.bucket_store import open_store
 
 
-def test_an_object_that_comes_slower_than_the_minimum_rate_is_given_up(
+def test_an_object_slower_than_the_minimum_rate_is_aborted(
     gcs_server: BucketServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings.read({**gcs_server.variables, "HUBCLI_CACHE_DIR": "/nowhere"})

@@ -27,6 +27,7 @@ from hubcli.errors import (
 from hubcli.net.object_store import ObjectStore
 from tests.bucket_proxy import BucketProxy, Fault
 from tests.bucket_servers import BucketServer
+from tests.cases import each_of
 from tests.server import HubServer, Reply
 
 obstore = pytest.importorskip("obstore", reason="buckets need obstore")
@@ -102,6 +103,31 @@ def test_on_s3_one_request_removes_many_objects(s3_server: BucketServer, s3_prox
     s3_proxy.faults[:] = [Fault("denied", "POST .*delete")]
     with pytest.raises(AuthenticationError):
         store.delete_all(keys)
+
+
+@each_of(
+    "status, body, kind",
+    [
+        (
+            200,
+            b"<DeleteResult><Deleted><Key>p/a</Key></Deleted><Error><Key>p/b</Key>"
+            b"<Code>AccessDenied</Code><Message>words</Message></Error></DeleteResult>",
+            AuthenticationError,
+        ),
+        (404, b"<Error><Code>NoSuchBucket</Code></Error>", NotFoundError),
+        (404, b"", NotFoundError),
+    ],
+)
+def test_one_object_that_is_not_removed_is_an_error(
+    status: int, body: bytes, kind: type[HubcliError], server: HubServer
+) -> None:
+    server.serve("/bucket", Reply(body, status=status))
+    server.requests.clear()
+    keys = {"AWS_ENDPOINT_URL": server.url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    store = open_store("s3://bucket/p", Settings.read({**keys, "HUBCLI_CACHE_DIR": "/nowhere"}))
+    with pytest.raises(kind):
+        store.delete_all(["a", "b"])
+    assert len(server.requests) == 1
 
 
 def test_one_of_many_creates_an_object(bucket_server: BucketServer) -> None:

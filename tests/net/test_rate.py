@@ -57,7 +57,7 @@ def test_only_time_that_was_waited_counts(clock: Clock) -> None:
         wait_often(meter, clock, 21, 0.5, 0)
 
 
-def test_a_pause_of_the_process_counts_as_one_beat(clock: Clock) -> None:
+def test_a_pause_of_the_process_counts_as_one_wait(clock: Clock) -> None:
     meter = RateMeter(1000)
     wait(meter, clock, 3600, 0, longest_s=0.25)  # As after SIGSTOP.
     wait(meter, clock, 59, 0, longest_s=60)
@@ -65,7 +65,7 @@ def test_a_pause_of_the_process_counts_as_one_beat(clock: Clock) -> None:
         wait(meter, clock, 1, 0)
 
 
-def test_bytes_of_long_ago_make_up_for_nothing(clock: Clock) -> None:
+def test_bytes_before_the_window_do_not_count(clock: Clock) -> None:
     meter = RateMeter(1000)
     wait(meter, clock, 1, 10**9)
     with pytest.raises(SlowTransfer):

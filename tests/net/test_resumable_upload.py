@@ -1,4 +1,4 @@
-"""A session of an upload: what a storage may answer, and what is told without its address."""
+"""A resumable upload: answers of the storage, and errors that do not contain its address."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def answering(status: bytes) -> Answer:
     return answer
 
 
-def test_a_storage_that_is_not_there_got_nothing(client: Client) -> None:
+def test_a_storage_that_cannot_be_reached_got_nothing(client: Client) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         error = failure(client, f"http://127.0.0.1:{closed.getsockname()[1]}")

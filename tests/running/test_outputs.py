@@ -1,4 +1,4 @@
-"""Where results may be written: nothing that somebody else made is replaced."""
+"""Where results may be written: existing files are replaced only with --force."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def arrays(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_output_of_a_result_is_had_by_its_name() -> None:
+def test_an_output_of_a_result_is_found_by_its_name() -> None:
     result = RunResult("model", "signature serving_default", "c", "2.21.0", {"y": [[1.0]]}, 0.1, 0.1)
     assert result["y"] == [[1.0]]
 

@@ -34,6 +34,6 @@ def test_each_kind_of_feature_has_its_values() -> None:
     }
 
 
-def test_what_is_no_example_is_none() -> None:
+def test_bytes_that_are_not_an_example_give_none() -> None:
     for record in (encode_field(2, b"x"), b"\xff", example(x=b"")[:-1]):
         assert example_features(record) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from hubcli.tiers.catalog import map_in_order
 
 
-def test_items_are_mapped_in_their_order_and_taken_as_far_ahead_as_is_said() -> None:
+def test_items_are_mapped_in_order_and_taken_only_as_far_ahead_as_allowed() -> None:
     items_taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -35,3 +36,22 @@ def test_an_error_of_an_item_is_raised_in_its_turn_and_begins_no_further_one() -
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert len(started) <= 8
+
+
+def test_a_job_that_waits_for_its_store_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an interrupt."""
+    monkeypatch.setattr("hubcli.tiers.catalog._JOIN_S", 0.01)
+    has_answered, is_over = threading.Event(), threading.Event()
+
+    def job(number: int) -> int:
+        if number:
+            has_answered.wait(60)
+            is_over.set()
+        return number
+
+    results = map_in_order(range(2), job, 2, 4)
+    assert next(results) == 0
+    results.close()
+    assert not is_over.is_set()
+    has_answered.set()
+    assert is_over.wait(60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from hubcli.commands.tier import (
 )
 from hubcli.config.tiers import TierConfig
 from hubcli.durability import UNSYNCED
-from hubcli.errors import NotFoundError, UnsupportedError
+from hubcli.errors import NetworkError, NotFoundError, UnsupportedError
 from hubcli.fetching.lock_file import LockedModel, LockFile
 from hubcli.fetching.options import ExpectedDigests
 from hubcli.net.directory_store import DirectoryStore
@@ -210,6 +211,21 @@ def test_a_model_that_is_used_after_the_listing_stays(tier: Tier) -> None:
     assert result.collection is not None
     assert (result.collection.models, result.collection.skipped) == (1, 1)
     assert tier.there() == tier.blobs() == [0, 1, 2, 4]
+
+
+def test_a_model_is_told_once_its_manifest_is_removed(tier: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(store: DirectoryStore, keys: Sequence[str]) -> None:
+        raise NetworkError("it does not answer")
+
+    told: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(DirectoryStore, "delete_all", fail)
+        with pytest.raises(NetworkError):
+            tier_gc(tier.tier, TierPolicy(max_count=3), on_done=lambda model, title: told.append(title))
+    assert told == []
+    assert tier.there() == [0, 1, 2, 3, 4]
+    tier_gc(tier.tier, TierPolicy(max_count=3), on_done=lambda model, title: told.append(title))
+    assert told == [str(tier.handle(4)), str(tier.handle(3))]
 
 
 def test_a_manifest_without_its_archive_goes(tier: Tier) -> None:

@@ -145,7 +145,7 @@ class _Collection:
         return self._deleted(item, trash)
 
     def _changed(self, item: PlannedItem, model: CachedModelInfo, place: Path) -> str | None:
-        """Why the model at `place` must not go any more, None where it is still what was planned."""
+        """Why the model at `place` must not go any more, None if it is still what was planned."""
         try:
             status = os.lstat(place)
         except FileNotFoundError:

@@ -121,7 +121,7 @@ class _Planner:
         return is_out or self._is_held(key) or key in self.cut_off
 
     def _useless(self, fragment: Fragment, kept_spools: set[str]) -> Reason | None:
-        """Why the fragment is a leftover, None where it is in use."""
+        """Why the fragment is a leftover, None if it is in use."""
         age_s, lock = self._age_s(fragment.changed_at_s), self.snapshot.locks.get(fragment.key)
         if fragment.kind is NameKind.TRASH:
             return Reason.INTERRUPTED
@@ -242,7 +242,7 @@ class _Planner:
         return [model for model in self.unprotected if model.paths.key not in self.taken]
 
     def protection(self, model: CachedModelInfo) -> KeepReason | None:
-        """Why the model must stay, None where nothing protects it."""
+        """Why the model must stay, None if nothing protects it."""
         key = model.paths.key
         if self.only is not None and key not in self.only:
             return KeepReason.NOT_MATCHED
@@ -270,7 +270,7 @@ class _Planner:
         return tuple((why, size) for why, size in sizes.most_common() if size)
 
     def _unused_s(self, model: CachedModelInfo) -> float:
-        """How long ago it was used; no time at all where nothing tells."""
+        """How long ago it was used; no time at all if unknown."""
         return 0.0 if model.last_use is None else self._age_s(model.last_use.at_s)
 
     def _age_s(self, moment_s: float) -> float:
@@ -281,7 +281,7 @@ class _Planner:
 
 
 def family_of(handle: str | None) -> tuple[str, int] | None:
-    """The model that a handle names a version of, and the version; None where it names none."""
+    """The model that a handle names a version of, and the version; None if it names none."""
     if handle is None or not handle.rpartition("/")[2].isdecimal():
         return None  # Spares most handles without a version the parsing.
     try:

@@ -85,7 +85,7 @@ def take_snapshot(root: Path, *, with_index: bool = False) -> Snapshot:
 
     Reads names, sizes and records, never a model, and changes nothing. `with_index` is for a dry run: it
     takes records that haven't changed from the index of the listings, and nothing can be removed by it.
-    Raises CacheError where the root can't be read.
+    Raises CacheError if the root can't be read.
     """
     names = RootNames.read(root)
     with cache_errors(root):
@@ -156,7 +156,7 @@ class _Links:
         ]
 
     def _end(self, link: str) -> str | None:
-        """The key of the model that the link leads to; empty where it leads out, None where nowhere."""
+        """The key of the model that the link leads to; empty where it leads out, None if nowhere."""
         seen, key = set[str](), link
         while key in self._targets:
             if key in seen:
@@ -228,7 +228,7 @@ def _fragment(path: Path, name: CacheName, record: CachedModel, *, may_be_cut_of
 
 
 def require_collectable(root: Path) -> None:
-    """Raises UsageError where the root is `/`, somebody's home, or the top of a repository.
+    """Raises UsageError if the root is `/`, somebody's home, or the top of a repository.
 
     Its names differ from the cache's, but the root was probably given by mistake.
     """
@@ -262,7 +262,7 @@ def _homes(root: Path) -> set[Path]:
 
 
 def _real(path: Path) -> Path:
-    """Where it is; unlike Path.resolve, this bears links that lead to themselves."""
+    """Where it is; unlike Path.resolve, this accepts links that lead to themselves."""
     return Path(os.path.realpath(path))
 
 

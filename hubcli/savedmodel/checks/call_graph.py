@@ -263,7 +263,7 @@ _LOOPS = {("While", "cond"), ("While", "body"), ("StatelessWhile", "cond"), ("St
 class NodeCall(NamedTuple):
     """A call of a function by a node: `first` is the place of its first input among the node's sources.
 
-    None where it isn't known what goes in. `loop_body` is the function whose results come back as inputs.
+    None if it isn't known what goes in. `loop_body` is the function whose results come back as inputs.
     """
 
     sources: list[str]

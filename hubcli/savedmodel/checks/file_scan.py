@@ -144,7 +144,7 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Issue | None:
 
 
 def _needs_more(head: bytes, budget: Budget) -> bool:
-    """Whether the first bytes don't tell. Raises TooMuchError where telling costs more than is left."""
+    """Whether the first bytes don't tell. Raises TooMuchError if telling costs more than is left."""
     if budget.left <= 0 and len(head) > _SHORT_BYTES and goes_on(head[:_SHORT_BYTES]):
         raise TooMuchError
     return len(head) == HEAD_BYTES and goes_on(head)
@@ -209,7 +209,7 @@ _NOT_READ = MemberKind("", "not-scanned", "cannot be scanned")
 
 
 def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int = 0) -> MemberKind | None:
-    """The first member that is code; None where there is none, or where the file is not an archive.
+    """The first member that is code; None if no member is, or if the file is not an archive.
 
     `head` are the file's first bytes; `budget` is that of the whole scan.
     """

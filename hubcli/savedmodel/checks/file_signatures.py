@@ -154,7 +154,7 @@ def is_pickle(head: bytes, *, is_whole: bool) -> bool:
 
 @lru_cache(maxsize=2)  # One file is asked about several times.
 def _opcodes(head: bytes) -> tuple[set[str], int, bool, int]:
-    """Names of the opcodes, where STOP stands (-1 where they end otherwise), whether an argument is cut off.
+    """Names of the opcodes, where STOP stands (-1 if they end otherwise), whether an argument is cut off.
 
     Last, how many there are.
 

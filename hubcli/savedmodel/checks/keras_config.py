@@ -46,7 +46,7 @@ class IssueKind(str, Enum):
 
 
 class ConfigIssue(NamedTuple):
-    """Why a config needs --unsafe: `layer` is the innermost named object ("" where none is named)."""
+    """Why a config needs --unsafe: `layer` is the innermost named object ("" if none is named)."""
 
     kind: IssueKind
     layer: str
@@ -65,7 +65,7 @@ class TrustedNames(NamedTuple):
 
 
 class KerasConfig(NamedTuple):
-    """A parsed config. `repeated_key` is a key that stands twice in one object, None where there is none."""
+    """A parsed config. `repeated_key` is a key that stands twice in one object, or None."""
 
     value: Any
     repeated_key: str | None = None
@@ -297,7 +297,7 @@ class _Walk:
 
 
 def _op_layer_issue(name: str, config: dict[str, Any], layer_config: dict[str, Any]) -> str | None:
-    """Why the op layer isn't pure, "" where it is, None where the class is not an op layer."""
+    """Why the op layer isn't pure, "" if it is, None if the class is not an op layer."""
     reason = ""
     if name in _OP_LAYERS:
         if not is_pure_function(config.get("function")):
@@ -317,7 +317,7 @@ def _op_layer_issue(name: str, config: dict[str, Any], layer_config: dict[str, A
 
 
 def _node_issue(node: Any) -> str:
-    """Why a node of a graph isn't pure; "" where it is."""
+    """Why a node of a graph isn't pure; "" if it is."""
     if not isinstance(node, dict) or not node.keys() <= _NODE_FIELDS:
         return "its node is not a JSON object of name, op, inputs and attributes"
     if not is_pure_op(node.get("op")):
@@ -351,7 +351,7 @@ def _constants_issue(values: Any) -> str:
 
 
 def _name_of(layer_config: dict[str, Any]) -> str:
-    """What the object calls itself, as it stands there; "" where it has no name."""
+    """What the object calls itself, as it stands there; "" if it has no name."""
     name = layer_config.get("name")
     if isinstance(name, str) and name:
         return name

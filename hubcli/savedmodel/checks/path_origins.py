@@ -54,7 +54,7 @@ class _AssetVariables:
 
     @cached_property
     def _handles(self) -> dict[str, str]:
-        """The variable of each handle of the graph itself; "" where it isn't known."""
+        """The variable of each handle of the graph itself; "" if it isn't known."""
         nodes = self._graph.bodies[0].nodes_of_ops(_HANDLES)
         return {node.name: _variable_of(node) for node in nodes}
 
@@ -89,7 +89,7 @@ class _AssetVariables:
 
 
 def _variable_of(node: Node) -> str:
-    """The name under which TensorFlow finds the variable; "" where it may be several or in a container."""
+    """The name under which TensorFlow finds the variable; "" if it may be several or in a container."""
     if node.op != "VarHandleOp" or not node.is_empty_text("container"):
         return ""
     if node.is_empty_text("shared_name"):
@@ -214,7 +214,7 @@ class PathOrigins:
         )
 
     def _needed(self, source: PathSource, body: GraphBody, text: str) -> list[Tensor] | None:
-        """What must be proven for the tensor to be; None where that is unknown."""
+        """What must be proven for the tensor to be; None if that is unknown."""
         self._steps += 1
         if body.is_function:
             place = self._inputs_of(body).places.get(text.partition(":")[0])

@@ -255,7 +255,7 @@ class _Check(NamedTuple):
 
 
 def _without_training(call: Function, variant: FunctionVariant) -> tuple[bool | None, str]:
-    """The value of `training` in the variant, None where it has none, and its other arguments as text."""
+    """The value of `training` in the variant, None if it has none, and its other arguments as text."""
     names = call.parameters or ()
     value, rest = None, []
     named = [
@@ -341,7 +341,7 @@ def final_ops(graph: Graph, function: str) -> list[str]:
 
 
 def _op_behind(graph: Graph, body: GraphBody, source: str) -> str | None:
-    """The op of the tensor `node:output:number`, or None where it is an argument."""
+    """The op of the tensor `node:output:number`, or None if it is an argument."""
     for _ in range(_MAX_STEPS):
         node = body.by_name.get(source.partition(":")[0])
         if node is None:

@@ -60,7 +60,7 @@ class _Scan:
         self._origins = PathOrigins(outline, objects, self._callers)
 
     def findings(self) -> Iterator[Issue]:
-        """The risks by body, then ops that nobody knows; of each severity no more than a person can read."""
+        """The risks by body, then unknown ops; of each severity no more than a person can read."""
         counts: Counter[Severity] = Counter()
         for finding in (*self._risks(), *self._unknown()):
             counts[finding.severity] += 1

@@ -234,7 +234,7 @@ class _HashingReader:
                 yield piece
 
     def sha256(self) -> str:
-        """That of the whole file, in hex: what nobody took is read."""
+        """That of the whole file, in hex; reads what was not taken yet."""
         _exhaust(self.pieces(self._position, self._end))
         return self._digest.hexdigest()
 

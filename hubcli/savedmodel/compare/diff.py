@@ -215,7 +215,7 @@ _COMPONENTS = {"complex64": "f", "complex128": "d"}
 
 
 class Change(NamedTuple):
-    """A variable that got other values: `largest` is the greatest |new - old|, None where there is none."""
+    """A variable with other values: `largest` is the greatest |new - old|, None if none is a number."""
 
     key: str
     dtype: str
@@ -321,7 +321,7 @@ def changes_between(
     """What changed from one checkpoint to another: changes, and keys of what is equal.
 
     `keys` are pairs, since a variable may have another key in each; given are
-    those of `before`. Raises ValuesError where a tensor is gone, or has
+    those of `before`. Raises ValuesError if a tensor is gone, or has
     another type or shape, IntegrityError where a file can't be read.
     """
     changed, unchanged = list[Change](), list[str]()

@@ -35,7 +35,7 @@ def verify_interface_preserved(source: SavedModelInfo, result: SavedModelInfo) -
 
     That is: TensorFlow's version, that a Keras model is a plain object, an
     argument list with which every call of the source is still taken, and what
-    an optimizer keeps for a training to go on. Raises TensorFlowError where a
+    an optimizer keeps for a training to go on. Raises TensorFlowError if a
     caller, a trainer or a server would miss something of the source.
     """
     slots = {variable.path for info in (source, result) for variable in info.variables if variable.is_slot}
@@ -219,7 +219,7 @@ def _calls(signature: Signature, variant: FunctionVariant) -> Iterator[_Call]:
 
 
 def _reached(signature: Signature, call: _Call, variant: FunctionVariant) -> str | None:
-    """What the function gets of the call, and what the trace gives; None where the call isn't taken."""
+    """What the function gets of the call, and what the trace gives; None if the call isn't taken."""
     try:
         bound = signature.bind(*call.args, **call.kwargs)
     except TypeError:
@@ -229,7 +229,7 @@ def _reached(signature: Signature, call: _Call, variant: FunctionVariant) -> str
 
 
 def _signature(parameters: ParameterList | None) -> Signature | None:
-    """The parameters as Python's own; None where they are unknown, or none that Python could have."""
+    """The parameters as Python's own; None if they are unknown, or none that Python could have."""
     if parameters is None:
         return None
     required = len(parameters.args) - len(parameters.defaults)

@@ -1,4 +1,4 @@
-"""Whether two SavedModels describe the same objects with the same functions, whatever TensorFlow named these.
+"""Whether two SavedModels describe the same objects and functions; names of functions may differ.
 
 TensorFlow loads what is the same in the same way: where a process has loaded the one, loading the other
 would show nothing new but its values. Source: tensorflow/python/saved_model/load.py and
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hubcli.formats.protos import parse
-from hubcli.savedmodel.graph import MetaGraphOutline, fed_assets_of
+from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline, fed_assets_of
 from hubcli.savedmodel.nodes import Node
 from hubcli.savedmodel.objects import ObjectGraph
 
@@ -22,13 +22,13 @@ __all__ = ["structural_difference"]
 # or a function for itself and never reads again.
 _ANEW, _OWN = "signatures", "_self_saveable_object_factories"
 _OWN_OF_FUNCTIONS = ("trace_", "capture_")
-# The class that a plain object gets, whatever it was, and the one of a captured constant.
+# The class under which any plain object is saved, and that of a captured constant.
 _PLAIN_OBJECT, _CONSTANT = "_generic_user_object", "tf.TrackableConstant"
 _FUNCTIONS = ("function", "bare_concrete_function")
 
 
 def structural_difference(source: MetaGraphOutline, result: MetaGraphOutline) -> str:
-    """The first difference, as a phrase; "" where there is none.
+    """The first difference, as a phrase; "" if there is none.
 
     Objects are compared from the root, by their names: kinds, classes, types and shapes of variables, files
     of assets, functions with all their nodes, what each trace captures. Signatures and values are left out.
@@ -48,7 +48,7 @@ class _DiffersError(Exception):
 
 
 class _Comparison:
-    """Pairs of objects and of functions, found so far: each one is held against its counterpart once."""
+    """Pairs of objects and of functions found so far; each pair is compared once."""
 
     def __init__(self, source: MetaGraphOutline, result: MetaGraphOutline) -> None:
         self._outlines = source, result
@@ -57,6 +57,7 @@ class _Comparison:
         self._assets = fed_assets_of(source), fed_assets_of(result)
         self._object_pairs: dict[int, int] = {}
         self._function_pairs: dict[str, str] = {}
+        self._variables: dict[int, int] = {}  # Two of the source must not have become one.
         self._objects_waiting: deque[tuple[int, int, str]] = deque()
         self._functions_waiting: deque[tuple[str, str, str]] = deque()
 
@@ -119,6 +120,8 @@ class _Comparison:
         is_same = True
         if kind == "variable":
             is_same = _variable(content) == _variable(other)
+            if self._variables.setdefault(theirs, ours) != ours:
+                raise _DiffersError(f"{path} is a variable that has another path too")
         elif kind == "user_object":
             is_same = other.identifier in (content.identifier, _PLAIN_OBJECT)
         elif kind == "resource":
@@ -166,6 +169,8 @@ class _Comparison:
         )
         if body is None or other is None:
             raise _DiffersError(f"{path} calls a function that is not in the library")
+        if _arguments(body) != _arguments(other):
+            raise _DiffersError(f"{path} has arguments of another order or type")
         nodes, others = body.by_name, other.by_name
         if nodes.keys() != others.keys():
             raise _DiffersError(
@@ -220,6 +225,15 @@ def _children(graph: ObjectGraph, node: int) -> Mapping[str, int]:
         and not (is_function and child.name.startswith(_OWN_OF_FUNCTIONS))
         and not (not node and child.name == _ANEW)
     }
+
+
+def _arguments(body: GraphBody) -> list[list[tuple[str, int]]]:
+    """Names and types of what the function takes, and of what it gives."""
+    signature = body.signature()
+    return [
+        [(each.name, each.type) for each in (parse("ArgDef", encoded) for encoded in part)]
+        for part in (signature.input_arg, signature.output_arg)
+    ]
 
 
 def _variable(content: Any) -> tuple[Any, ...]:

@@ -54,7 +54,7 @@ class SourceCheckpoint:
 
     @classmethod
     def of(cls, model: Path) -> SourceCheckpoint | None:
-        """That of the model, None where it has none. Raises BrokenModelError, OSError."""
+        """That of the model, None if it has none. Raises BrokenModelError, OSError."""
         if not (model / INDEX_FILE).is_file():
             return None
         return cls(model, Bundle.open(model / _FOLDER, _PREFIX))
@@ -71,7 +71,7 @@ class SourceCheckpoint:
         return frozenset({INDEX_FILE, *(f"{_FOLDER}/{self._bundle.shard(n).name}" for n in range(count))})
 
     def objects(self) -> bytes | None:
-        """Its object graph, encoded; None where it has none."""
+        """Its object graph, encoded; None if it has none."""
         return encoded_object_graph(self._bundle.index, self._model / _FOLDER, _PREFIX)
 
     def float_keys(self) -> frozenset[str]:

@@ -197,7 +197,7 @@ def children_of(node: WireMessage) -> Iterator[tuple[str, int]]:
 
 
 def attribute(node: WireMessage, name: str, number: int = _ATTR) -> WireMessage | None:
-    """The AttrValue of that name of a NodeDef, to be edited; None where there is none."""
+    """The AttrValue of that name of a NodeDef, to be edited, or None."""
     found = None
     for entry in node.messages(number):
         if entry.text(_KEY) == name:

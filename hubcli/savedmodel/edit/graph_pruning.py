@@ -132,7 +132,7 @@ class GraphNodes:
                     yield from (name for text in nodes.texts(1) if (name := source_of(text)) in self.by_name)
 
     def run_by_signatures(self) -> Iterator[str]:
-        """The nodes of signatures that nobody calls, which initialize the model."""
+        """The nodes of signatures that are never called, which initialize the model."""
         names = {name for name, _, _ in self._graph.signature_entries()}
         for entry in self._graph.message.messages(_SIGNATURE_DEF):
             if entry.text(_KEY) not in names:

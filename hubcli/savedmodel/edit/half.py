@@ -67,7 +67,7 @@ def half_weights(
     """The model with its float32 variables in half the bytes.
 
     `checkpoint` is the object graph of its checkpoint, `float_keys` the keys there of float32 tensors.
-    Raises ValuesError where a function assigns to such a variable, UsageError for a model without objects
+    Raises ValuesError if a function assigns to such a variable, UsageError for a model without objects
     or without float32 variables.
     """
     edited = model.copy()

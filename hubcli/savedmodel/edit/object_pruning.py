@@ -226,7 +226,7 @@ def _renumbered(saved: WireMessage, places: dict[int, int]) -> bytes:
 def prune_checkpoint_objects(checkpoint: WireMessage, retained: KeptObjects) -> bytes:
     """The checkpoint's object graph with the kept objects alone, with new numbers.
 
-    Raises BrokenModelError where it has not even the root.
+    Raises BrokenModelError if it has not even the root.
     """
     saved = list(checkpoint.messages(1))
     if not saved:

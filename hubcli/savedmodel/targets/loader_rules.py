@@ -110,7 +110,7 @@ def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
         in_graph, called = uses.first(Reach.GRAPH), uses.first(Reach.CALLED)
         place = in_graph or called
         is_grave = in_graph is not None or (is_elsewhere and called is not None)
-        effect = "cannot be placed" if is_grave else "runs on another device where there is none"
+        effect = "cannot be placed" if is_grave else "runs on another device if there is none"
         yield obstacle(
             "device-pin",
             f"{uses.count} nodes request {device[:200]}: such a node {effect}"

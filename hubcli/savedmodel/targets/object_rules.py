@@ -79,7 +79,7 @@ def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[
 def _later_value(
     message: Any, releases: tuple[str, ...], first: str, holds: Callable[[Any], bool]
 ) -> tuple[tuple[str, ...], str | None]:
-    """The releases before the first that reads such a value, and where one is; None where none is."""
+    """The releases before the first that reads such a value, and where one is; None if none is."""
     before = tuple(release for release in releases if release_key(release) < release_key(first))
     return before, _place_of(message, holds) if before else None
 

@@ -21,7 +21,7 @@ _MAX_TEXT = 500  # Names of ops, nodes and functions in a hostile model may have
 class ModelNeeds(NamedTuple):
     """What a model needs: `graph` of the MetaGraph that is served, `objects` where TensorFlow 2 wrote it.
 
-    `meta_graphs` is how many there are. `has_values` says that a checkpoint is there, None where that isn't
+    `meta_graphs` is how many there are. `has_values` says that a checkpoint is there, None if that isn't
     known of an archive that was read in part.
     """
 

@@ -42,7 +42,7 @@ def pip_command(package: str, release: str | None = None) -> str:
 
 
 def described_unknown_op(op: str) -> str:
-    """Who has an op that TensorFlow 2.21 lacks: a package, an older release, or nobody that is known."""
+    """Which package or older release has an op that TensorFlow 2.21 lacks, if any is known."""
     from hubcli.savedmodel.targets.releases import op_releases  # Most models have no such op.
 
     package = package_by_op().get(op)

@@ -71,7 +71,7 @@ class OpReleases:
         return self._places[release]
 
     def span(self, op: str) -> OpSpan | None:
-        """The releases that have the op; None where none has it."""
+        """The releases that have the op; None if none has it."""
         line = self._lines.get(op)
         if line is None:
             return None

@@ -40,7 +40,7 @@ class CheckpointGraph:
     """The objects, numbered; 0 is the root. What optimizers keep for a variable is left out."""
 
     def __init__(self, nodes: Any) -> None:
-        """Raises BrokenModelError where an object that isn't there is named."""
+        """Raises BrokenModelError if an object that isn't there is named."""
         self.children = [{child.local_name: child.node_id for child in node.children} for node in nodes]
         for children in self.children:
             if any(not 0 <= node < len(self.children) for node in children.values()):
@@ -62,9 +62,9 @@ class CheckpointGraph:
 
     @classmethod
     def of(cls, bundle: Bundle) -> CheckpointGraph | None:
-        """The objects of that bundle; None where it has none, as TensorFlow 1 writes it.
+        """The objects of that bundle; None if it has none, as TensorFlow 1 writes it.
 
-        Raises BrokenModelError where they can't be read.
+        Raises BrokenModelError if they can't be read.
         """
         nodes = saved_objects(bundle.index, bundle.folder, bundle.prefix)
         return cls(nodes) if nodes else None
@@ -165,7 +165,7 @@ class AssignableVariable(NamedTuple):
     is_required: bool
 
     def misfit(self, given: TensorValues) -> str | None:
-        """What is wrong with these values for it, in a few words; None where they fit."""
+        """What is wrong with these values for it, in a few words; None if they fit."""
         if given.dtype == self.dtype and given.shape == self.shape:
             return None
         return (
@@ -212,7 +212,7 @@ class AssignableVariables:
 def read_assignable(model: Path) -> AssignableVariables:
     """What can be written in the SavedModel in that directory.
 
-    Raises BrokenModelError where it can't be read, ValuesError where it has no variables.
+    Raises BrokenModelError if it can't be read, ValuesError where it has no variables.
     """
     try:
         if not (model / INDEX_FILE).is_file():

@@ -46,7 +46,7 @@ class WeightMapping(NamedTuple):
     """Every variable with its value, in the model's order.
 
     `root` is the object (or layer) of the weights that is the model, "" for
-    their root; None where names alone decided. `found_by` of the pairs is
+    their root; None if names alone decided. `found_by` of the pairs is
     `key`, `objects`, `name`, `order` (where equal shapes can't be distinguished)
     or `map`. `unassigned` are keys of the model without a new value, `unused` those
     of the weights that are for none of its variables.
@@ -79,7 +79,7 @@ def map_weights(
 
     `root` chooses an object of a checkpoint, or a layer of a Keras file, by
     its path; `named` pairs variables (by key or path) with keys of the weights,
-    the rest must have equal keys. Raises MappingError where the user must
+    the rest must have equal keys. Raises MappingError if the user must
     choose, ValuesError where values don't fit, UsageError for names of nothing.
     """
     if named:

@@ -151,7 +151,7 @@ class MatchByGraph:
             )
 
     def _misfit(self, target: AssignableVariable, key: str | None) -> str | None:
-        """What is wrong with that value for the variable, None where it fits."""
+        """What is wrong with that value for the variable, None if it fits."""
         given = None if key is None else self._tensors.get(key)
         if given is None:
             return f"{target.path} is missing"

@@ -72,9 +72,9 @@ class Weights:
 
     @cached_property
     def graph(self) -> CheckpointGraph | None:
-        """A checkpoint's objects, None where it has none; read when they are asked for.
+        """A checkpoint's objects, None if it has none; read when they are asked for.
 
-        Equal keys need none. Raises BrokenModelError where they can't be read.
+        Equal keys need none. Raises BrokenModelError if they can't be read.
         """
         try:
             return None if self.bundle is None else CheckpointGraph.of(self.bundle)
@@ -85,7 +85,7 @@ class Weights:
 def weights_kind(path: Path) -> WeightsKind:
     """What stands at the path: by its files, its suffix, or its first bytes.
 
-    Raises NotFoundError where nothing does, UsageError for what can't be weights.
+    Raises NotFoundError if nothing does, UsageError for what can't be weights.
     """
     if path.is_dir():
         is_model = any((path / name).is_file() for name in MAIN_FILES)
@@ -131,7 +131,7 @@ def _is_keras(path: Path) -> bool:
 def open_weights(path: Path) -> Weights:
     """The values at the path, of which none is read yet; for kinds that don't need h5py.
 
-    Raises NotFoundError, UsageError, BrokenModelError where they can't be read.
+    Raises NotFoundError, UsageError, BrokenModelError if they can't be read.
     """
     kind = weights_kind(path)
     try:

@@ -45,7 +45,7 @@ class KerasInterface:
     def input_specs(self) -> Any:
         """The specs of what the model takes, in its own structure, the batch dimension unknown if it may be.
 
-        Raises TensorFlowError where the model never saw an input.
+        Raises TensorFlowError if the model never saw an input.
         """
         if self.loaded.is_functional:
             return import_tensorflow().nest.map_structure(self._spec, self.loaded.own_end("input"))
@@ -63,14 +63,14 @@ class KerasInterface:
         return any(getattr(layer, "stateful", False) is True for layer in self._recurrent_layers())
 
     def input_names(self) -> tuple[str, ...] | None:
-        """The names of the inputs in the order of `tf.nest.flatten`, None where the model has none."""
+        """The names of the inputs in the order of `tf.nest.flatten`, None if the model has none."""
         if not self.loaded.is_functional:
             return None
         names = getattr(self.loaded.model, "input_names", None)
         return tuple(names or (tensor.name.partition(":")[0] for tensor in self.loaded.model.inputs))
 
     def output_names(self) -> tuple[str, ...] | None:
-        """The names of the outputs in the order of `tf.nest.flatten`, None where the model has none."""
+        """The names of the outputs in the order of `tf.nest.flatten`, None if the model has none."""
         names = getattr(self.loaded.model, "output_names", None)
         return tuple(names) if names and self.loaded.is_functional else self._names_of_sequence()
 
@@ -137,7 +137,7 @@ class KerasInterface:
         return tf.TensorSpec(shape, tensor.dtype, name=name)
 
     def _recorded_specs(self) -> Any:
-        """What a subclassed model keeps of its first call; None where it keeps nothing."""
+        """What a subclassed model keeps of its first call; None if it keeps nothing."""
         model, tf = self.loaded.model, import_tensorflow()
         if self.loaded.source.generation is KerasGeneration.KERAS_2:
             saved = model.save_spec(dynamic_batch=True)

@@ -36,7 +36,7 @@ _NAMES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE"}
 def open_keras_weights(path: Path) -> Iterator[Weights]:
     """The values of the file by layer, to be read within the context.
 
-    Raises TensorFlowError where h5py isn't installed or doesn't load,
+    Raises TensorFlowError if h5py isn't installed or doesn't load,
     BrokenModelError for what is not such a file, NotFoundError.
     """
     h5py = import_h5py()
@@ -53,7 +53,7 @@ def open_keras_weights(path: Path) -> Iterator[Weights]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What h5py and the zip module raise for a file that is none of theirs, as errors of ours."""
+    """Errors of h5py and the zip module for a file of another format, as errors of hubcli."""
     try:
         yield
     except FileNotFoundError as error:

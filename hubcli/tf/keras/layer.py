@@ -103,7 +103,7 @@ class SharedWeight:
 
     @classmethod
     def of(cls, variable: Any, *, trainable: bool) -> SharedWeight | None:
-        """That of the variable, made when it is first asked for; None where Keras can't know it.
+        """That of the variable, made when it is first asked for; None if Keras can't know it.
 
         Who trains the variable and who keeps it, as a signature does, have one each.
         """
@@ -292,7 +292,7 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """What the layer can be made from again, by `from_config` too: the handle, not the weights.
 
-        Raises NotImplementedError where the handle is an object, ArgumentError
+        Raises NotImplementedError if the handle is an object, ArgumentError
         for arguments that JSON can't hold.
         """
         config = dict(super().get_config())

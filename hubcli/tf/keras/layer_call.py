@@ -47,7 +47,7 @@ class ObjectCall:
         output_shape: Any,
         name: str = "the object",
     ) -> ObjectCall:
-        """The function that the arguments of the layer choose. Raises ArgumentError where none fits.
+        """The function that the arguments of the layer choose. Raises ArgumentError if none fits.
 
         Of the TF1 Hub format it is the signature "default", and its output "default". Errors name
         the object by its `name`, and read as tensorflow_hub's: programs match on their text.
@@ -250,7 +250,7 @@ def _parameters(function: Any) -> Collection[str]:
 def output_spec(function: Callable[[Any], Any], inputs: Any) -> Any:
     """The symbolic outputs of a function of one nest, dense, sparse or ragged.
 
-    Raises ArgumentError where not even the rank of an output is known.
+    Raises ArgumentError if not even the rank of an output is known.
     """
     tf = use_tensorflow()
     traced = tf.function(function, autograph=False).get_concrete_function(

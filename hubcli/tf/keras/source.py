@@ -44,9 +44,9 @@ _MAX_OBJECTS = 500_000
 
 
 def read_h5_config(file: Any) -> tuple[str, str | None]:
-    """The version of Keras and the model's config in an open HDF5 file; "" and None where it holds none.
+    """The version of Keras and the model's config in an open HDF5 file; "" and None if it holds none.
 
-    Raises BrokenModelError where either isn't one piece of UTF-8 text: Keras
+    Raises BrokenModelError if either isn't one piece of UTF-8 text: Keras
     would read it otherwise than we.
     """
     version = _text(file.attrs.get("keras_version"), "keras_version")
@@ -54,7 +54,7 @@ def read_h5_config(file: Any) -> tuple[str, str | None]:
 
 
 def require_no_other_files(file: Any) -> None:
-    """Raises BrokenModelError where a link or a dataset of the open HDF5 file stands in another file.
+    """Raises BrokenModelError if a link or a dataset of the open HDF5 file stands in another file.
 
     Links by name are refused too: Keras writes none, and one may lead through another file.
     """
@@ -193,7 +193,7 @@ class KerasFormat(str, Enum):
 class KerasSource:
     """A Keras model's file or directory, as the user named it, and the private copy that Keras is to read.
 
-    `version` is that of the Keras that wrote it, "" where the file doesn't
+    `version` is that of the Keras that wrote it, "" if the file doesn't
     tell. `configs` are all that Keras would make objects from.
     """
 

@@ -1,4 +1,4 @@
-"""Kinds of files with weights: told by what is there, by the first bytes, and else by the suffix."""
+"""Kinds of files with weights: detected by content, by the first bytes, else by the suffix."""
 
 from __future__ import annotations
 
