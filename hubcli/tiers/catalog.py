@@ -118,7 +118,7 @@ def map_in_order(
             running.append(Future())
             waiting.put((running[-1], item))
             if len(workers) < threads:
-                # A daemon: nobody waits for a store that does not answer, after an interrupt or at the end.
+                # A daemon: no process waits at its end for a store that does not answer.
                 workers.append(Thread(target=_work, args=(waiting, job), name="hubcli-item", daemon=True))
                 workers[-1].start()
             if len(running) >= ahead:

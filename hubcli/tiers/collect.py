@@ -31,8 +31,8 @@ __all__ = ["CollectedModel", "TierCollection", "TierPolicy", "collect", "plan_mo
 T = TypeVar("T")
 _LEASE_AGE_S = 86400.0
 _THREADS = 16
-# A batch is looked at and removed before the next. That of models is small, since a push that finds one in
-# between tells that it is there.
+# A batch is checked and removed before the next. That of models is small: between both, a push reports
+# that a model is there.
 _BATCH, _MODELS_OF_A_BATCH = 256, 64
 _ATTEMPTS = 20
 _TO_GO = "reason IS NULL AND is_kept = 0 AND used_s <= ?"

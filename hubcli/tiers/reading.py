@@ -114,7 +114,7 @@ class TierReader:
         return self._sound(manifests[-1]) if manifests else None
 
     def _beside_marker(self, read: Callable[[], T]) -> T | None:
-        """Reads beside the marker, in one round trip; None if the tier is absent and this process may create it.
+        """Reads beside the marker, in one round trip; None if the tier is absent and may be created.
 
         Raises NotFoundError if there is no tier. An error of the marker is raised before one of `read`.
         """
