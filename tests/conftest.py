@@ -76,7 +76,11 @@ def pytest_collection_finish() -> None:
     """Thousands of tests, and later TensorFlow, make a full collection of garbage take half a second."""
     gc.collect()
     gc.freeze()
-    # What tests make is small and soon gone: look for garbage seldom.
+
+
+def pytest_runtest_setup() -> None:
+    """What tests make is small and soon gone: look for garbage seldom, also after a command turned it off."""
+    gc.enable()
     gc.set_threshold(50_000, 20, 20)
 
 
