@@ -206,7 +206,7 @@ def _collect_models(
     by_handle: dict[str, list[CollectedModel]] = {}
     for model in models:
         by_handle.setdefault(model.key.model, []).append(model)
-    gone: list[tuple[CollectedModel, str]] = []
+    withdrawn: list[tuple[CollectedModel, str]] = []
     for model, title in chain.from_iterable(map_in_order(by_handle.values(), withdraw, _THREADS, _BATCH)):
         if title is None:
             collection.skipped += 1
@@ -214,11 +214,11 @@ def _collect_models(
                 "UPDATE manifests SET reason = NULL WHERE model = ? AND sha256 = ?", tuple(model.key)
             )
             continue
-        gone.append((model, title))
-    tier.store.delete_all([manifest_key(*model.key) for model, _ in gone])
-    collection.models += len(gone)
+        withdrawn.append((model, title))
+    tier.store.delete_all([manifest_key(*model.key) for model, _ in withdrawn])
+    collection.models += len(withdrawn)
     if on_model is not None:
-        for model, title in gone:
+        for model, title in withdrawn:
             on_model(model, title)
 
 

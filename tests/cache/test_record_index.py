@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -266,8 +267,8 @@ def test_an_index_from_before_the_clock_was_set_back_is_ignored(root: Path, cloc
     assert from_index(root) == set()
 
 
-def _document(root: Path) -> dict[str, list[object]]:
-    document: dict[str, list[object]] = json.loads((root / INDEX_NAME).read_bytes().partition(b"\n")[2])
+def _document(root: Path) -> dict[str, list[Any]]:
+    document: dict[str, list[Any]] = json.loads((root / INDEX_NAME).read_bytes().partition(b"\n")[2])
     return document
 
 
@@ -312,7 +313,7 @@ def test_an_index_of_hostile_values_is_ignored_or_tells_values_of_the_right_type
 def test_a_path_of_the_index_that_no_file_has_is_a_difference(root: Path, clock: Clock, path: str) -> None:
     read_catalog(root)
     document = _document(root)
-    kind, form, tier, aliases, paths = document["shapes"][0]  # type: ignore[misc]
+    kind, form, tier, aliases, paths = document["shapes"][0]
     document["shapes"][0] = [kind, form, tier, aliases, [path, *paths[1:]]]
     _write_index(root, document)
 
@@ -324,7 +325,7 @@ def test_a_path_of_the_index_that_no_file_has_is_a_difference(root: Path, clock:
 def test_an_index_of_long_texts_or_large_numbers_is_ignored(root: Path, clock: Clock) -> None:
     read_catalog(root)
     good = _document(root)
-    kind, form, tier, aliases, paths = good["shapes"][0]  # type: ignore[misc]
+    kind, form, tier, aliases, paths = good["shapes"][0]
     for wrong in (
         {"handles": ["x" * 2001, *good["handles"][1:]]},
         {"shapes": [[kind, form, tier, [[""] * 9 + ["x" * 2001]], paths]] * len(good["shapes"])},
@@ -481,7 +482,7 @@ def test_no_removal_pin_or_publication_rests_on_the_index(root: Path, clock: Clo
     document = _document(root)
     document["last_used_at_s"] = document["fetched_at_s"] = [0.0] * len(HANDLES)
     document["handles"] = ["https://tfhub.dev/google/other/1"] * len(HANDLES)
-    document["sizes_bytes"] = [[1 for _ in sizes] for sizes in document["sizes_bytes"]]  # type: ignore[attr-defined]
+    document["sizes_bytes"] = [[1 for _ in sizes] for sizes in document["sizes_bytes"]]
     _write_index(root, document)
     assert {model.state.value for model in read_catalog(root).models} == {"gutted"}
     settings = _settings(root)

@@ -217,15 +217,15 @@ def test_a_model_is_told_once_its_manifest_is_removed(tier: Tier, monkeypatch: p
     def fail(store: DirectoryStore, keys: Sequence[str]) -> None:
         raise NetworkError("it does not answer")
 
-    told: list[str] = []
+    titles: list[str] = []
     with monkeypatch.context() as patched:
         patched.setattr(DirectoryStore, "delete_all", fail)
         with pytest.raises(NetworkError):
-            tier_gc(tier.tier, TierPolicy(max_count=3), on_done=lambda model, title: told.append(title))
-    assert told == []
+            tier_gc(tier.tier, TierPolicy(max_count=3), on_done=lambda model, title: titles.append(title))
+    assert titles == []
     assert tier.there() == [0, 1, 2, 3, 4]
-    tier_gc(tier.tier, TierPolicy(max_count=3), on_done=lambda model, title: told.append(title))
-    assert told == [str(tier.handle(4)), str(tier.handle(3))]
+    tier_gc(tier.tier, TierPolicy(max_count=3), on_done=lambda model, title: titles.append(title))
+    assert titles == [str(tier.handle(4)), str(tier.handle(3))]
 
 
 def test_a_manifest_without_its_archive_goes(tier: Tier) -> None:
