@@ -1,4 +1,4 @@
-"""What a listing needs of the manifests, and the index that spares it the reading of unchanged ones.
+"""Summaries of manifests for listings, and the index from which unchanged ones are read.
 
 `hubcli.index` in the root holds summaries of manifests by key. It is a hint: a summary counts only while the
 manifest's file has the inode, size, and times of modification and change that it had when it was read, and
@@ -7,7 +7,7 @@ shortly before it was read may change again within one tick of the clock: it is 
 
 The first line is `hubcli-index 1`, the CRC-32 and the length of what follows: one JSON object whose lists
 have a value for each manifest. An index of another form, or larger than a listing may need, is ignored, and
-replaced by the next listing that reads many manifests. Nobody waits for it and it takes no lock: a process
+replaced by the next listing that reads many manifests. It has no lock: a process
 that finds another one writing leaves it to that one. It is not synced: what a power loss leaves of it
 has another checksum.
 """
@@ -33,7 +33,7 @@ __all__ = ["ManifestSummary", "RecordReader", "RecordShape"]
 
 MIN_RECORDS = 500
 """With fewer manifests a listing takes no longer without an index."""
-# To read a manifest takes twice as long as to write its row: five listings pay for the writing.
+# Reading a manifest takes twice as long as writing its row: after five listings the index has paid off.
 _MIN_SHARE = 10
 _HEADER = b"hubcli-index 1 %08x %d\n"
 _MAX_HEADER_BYTES = 64
@@ -44,12 +44,12 @@ _MAX_SIZE = 1 << 63
 # FAT keeps times to two seconds, HFS+ to one; the others to a tick of the kernel's clock.
 _GRANULARITY_NS = 3 * 10**9
 _ABANDONED_AFTER_S = 60.0
-# The years 1 to 9999, which datetime knows.
+# The years 1 to 9999, as in datetime.
 _EARLIEST_S, _LATEST_S = -62135596800.0, 253402300800.0
 
 
 class RecordShape(NamedTuple):
-    """What the manifests of many models have in common, so that a listing holds it once.
+    """The common parts of the manifests of many models, so that a listing has them in memory once.
 
     `alias_parts` are the aliases, each cut where the handle without its scheme stands; `paths` are those
     of the files.
@@ -63,7 +63,7 @@ class RecordShape(NamedTuple):
 
 
 class ManifestSummary(NamedTuple):
-    """What listings and plans need of a manifest; `sizes_bytes` are those of `shape.paths`, in order."""
+    """A manifest as listings and plans need it; `sizes_bytes` are those of `shape.paths`, in order."""
 
     handle: str
     shape: RecordShape
@@ -74,7 +74,7 @@ class ManifestSummary(NamedTuple):
 
     @classmethod
     def of(cls, manifest: Manifest, shapes: dict[RecordShape, RecordShape]) -> ManifestSummary:
-        """That of the manifest; `shapes` are those that were met before."""
+        """The summary of the manifest; `shapes` are those seen so far."""
         stem = _stem(manifest.handle)
         parts = tuple([tuple(alias.split(stem)) if stem else (alias,) for alias in manifest.aliases])
         paths = tuple([file.path for file in manifest.files])
@@ -100,17 +100,17 @@ class ManifestSummary(NamedTuple):
 
     @property
     def format(self) -> str | None:
-        """The format, None in what hubcli 0.1 wrote."""
+        """The format; None in manifests of hubcli 0.1."""
         return self.shape.format
 
     @property
     def tier(self) -> str | None:
-        """The address of the shared tier that it came from, None where it came from elsewhere."""
+        """The address of the shared tier that it came from, None if it came from elsewhere."""
         return self.shape.tier
 
     @property
     def used_at_s(self) -> float:
-        """When the entry was last asked for."""
+        """When the entry was last used, in seconds since 1970."""
         return max(self.last_used_at_s, self.touched_at_s)
 
 
@@ -130,7 +130,7 @@ class _Row(NamedTuple):
 
 
 class RecordReader:
-    """Summaries of the manifests in a root; `with_index` from its index where that tells the same."""
+    """Summaries of the manifests in a root; `with_index`, those of unchanged ones come from its index."""
 
     def __init__(self, names: RootNames, *, with_index: bool) -> None:
         self.with_index = with_index
@@ -144,7 +144,7 @@ class RecordReader:
         self._read_anew = 0
 
     def read(self, key: str) -> ManifestSummary | None:
-        """The summary of the model's manifest as it is now; None where none can be understood."""
+        """The summary of the model's manifest as it is now; None if it is absent or invalid."""
         path = f"{self.folder}{key}.hubcli.json"
         row = self._rows.get(key)
         if row is not None:
@@ -175,14 +175,14 @@ class RecordReader:
         return summary
 
     def save(self, keys: Iterable[str]) -> None:
-        """Writes the index of these models where many manifests were read anew; else does nothing.
+        """Writes the index of these models if many manifests were read again; else does nothing.
 
         It does nothing either where the cache can't be written, and on file systems whose times
         may tell of a change late or not at all.
         """
         if self._read_anew < max(MIN_RECORDS, self._count // _MIN_SHARE):
             return
-        from hubcli.cache.disk_usage import FileSystem  # A listing that writes nothing doesn't ask.
+        from hubcli.cache.disk_usage import FileSystem  # Imported only to write.
 
         with suppress(OSError):
             if FileSystem.of(self._root).keeps_times:
@@ -193,7 +193,7 @@ class RecordReader:
 
 
 def _is_small(summary: ManifestSummary) -> bool:
-    """Whether it fits in a row: of others, the look at the files takes far longer than reading the record."""
+    """Whether it fits in a row: for a larger one, looking at the files takes far longer than reading it."""
     characters = len(summary.handle) + _characters(summary.shape)
     sizes = summary.sizes_bytes
     return characters <= _MAX_CHARACTERS and len(sizes) <= _MAX_FILES and max(sizes, default=0) < _MAX_SIZE
@@ -233,7 +233,7 @@ def _write_index(root: Path, content: bytes) -> None:
     """Writes it beside its place and renames it, unless another process is just doing so."""
     new = root / NEW_INDEX_NAME
     with suppress(FileNotFoundError):
-        # A time ahead is from before the clock was set back.
+        # A time in the future is from before the clock was set back.
         if abs(time.time() - new.lstat().st_mtime) > _ABANDONED_AFTER_S:
             new.unlink()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | AT_ONCE
@@ -248,7 +248,7 @@ def _write_index(root: Path, content: bytes) -> None:
 
 
 def _read_index(root: Path, count: int, now_ns: int) -> dict[str, _Row]:
-    """The rows of the index; none where it isn't whole, of this form, and written before `now_ns`."""
+    """The rows of the index; none if it is corrupt, of another form, or from after `now_ns`."""
     try:
         if not _is_trusted((root / INDEX_NAME).lstat(), root.stat()):
             return {}
@@ -264,7 +264,7 @@ def _read_index(root: Path, count: int, now_ns: int) -> dict[str, _Row]:
 
 
 def _is_trusted(index: os.stat_result, root: os.stat_result) -> bool:
-    """Whether who wrote the index could write the manifests too: others can't in a sticky directory."""
+    """Whether the owner of the index could write the manifests too: in a sticky directory others can't."""
     return not root.st_mode & stat.S_ISVTX or index.st_uid in (os.geteuid(), 0, root.st_uid)
 
 

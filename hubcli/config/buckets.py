@@ -150,7 +150,7 @@ def bucket_options(config: BucketConfig, scheme: str, account: str | None = None
 
 
 def is_sendable(value: object) -> bool:
-    """Whether it can stand in a header: obstore ends the process's thread with a panic where it can't."""
+    """Whether it may be the value of a header: obstore panics if it may not."""
     return isinstance(value, str) and value.isascii() and (value.isprintable() or not value)
 
 

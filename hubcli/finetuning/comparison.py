@@ -1,14 +1,14 @@
-"""Whether an export is the object that was trained, as saved: by the file, and by a session that runs it.
+"""Compares an export with the trained object: by the file, and by a session that runs it.
 
-`tf.saved_model.load` takes as long as the first load of the model did. What it would find of an export is
-found without it, as long as all of this holds; where something doesn't, the export is loaded by it:
+`tf.saved_model.load` takes as long as the first load of the model did. It would find nothing more if all of
+this holds; otherwise the export is loaded by it:
 
 - The export describes the same objects and the same functions, node by node, as the model that this process
-  has loaded: to load it does the same once more.
+  has loaded: loading it would do the same again.
 - Each variable of the object has its value in the checkpoint, bit by bit.
 - Each signature calls the function that the object graph has for it, with the same captures.
 - TensorFlow's session loader, which restores variables, fills tables and reads assets, gives a graph whose
-  signatures and traces give what the object gives.
+  signatures and traces return the same as those of the object.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ _CALL, _SIGNATURES, _SIGNATURE_MAP = "__call__", "signatures", "signature_map"
 
 
 class ExportComparison:
-    """Compares the object with what was just written to `saved`; a context, since a session is loading it.
+    """Compares the object with the export in `saved`; a context manager, since a session is loading it.
 
-    Without `may_use_session` TensorFlow's Python package loads it, as after a training of several devices.
-    `reason_to_load` says, once it ran, why it was loaded so; "" where it wasn't.
+    Without `may_use_session`, as after a training on several devices, TensorFlow's Python package loads it.
+    After `run`, `reason_to_load` says why Python loaded it; "" if it did not.
     """
 
     def __init__(self, live: LiveModel, saved: Path, *, may_use_session: bool = True) -> None:
         self._live = live
         self._saved = saved
         self.reason_to_load = ""
-        self._is_called = False  # Once it was, the object's variables may have other values.
+        self._is_called = False  # A call may change the object's variables.
         self._stack = ExitStack()
         self._session: SavedSession | None = None
-        # Models of several graphs, and of TensorFlow 1, are loaded by it in ways of their own.
+        # Models of several graphs, and of TensorFlow 1, are loaded differently.
         graphs = live.info.meta_graphs
         if may_use_session and len(graphs) == 1:
             self._session = SavedSession.start(saved, graphs[0].tags)
@@ -72,17 +72,17 @@ class ExportComparison:
         given: Outputs = {}
         try:
             return self._by_session(info, given)
-        # For any reason: loading it tells what the user has to know.
+        # Any error: loading the export by Python reports it in TensorFlow's words.
         except Exception as error:  # noqa: BLE001
             self.reason_to_load = str(error) or type(error).__name__
-        self._stack.close()  # Its memory is needed for what follows.
+        self._stack.close()  # Frees its memory for the load that follows.
         return self._live.compare(self._saved, given, info if self._is_called else None)
 
     def _by_session(self, info: SavedModelInfo, given: Outputs) -> Comparison:
-        """The comparison, if all is equal. Raises _UndecidedError where loading the export may show more."""
+        """The comparison, if all is equal. Raises _UndecidedError if loading the export may find more."""
         session, live = self._session, self._live
         if session is None:
-            raise _UndecidedError("a session is not the way that it is loaded")
+            raise _UndecidedError("a session cannot be used")
         with read_outline(live.directory) as (source,), read_outline(self._saved) as (saved,):
             difference = structural_difference(source, saved)
             if difference:
@@ -95,13 +95,13 @@ class ExportComparison:
             }
         path = live.unlike_saved(self._saved, info)
         if path is not None:
-            raise _UndecidedError(f"the variable {path} is not in the checkpoint as the object has it")
+            raise _UndecidedError(f"the variable {path} has another value in the checkpoint")
         orders = {name: prepare_order(endpoint) for name, endpoint in endpoints.items()}
         callees = _callees(live.info, endpoints, session.prepared(orders, assets))
         self._is_called = True
         outputs = equal_outputs(CallableModel.of(live.obj), callees, live.info, self._saved, given)
         if outputs is None:
-            raise _UndecidedError("a call fails or gives something else")
+            raise _UndecidedError("a call fails or returns other values")
         return replace(outputs, variables=len(live_variables(live.obj, live.info)))
 
 
@@ -110,22 +110,22 @@ class _UndecidedError(Exception):
 
 
 def _require_readable(outline: MetaGraphOutline) -> None:
-    """Raises _UndecidedError for what Python reads of every model, and neither a session nor a call does.
+    """Raises _UndecidedError for errors in parts of the file that only TensorFlow's Python package reads.
 
-    What is wrong with an argument list is raised as TensorFlow raises it.
+    Errors in an argument list are those that TensorFlow raises.
     """
     library, objects = outline.graph.functions, ObjectGraph(outline.objects)
     for name, body in library.items():
         for op in body.op_counts:
             if op not in library and not is_registered(op):
                 raise _UndecidedError(f"the function {name} has an unknown op: {op}")
-    specs: set[bytes] = set()  # Most functions have the argument list of another.
+    specs: set[bytes] = set()  # Many functions share an argument list.
     for node in range(len(objects)):
         if objects.kind(node) is None:
             raise _UndecidedError(f"the object {node} is of an unknown kind")
         for name in objects.concrete_names(node):
             if name not in library or objects.concrete_function(name) is None:
-                raise _UndecidedError(f"the object {node} has a trace that is not there: {name}")
+                raise _UndecidedError(f"the object {node} names a missing trace: {name}")
         if objects.kind(node) in ("function", "bare_concrete_function"):
             specs.add(objects.content(node).function_spec)
     for spec in specs - {b""}:  # Older releases have none on a function with one trace.
@@ -135,8 +135,8 @@ def _require_readable(outline: MetaGraphOutline) -> None:
 def _endpoints(outline: MetaGraphOutline, info: SavedModelInfo, model: Path) -> dict[str, Endpoint]:
     """The signatures by name, and the traces of `__call__` by their places.
 
-    Raises _UndecidedError where Python has others: it calls the functions that the object graph has for
-    signatures, a session those of the graph.
+    Raises _UndecidedError if Python would call others: for signatures, it calls the functions of the object
+    graph, a session those of the graph.
     """
     assert outline.objects is not None
     objects = ObjectGraph(outline.objects)
@@ -160,7 +160,7 @@ def _endpoints(outline: MetaGraphOutline, info: SavedModelInfo, model: Path) -> 
 def _is_signature_of_objects(
     name: str, definition: Any, outline: MetaGraphOutline, objects: ObjectGraph, captures: Captures
 ) -> bool:
-    """Whether the signature calls the function that the object graph has for it, with the same names."""
+    """Whether the signature calls its function in the object graph, with the same names."""
     signatures = objects.child(0, _SIGNATURES)
     if signatures is None or objects.identifier(signatures) != _SIGNATURE_MAP:
         return False
@@ -169,7 +169,7 @@ def _is_signature_of_objects(
     trace = objects.concrete_function(names[0]) if len(names) == 1 else None
     if trace is None:
         return False
-    # Python calls it by the names in these, which a session doesn't know.
+    # Python calls it by the names in these; a session doesn't use them.
     given, outputs = decode(trace.canonicalized_input_signature), decode(trace.output_signature)
     by_name = given.items[1] if isinstance(given, Items) and len(given.items) == 2 else given
     if not _is_of_names(by_name, definition.inputs) or not _is_of_names(outputs, definition.outputs):

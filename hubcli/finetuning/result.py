@@ -193,7 +193,7 @@ def verify_bytes_preserved(model: Path, exported: Path) -> tuple[str, ...]:
 def require_same_interface(
     exported: SavedModelInfo, info: SavedModelInfo
 ) -> tuple[tuple[str, ...], tuple[LostPart, ...]]:
-    """Holds a model that was saved again against its source; both were read with hashes of their assets.
+    """Compares a model that was saved again with its source; both were read with hashes of their assets.
 
     What is the same, and what differs beside the values, and may. Raises TensorFlowError.
     """

@@ -187,7 +187,7 @@ class FromTraining(NamedTuple):
             return _compared(result, comparison, saved, listener)
 
     def _rewritten(self, live: LiveModel, staged: Path, listener: ProgressListener) -> StagedModel:
-        """The source with the values in the place of its own, compared with the object."""
+        """The source with the new values, compared with the object."""
         result = self._rewrite(live, staged)
         with self._comparison(live, staged) as comparison:
             return _compared(result, comparison, self.info, listener)

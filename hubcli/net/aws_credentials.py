@@ -48,7 +48,7 @@ class ProfileCredentials:
         self._credentials: Any = None
 
     def __call__(self) -> dict[str, Any]:
-        """Key, secret, token and when they are to be asked for again. Raises AuthenticationError."""
+        """Key, secret, token, and the time until which obstore keeps them. Raises AuthenticationError."""
         try:
             with self._undisturbed():
                 if self._credentials is None:
@@ -56,7 +56,7 @@ class ProfileCredentials:
                 frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
         except HubcliError:
             raise
-        # It checks little of what files and programs give, and fails then with errors of any class.
+        # botocore checks little of its files and programs: invalid ones raise errors of any class.
         except Exception as error:  # noqa: BLE001
             raise self._failed(error) from None
         if frozen is None or not frozen.access_key or not frozen.secret_key:
@@ -69,7 +69,7 @@ class ProfileCredentials:
                 remember_secret(value)
         if not all(map(is_sendable, (frozen.access_key, frozen.secret_key, frozen.token or ""))):
             raise AuthenticationError(
-                f"The AWS profile '{self.name}' gives credentials with an invalid character",
+                f"The AWS profile '{self.name}' has credentials with an invalid character",
                 hint=f"Check it: aws sts get-caller-identity --profile {self.name}",
             )
         return {
@@ -80,7 +80,7 @@ class ProfileCredentials:
         }
 
     def _found(self) -> Any:
-        """The credentials as botocore finds them, None where the profile has none."""
+        """The credentials that botocore finds; None if the profile has none."""
         from botocore.session import Session  # type: ignore[import-untyped]
 
         session = Session(profile=self.name)
@@ -90,12 +90,12 @@ class ProfileCredentials:
         if self._ca_file is not None:
             session.set_config_variable("ca_bundle", str(self._ca_file))
         if session.get_config_variable("region") is None:
-            session.set_config_variable("region", self._region)  # The one in which the role is asked for.
+            session.set_config_variable("region", self._region)  # The region of the STS endpoint.
         self._refuse_codes(session.full_config.get("profiles", {}))
         return session.get_credentials()
 
     def _refuse_codes(self, profiles: Mapping[str, Mapping[str, Any]]) -> None:
-        """Raises AuthenticationError where a profile requires a code, which botocore would ask for."""
+        """Raises AuthenticationError if a profile requires a code, which botocore would ask for."""
         name = self.name
         for _ in range(_MAX_CHAIN):
             profile = profiles.get(name, {})

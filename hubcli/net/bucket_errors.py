@@ -23,7 +23,7 @@ __all__ = ["NO_BUCKET", "OTHER_REGION", "BucketErrors", "code_of", "status_of"]
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<(?:Code|code)>(\w{1,80})</(?:Code|code)>")
-# One object of a request that removes many: S3 answers 200, and says in the body which ones it refuses.
+# S3 answers a request that removes many objects with 200, and names in the body those that it refuses.
 _REMOVAL = re.compile(r"DeleteObjects request failed for key .*\(code: (\w{1,80})\)$", re.M)
 _STATUS_OF_CODE = {"AccessDenied": 403, "InternalError": 500, "SlowDown": 503}
 OTHER_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
@@ -69,7 +69,7 @@ class BucketErrors:
                 f"{name} contains an object whose key has an empty segment, '.', '..' or a control character",
                 hint="Rename or remove that object.",
             )
-        # What gave credentials at first may fail to renew them.
+        # A provider of credentials may fail to refresh them.
         has_none = type(error).__name__ == "UnauthenticatedError" or (not code and _TOKEN.search(text))
         if status in (400, 401, 403) or (status is None and has_none):
             return self._denied(name, status, code, text)

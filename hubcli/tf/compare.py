@@ -150,7 +150,7 @@ def equal_outputs(
 ) -> Comparison | None:
     """The same comparison if all outputs are equal; None if any differs or a call fails.
 
-    Functions run as they stand, as in a session. The outputs of the live one are put into `given`.
+    Functions run unoptimized, as in a session. The outputs of the live object are put into `given`.
     """
     words, reaching = vocabulary(model), _reaching_out(info)
     compared, skipped = list[str](), list(_left_out(info))
@@ -168,7 +168,7 @@ def equal_outputs(
 
 @contextmanager
 def unoptimized() -> Iterator[None]:
-    """Has TensorFlow run functions as they stand, as a session does.
+    """Disables the graph optimizer within the context, as in a session.
 
     To optimize one takes longer than to run it once, and numbers are added up in the same order.
     """
@@ -216,7 +216,7 @@ def _compare_call(
     reason = ""
     for size in SIZES:
         sampler = Sampler(size, words)
-        if (call.name, size) in given:  # In the way in which these came about: numbers add up as they did.
+        if (call.name, size) in given:  # As when these were computed: sums have the same order.
             with unoptimized():
                 return _compare_with(given[call.name, size], call, live, saved, sampler)
         try:
@@ -233,7 +233,7 @@ def _compare_call(
 def _compare_with(
     expected: Any, call: _Call, live: CallableModel, saved: CallableModel, sampler: Sampler
 ) -> tuple[str, str]:
-    """The same of a call of which the live one gave what is expected."""
+    """The same for a call whose expected outputs the live object gave already."""
     try:
         where = _first_difference(expected, _run(call, saved, sampler))
     except _EndlessCallError as error:
@@ -332,7 +332,7 @@ def _variant_call(variant: FunctionVariant) -> _Call:
 def _first_difference(left: Any, right: Any) -> str:
     """Which output differs and by how much, "" where none does."""
     tf = import_tensorflow()
-    # What gives no tensor is left out, as a session does, which gives tensors alone.
+    # Outputs that are not tensors are left out: a session returns only tensors.
     ours, theirs = (
         [part for part in tf.nest.flatten(result, expand_composites=True) if part is not None]
         for result in (left, right)

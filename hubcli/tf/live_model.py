@@ -253,9 +253,9 @@ class LiveModel:
         return replace(outputs, variables=len(paths))
 
     def unlike_saved(self, saved: Path, info: SavedModelInfo) -> str | None:
-        """The path of the first variable that the model in `saved`, read as `info`, has not bit by bit.
+        """The path of the first variable that differs, bit by bit, in the model in `saved`, read as `info`.
 
-        So is one that isn't there, or whose bytes can't be told. None where all are the same.
+        A missing variable differs, as does one of a type without bytes to compare. None if all are the same.
         Raises BrokenModelError, IntegrityError, OSError.
         """
         tensors = Bundle.open(saved / "variables", "variables").values()

@@ -111,6 +111,6 @@ def read_argument_list(encoded: bytes) -> None:
 
 
 def _loaded_library() -> str | None:
-    """The library with the C API that TensorFlow's package has loaded; None where it hasn't."""
+    """The library with the C API that TensorFlow's package has loaded; None if it is not loaded."""
     path = library_in(str(Path(import_tensorflow().__file__).parent))
     return path if path is not None and is_loaded(path) else None

@@ -104,7 +104,7 @@ def _is_immutable(text: str) -> bool:
 def map_in_order(
     items: Iterable[T], job: Callable[[T], R], threads: int, ahead: int
 ) -> Generator[R, None, None]:
-    """What the job makes of each item, in their order; at most `ahead` of them are begun and not yet taken.
+    """The results of the job for the items, in order; it works at most `ahead` items ahead of the caller.
 
     Items are taken on the caller's thread. What a job raises is raised here, an interrupt too; no further
     one is begun then, and those that run are given a second to end.
@@ -118,7 +118,7 @@ def map_in_order(
             running.append(Future())
             waiting.put((running[-1], item))
             if len(workers) < threads:
-                # A daemon: nobody waits for a store that does not answer, after an interrupt or at the end.
+                # A daemon: no process waits at its end for a store that does not answer.
                 workers.append(Thread(target=_work, args=(waiting, job), name="hubcli-item", daemon=True))
                 workers[-1].start()
             if len(running) >= ahead:

@@ -31,8 +31,8 @@ __all__ = ["CollectedModel", "TierCollection", "TierPolicy", "collect", "plan_mo
 T = TypeVar("T")
 _LEASE_AGE_S = 86400.0
 _THREADS = 16
-# A batch is looked at and removed before the next. That of models is small, since a push that finds one in
-# between tells that it is there.
+# A batch is checked and removed before the next. That of models is small: between both, a push reports
+# that a model is there.
 _BATCH, _MODELS_OF_A_BATCH = 256, 64
 _ATTEMPTS = 20
 _TO_GO = "reason IS NULL AND is_kept = 0 AND used_s <= ?"
@@ -158,7 +158,7 @@ def collect(
     policy: TierPolicy,
     on_model: Callable[[CollectedModel, str], None] | None = None,
 ) -> TierCollection:
-    """Removes what was planned, and archives that were orphaned for the grace period, several at a time.
+    """Removes what was planned, and archives orphaned for the grace period, with several requests at a time.
 
     `on_model` is called for each model with its title as it goes; the titles are read for it alone.
     Raises NetworkError, AuthenticationError; what was removed until then stays removed.
@@ -190,10 +190,10 @@ def _collect_models(
     collection: TierCollection,
     on_model: Callable[[CollectedModel, str], None] | None,
 ) -> None:
-    """Withdraws each model that nobody has used since the listing, then removes their manifests."""
+    """Withdraws each model that was not used since the listing, then removes their manifests."""
 
     def withdraw(archives: list[CollectedModel]) -> list[tuple[CollectedModel, str | None]]:
-        """Those of one handle, whose current.json they share, with titles; None for what stays."""
+        """Withdraws those of one handle, which share a current.json; their titles, None for what stays."""
         titles: list[tuple[CollectedModel, str | None]] = []
         for model in archives:
             title: str | None = None
@@ -240,7 +240,7 @@ def title_of(tier: SharedTier, model: CollectedModel) -> str:
 def _withdraw(tier: SharedTier, key: ManifestKey) -> None:
     """Takes the archive out of what the handle means, so that no reader is led to it."""
     object_key = current_key(key.model)
-    with suppress(IntegrityError):  # What is no current.json leads nobody.
+    with suppress(IntegrityError):  # An invalid current.json names no version.
         for _ in range(_ATTEMPTS):
             found = tier.read_current(key.model)
             if found is None or key.sha256 not in found[0].archives:
@@ -270,7 +270,7 @@ def _collect_blobs(
     before_s = now_s - grace_s
 
     def delete(orphan: tuple[str, int, float, float | None]) -> bool | None:
-        """Whether it was deleted; None where it must stay for now. Deleted at once when it was looked at."""
+        """Whether it was deleted; None if it must stay for now. It is deleted right after the check."""
         sha256, _, modified_s, since_s = orphan
         marked_s = now_s if since_s is None else since_s
         if marked_s > before_s or modified_s > before_s:

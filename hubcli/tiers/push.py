@@ -106,7 +106,7 @@ def _files_of(entry: CachedModel, on_bytes: Callable[[int], None]) -> Sequence[F
 
 def _found(tier: SharedTier, handle: Handle, tree_sha256: str) -> TierManifest | None:
     """What the tier has of the handle with these files, in whichever archive; None where it must be put."""
-    with suppress(IntegrityError):  # What lies is put anew.
+    with suppress(IntegrityError):  # An invalid one is replaced.
         current = tier.current(handle.cache_key)
         for sha256 in () if current is None else current.archives:
             manifest = tier.manifest(ManifestKey(handle.cache_key, sha256))

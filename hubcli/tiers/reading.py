@@ -50,8 +50,8 @@ T = TypeVar("T")
 
 # A manifest that is older is written anew by who uses it: its time is that of its last use.
 _RENEWED_AFTER_S = 86400.0
-# Younger by this machine's clock, it needs no question for the store's: clouds take requests from no clock
-# that is more than 15 minutes off.
+# If it is younger by this machine's clock, the store's clock is not needed: clouds refuse requests from
+# a clock that is more than 15 minutes off.
 _SURELY_FRESH_S = _RENEWED_AFTER_S - 3600.0
 _MAX_SEEN, _MAX_SEEN_BYTES = 64, 64 << 20
 
@@ -71,7 +71,7 @@ class TierReader:
         # The latest manifests, so that their use can be recorded, and how many bytes they have.
         self._seen: dict[ManifestKey, tuple[bytes, ObjectInfo]] = {}
         self._seen_bytes = 0
-        self._parsing = threading.Lock()  # A large one takes hundreds of megabytes while it is parsed.
+        self._parsing = threading.Lock()  # Parsing a large one takes hundreds of megabytes.
         self._corrupt: dict[str, str | None] = {}  # The ETags of archives that failed a check.
 
     @property
@@ -114,9 +114,9 @@ class TierReader:
         return self._sound(manifests[-1]) if manifests else None
 
     def _beside_marker(self, read: Callable[[], T]) -> T | None:
-        """What is read while the marker is, in one round trip; None where this process may make the tier.
+        """Reads beside the marker, in one round trip; None if the tier is absent and may be created.
 
-        Raises NotFoundError where there is no tier. An error of the marker comes before one of `read`.
+        Raises NotFoundError if there is no tier. An error of the marker is raised before one of `read`.
         """
         if self._is_there or self.is_local:
             return read() if self._is_tier() else None
@@ -137,7 +137,7 @@ class TierReader:
         return found[0]
 
     def _is_tier(self) -> bool:
-        """Whether there is a tier; raises NotFoundError where this process may not make the missing one."""
+        """Whether there is a tier. Raises NotFoundError for a missing one that may not be created."""
         if not self.exists() and not self.is_writable:
             raise NotFoundError(f"{self.name} is not a shared tier", hint="Check its address.")
         return bool(self._is_there)
@@ -166,7 +166,7 @@ class TierReader:
         return None if found is None else (Current.parse(found[0], f"{self.name}/{key}"), found[1])
 
     def manifest(self, key: ManifestKey) -> TierManifest | None:
-        """The manifest under the key; None where there is none. Raises IntegrityError where it lies."""
+        """The manifest under the key; None if it is absent. Raises IntegrityError if it is invalid."""
         object_key = manifest_key(*key)
         found = self.store.read(object_key, MAX_MANIFEST_BYTES)
         if found is None:

@@ -116,7 +116,7 @@ class SharedTier(TierReader):
     ) -> bool:
         """The archive, then its manifest; whether one of them wasn't there."""
         key, sha256 = manifest_key(*manifest.key), manifest.archive_sha256
-        with suppress(IntegrityError):  # What lies is written anew.
+        with suppress(IntegrityError):  # An invalid one is replaced.
             there = self.manifest(manifest.key)
             is_same = there is not None and not replace and there.files == manifest.files
             if there is not None and is_same and self.has_archive(manifest):
@@ -196,7 +196,7 @@ class SharedTier(TierReader):
         raise NetworkError(f"{self.name}/{key} keeps changing", hint="Try again.").transient()
 
     def require_writable(self) -> None:
-        """Makes the tier where there is none. Raises UnsupportedError for one that mustn't be written.
+        """Creates the tier if it is absent. Raises UnsupportedError for one that mustn't be written.
 
         That is one of a newer layout, or in a store that ignores conditions: there writers would write over
         each other.
@@ -243,7 +243,7 @@ class SharedTier(TierReader):
 
         Raises UnsupportedError where the store can't compare and swap: then each machine asks.
         """
-        # The probes of both are on keys of their own: side by side they take half of the round trips.
+        # The probes use different keys: at the same time they take half of the round trips.
         run_in_threads([self.require_writable, self.has_swaps], 1 if self.is_local else 2)
         if not self.has_swaps():
             raise UnsupportedError(

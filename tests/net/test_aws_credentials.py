@@ -125,7 +125,7 @@ def test_a_login_by_sso_is_used_until_it_expires(
         ("credential_process = /nowhere/s3cr3t", "", "AWS profile 'p': FileNotFoundError"),
         ("credential_process = /bin/echo '[\"s3cr3t\"]'", "", "AWS profile 'p': AttributeError"),
         (f"credential_process = /bin/echo '{_EXPIRED}'", "", "AWS profile 'p': RuntimeError"),
-        (f"credential_process = /bin/echo '{_BROKEN}'", "", "gives credentials with an invalid character"),
+        (f"credential_process = /bin/echo '{_BROKEN}'", "", "has credentials with an invalid character"),
         (
             f"role_arn = {_ROLE}\nrole_arn = s3cr3t\nsource_profile = base",
             "",

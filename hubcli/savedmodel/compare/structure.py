@@ -57,7 +57,7 @@ class _Comparison:
         self._assets = fed_assets_of(source), fed_assets_of(result)
         self._object_pairs: dict[int, int] = {}
         self._function_pairs: dict[str, str] = {}
-        self._variables: dict[int, int] = {}  # Two of the source must not have become one.
+        self._variables: dict[int, int] = {}  # Two variables of the source must not become one.
         self._objects_waiting: deque[tuple[int, int, str]] = deque()
         self._functions_waiting: deque[tuple[str, str, str]] = deque()
 
@@ -104,7 +104,7 @@ class _Comparison:
         self._compare_content(kind, ours, theirs, path)
 
     def _compare_savers(self, ours: int, theirs: int, path: str) -> None:
-        """What saves and restores an object that is no variable, such as a table."""
+        """The functions that save and restore an object other than a variable, such as a table."""
         left, right = (
             graph.saveables(node) for graph, node in zip(self._objects, (ours, theirs), strict=True)
         )
@@ -189,7 +189,9 @@ class _Comparison:
             ):
                 raise _DiffersError(f"{where} has another op: {other.op}")
             self._pair_functions(node.op, other.op, path)
-        if node.operands != other.operands:  # Devices are those of what is captured, where it was loaded.
+        if (
+            node.operands != other.operands
+        ):  # Placeholders of captures have the device on which they were loaded.
             raise _DiffersError(f"{where} has other inputs")
         attributes, others = dict(node.attributes()), dict(other.attributes())
         if attributes == others:
@@ -228,7 +230,7 @@ def _children(graph: ObjectGraph, node: int) -> Mapping[str, int]:
 
 
 def _arguments(body: GraphBody) -> list[list[tuple[str, int]]]:
-    """Names and types of what the function takes, and of what it gives."""
+    """Names and types of the function's inputs and outputs."""
     signature = body.signature()
     return [
         [(each.name, each.type) for each in (parse("ArgDef", encoded) for encoded in part)]
