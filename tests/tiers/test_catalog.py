@@ -41,16 +41,18 @@ def test_an_error_of_an_item_is_raised_in_its_turn_and_begins_no_further_one() -
 def test_a_job_that_waits_for_its_store_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """As after an interrupt."""
     monkeypatch.setattr("hubcli.tiers.catalog._JOIN_S", 0.01)
-    has_answered, is_over = threading.Event(), threading.Event()
+    is_waiting, has_answered, is_over = threading.Event(), threading.Event(), threading.Event()
 
     def job(number: int) -> int:
         if number:
+            is_waiting.set()
             has_answered.wait(60)
             is_over.set()
         return number
 
     results = map_in_order(range(2), job, 2, 4)
     assert next(results) == 0
+    assert is_waiting.wait(60)  # One that has not begun is cancelled.
     results.close()
     assert not is_over.is_set()
     has_answered.set()
