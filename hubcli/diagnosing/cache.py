@@ -37,6 +37,7 @@ __all__ = [
     "check_root",
     "check_writing",
     "is_directory",
+    "listed",
     "nearest_directory",
     "temporary_directory",
     "try_writing",
@@ -251,7 +252,11 @@ def _unknown(leftovers: Sequence[Leftover]) -> Iterator[Check]:
 
 
 def _listed(leftovers: Sequence[Leftover]) -> str:
-    texts = [f"{leftover.path} (last changed {format_age(leftover.age_s)})" for leftover in leftovers]
+    return listed([f"{leftover.path} (last changed {format_age(leftover.age_s)})" for leftover in leftovers])
+
+
+def listed(texts: Sequence[str]) -> str:
+    """The first of the texts, and how many more there are."""
     more = f"; and {len(texts) - _MAX_NAMED} more" if len(texts) > _MAX_NAMED else ""
     return "; ".join(texts[:_MAX_NAMED]) + more
 

@@ -11,7 +11,7 @@ from hubcli.cache.gc.plan import PlannedItem, Policy, count_leftovers
 from hubcli.cache.gc.planner import make_plan
 from hubcli.cache.gc.snapshot import Holder, LockFacts, Snapshot, take_snapshot
 from hubcli.cache.layout import NameKind
-from hubcli.diagnosing.cache import is_directory
+from hubcli.diagnosing.cache import is_directory, listed
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.units import format_age, format_size, plural
 from hubcli.urls import without_secrets
@@ -19,8 +19,6 @@ from hubcli.urls import without_secrets
 __all__ = ["check_entries"]
 
 _check = partial(Check.of, Section.CACHE)
-
-_MAX_NAMED = 3
 
 
 def check_entries(case: DiagnosisContext) -> Iterator[Check]:
@@ -65,7 +63,7 @@ def _gutted(models: Sequence[CachedModelInfo]) -> Iterator[Check]:
     hint = f"Run: {again}. Or remove it: hubcli gc"
     message = f"{plural(len(models), 'model')} with missing files, which hub.load cannot load: "
     value = [model.handle or model.key for model in models]
-    yield _check("gutted", Status.PROBLEM, message + _listed(named), list(map(_handle_text, value)), hint)
+    yield _check("gutted", Status.PROBLEM, message + listed(named), list(map(_handle_text, value)), hint)
 
 
 def _leftovers(items: Sequence[PlannedItem]) -> Iterator[Check]:
@@ -112,12 +110,12 @@ def _locks(snapshot: Snapshot, stale: Sequence[PlannedItem]) -> Iterator[Check]:
         yield _check(
             "locks",
             Status.PROBLEM,
-            message + _listed([text for text, _ in left]),
+            message + listed([text for text, _ in left]),
             [value for _, value in left],
             "Remove it: hubcli gc. hubcli fetch does so, too",
         )
     if held:
-        message = f"{plural(len(held), 'lock')} in use: " + _listed([text for text, _ in held])
+        message = f"{plural(len(held), 'lock')} in use: " + listed([text for text, _ in held])
         yield _check("locks-in-use", Status.INFO, message, [value for _, value in held])
     if not locks:
         yield _check("locks", Status.OK, "none", [])
@@ -140,11 +138,6 @@ def _lock_value(lock: LockFacts, key: str, handles: dict[str, str | None]) -> di
         "holder": lock.holder.value,
         "changed_at_s": round(lock.changed_at_s, 3),
     }
-
-
-def _listed(texts: Sequence[str]) -> str:
-    more = f"; and {len(texts) - _MAX_NAMED} more" if len(texts) > _MAX_NAMED else ""
-    return "; ".join(texts[:_MAX_NAMED]) + more
 
 
 def _handle_text(handle: str) -> str:
