@@ -146,7 +146,7 @@ def _try_create(lock: Path, owner: LockOwner) -> bool:
         try:
             os.link(temporary, lock)
         except FileExistsError:
-            # NFS asks again where an answer was lost, and is told then that the link exists.
+            # NFS repeats a request whose answer was lost, and the second answer is that the link exists.
             return LockOwner.read(lock) == owner
         except OSError:  # A file system without hard links.
             return _try_create_exclusively(lock, owner)

@@ -230,7 +230,7 @@ class Store:
         return EntryPaths(self.root, handle.cache_key)
 
     def find(self, handle: Handle) -> CachedModel | None:
-        """The entry of the handle, whole or not, or None if there is no directory of it."""
+        """The entry of the handle, complete or not; None if it has no directory."""
         paths = self.paths(handle)
         with cache_errors(self.root):
             return CachedModel.read(paths) if paths.model.is_dir() else None

@@ -181,7 +181,7 @@ def act(
 def _free_bytes(root: Path) -> int:
     try:
         return shutil.disk_usage(root).free
-    except OSError:  # There is no such cache.
+    except OSError:  # The cache does not exist.
         return 0
 
 

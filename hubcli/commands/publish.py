@@ -320,7 +320,7 @@ class _Publish:
         return replace(plan, license_name=plan.license_name or state.license_name)
 
     def _framework_issues(self, model: KaggleModel) -> Iterator[Issue]:
-        """A warning where the model's format isn't what the handle's framework says."""
+        """A warning if the model's format does not match the framework in the handle."""
         own = "tensorFlow1" if self.is_tf1 else "tensorFlow2"
         if own != model.framework:
             yield Issue(

@@ -66,7 +66,7 @@ class Check(NamedTuple):
 
     @property
     def status(self) -> Status:
-        """How it stands."""
+        """Its severity."""
         return self.issue.severity
 
     @property

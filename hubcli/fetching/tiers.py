@@ -201,7 +201,7 @@ class TierTurn:
         self._copy: ArchiveCopy | None = None
         self._lease: TierLease | None = None
         self._is_private = self._is_there = False
-        self._failures: set[str] = set()  # What was told already.
+        self._failures: set[str] = set()  # Failures that have been reported.
         self._unreachable: set[str] = set()  # Names of tiers that this fetch asks no more.
         self.manifest: Manifest | None = None
 

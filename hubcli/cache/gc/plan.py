@@ -227,6 +227,6 @@ def claim_auto_gc(root: Path) -> bool:
 def _create(stamp: Path) -> bool:
     try:
         stamp.touch(exist_ok=False)
-    except OSError:  # Another fetch was faster, or there is no cache that can be written.
+    except OSError:  # Another fetch was faster, or the cache is not writable.
         return False
     return True
