@@ -25,7 +25,8 @@ _ROOM = Path(hubcli.__file__).parent / "publishing"
 _STEPS = [str(_ROOM / name) for name in ("journal.py", "blobs.py", "kaggle_creation.py", "kaggle_upload.py")]
 _SUCCESS, _KILLED, _UNKNOWN = 0, -9, 13
 _MAX_RUNS = 6
-_PIECE_BYTES = 1 << 18  # The least that the storage takes: the bytes themselves cost more time than the kills.
+# The least that the storage takes: pieces of 8 MiB would cost more time than all else of a run.
+_PIECE_BYTES = 1 << 18
 
 
 class Killed:
