@@ -22,7 +22,7 @@ from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.main import DeferredClasses, LazyImports
 from hubcli.cli.options import GLOBAL_OPTIONS, VALUED_GLOBAL_OPTIONS
 from hubcli.cli.output import Output, error_document
-from hubcli.config.config_file import COLORS
+from hubcli.config.environment import COLORS
 from hubcli.config.process_variables import variables_set
 from hubcli.config.settings import color_choice, environment, read_config
 from hubcli.errors import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hubcli.config.config_file import require_timeout
+from hubcli.config.environment import require_timeout
 from hubcli.errors import ConversionError, TensorFlowError, UsageError, did_you_mean
 from hubcli.exporting import ExportFormat, Quantization
 from hubcli.exporting.converted_outputs import (
