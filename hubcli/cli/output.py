@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from hubcli.errors import BrokenPipe, HubcliError, MappingError, OutputError
+from hubcli.errors import BrokenPipe, HubcliError, MappingError, OutputError, UsageError
 from hubcli.urls import redacted, without_known_secrets, without_secrets
 
 if TYPE_CHECKING:
@@ -138,11 +138,11 @@ class Output:
         is_wanted = self.progress and not self.quiet
         return sys.stderr is not None and sys.stderr.isatty() and is_wanted
 
-    @property
-    def can_ask(self) -> bool:
-        """Whether a person sees what is asked, and can answer."""
+    def require_terminal(self, action: str, hint: str) -> None:
+        """Raises UsageError unless a person sees what is asked before the action, and can answer."""
         streams = (sys.stdin, sys.stdout, sys.stderr)
-        return not self.as_json and all(stream is not None and stream.isatty() for stream in streams)
+        if self.as_json or any(stream is None or not stream.isatty() for stream in streams):
+            raise UsageError(f"Cannot ask before {action}: no terminal", hint=hint)
 
     def ask(self, question: str) -> bool:
         """Whether the person answers with y or yes."""
