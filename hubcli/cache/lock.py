@@ -27,7 +27,7 @@ MIN_SILENCE_S = 600.0
 
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 1.0
 _REPORT_EVERY_S = 30.0
-# Who makes a lock names himself in the next instant, unless he dies in it.
+# A process that makes a lock writes its name into it at once, unless it is killed in between.
 _NAMELESS_S = 5.0
 
 
@@ -100,7 +100,7 @@ def _at_once(paths: EntryPaths, silence_s: float) -> Lock | None:
     if _try_take(paths.lock, owner):
         return Lock(paths, owner)
     holder = LockOwner.read(paths.lock)
-    if os.path.lexists(paths.lock):  # Else its holder has just released it.
+    if os.path.lexists(paths.lock):  # Otherwise its holder has just released it.
         if not _is_abandoned(paths, holder, silence_s):
             return None
         was_broken = _break(paths.lock, holder)
@@ -232,7 +232,7 @@ def _may_break(lock: Path, descriptor: int | None, condemned: LockOwner | None) 
     On file systems without flock, and for a link, nothing guarantees that.
     """
     if descriptor is not None and not _is_claimed(descriptor):
-        return False  # Another process is just breaking it.
+        return False  # Another process is breaking it right now.
     if LockOwner.read(lock) != condemned:
         return False
     return descriptor is None or os.path.samestat(os.fstat(descriptor), lock.lstat())

@@ -219,13 +219,14 @@ class _Interrupts:
                     signal.signal(number, self._on_signal)
 
     def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
-        if not self._holds or self._is_due:  # What is held may hang, at a terminal that takes nothing.
+        # The second signal interrupts anyway: a write to a stopped terminal may hang.
+        if not self._holds or self._is_due:
             self._interrupt()
         self._is_due = True
 
     def _interrupt(self) -> NoReturn:
         for number in self._numbers:
-            signal.signal(number, signal.SIG_IGN)  # Nothing interrupts the cleaning.
+            signal.signal(number, signal.SIG_IGN)  # Nothing interrupts the clean-up.
         self._is_due = False
         raise KeyboardInterrupt
 

@@ -89,7 +89,7 @@ def repeat_lost_interrupt(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # To this thread, whose wait it ends.
+    # The signal goes to this thread, and ends its wait.
     again = threading.Timer(_AGAIN_S, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
     again.daemon = True
     again.start()

@@ -86,7 +86,7 @@ class ModelBars(MultiProgress):
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        with held_interrupts():  # Half put up, it couldn't be taken off.
+        with held_interrupts():  # An interrupted start would leave a display that can't be removed.
             self._live.start(refresh=True)
 
     def close(self) -> None:

@@ -149,7 +149,7 @@ class Output:
         from select import select  # Few runs ask.
 
         self._to_standard_error(f"{redacted(question)} [y/N] ")
-        # Ctrl-C in the instant before the wait begins ends no wait: it is seen after this one.
+        # Ctrl-C just before the wait begins doesn't end it: it is seen when the wait is over.
         while not select([sys.stdin], [], [], 0.1)[0]:
             pass
         return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -159,7 +159,7 @@ class Output:
         from rich.console import Console
 
         stream = cast("TextIO", _Forgiving(sys.stderr))
-        # Said either way: rich would ask NO_COLOR, which an option may have overruled.
+        # Always passed: rich would read NO_COLOR, which an option may have overruled.
         return Console(file=stream, no_color=not self._is_colored(sys.stderr), highlight=False)
 
     def payload(self, text: str) -> None:

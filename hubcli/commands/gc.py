@@ -208,7 +208,7 @@ def _condemned(
     """What `verify` finds broken among the models that may go, by key, where that is asked for."""
     if not policy.is_broken_wanted:
         return {}
-    from hubcli.commands.verify import verify  # Reading every tensor needs half of the house.
+    from hubcli.commands.verify import verify  # It loads half of the package.
 
     condemned = {}
     for model in candidates(snapshot, policy, only=only):

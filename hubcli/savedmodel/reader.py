@@ -65,7 +65,7 @@ def read_model(
 def _compatibility(
     files: ModelFiles, outlines: tuple[MetaGraphOutline, ...], targets: tuple[Target, ...]
 ) -> tuple[TargetReport, ...]:
-    from hubcli.savedmodel.targets.check import check_targets  # Tables that few ask for.
+    from hubcli.savedmodel.targets.check import check_targets  # Few inspections need it.
 
     return check_targets(files, outlines, targets)
 
@@ -145,7 +145,7 @@ class _Reader:
             return None
         try:
             message = parse("FingerprintDef", read_regular(file, _MAX_FINGERPRINT_BYTES))
-        except BrokenModelError:  # It tells of the model, the model doesn't need it.
+        except BrokenModelError:  # The file is informational: a model loads without it.
             return None
         return Fingerprint(
             message.saved_model_checksum,

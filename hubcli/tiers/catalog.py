@@ -72,7 +72,7 @@ def _entry(tier: SharedTier, key: ManifestKey, used_s: float) -> TierEntry | Non
         manifest = tier.manifest(key)
     except IntegrityError as error:
         return TierEntry(key, used_s, None, error.message)
-    if manifest is None:  # It went meanwhile.
+    if manifest is None:  # It was deleted meanwhile.
         return None
     return TierEntry(
         key, used_s, manifest.without_files(), file_count=len(manifest.files), size_bytes=manifest.size_bytes

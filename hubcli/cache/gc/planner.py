@@ -233,7 +233,7 @@ class _Planner:
             for budget, wanted_bytes, reached in found
         )
 
-    # --- Who stays
+    # --- What is protected
 
     def candidates(self) -> list[CachedModelInfo]:
         """The models that may go, the least recently used first."""

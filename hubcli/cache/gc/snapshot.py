@@ -171,10 +171,10 @@ class _Links:
 
 def _targets(folder: str, links: Iterable[str]) -> dict[str, str | None]:
     """The name in the folder, which ends in a slash, that each link leads to; None for one that leads out."""
-    read = os.readlink  # Of seventy thousand, Paths would cost more than the reading.
+    read = os.readlink  # For 70,000 names, making Paths would take longer than reading the directory.
     try:
         targets: dict[str, str | None] = {link: read(folder + link) for link in links}
-    except OSError:  # One vanished meanwhile.
+    except OSError:  # It was removed meanwhile.
         return {link: _target(folder + link) for link in links}
     odd = {target for target in {*targets.values()} if target is None or not is_key(target)}
     for link in links if odd else ():

@@ -116,7 +116,7 @@ class _Scan:
         if node.op not in SAVER_OPS or not _is_at_savers_moment(risk, moments):
             return False
         # Nodes of the graph itself that nothing reaches are what TensorFlow 1's savers leave behind.
-        # A function has no such excuse: there are ways to call one that a graph doesn't show.
+        # A function isn't accepted unreached: a graph doesn't show every way to call one.
         if not moments:
             return not body.is_function
         return self._origins.are_from(PathSource.SAVER, body, node, SAVER_OPS[node.op])
@@ -254,7 +254,7 @@ SAVER_OPS = {
     "Restore": (0,),
     "RestoreSlice": (0,),
 }
-# What fills a vocabulary from one of the model's assets: so, too.
+# What fills a vocabulary from one of the model's assets, with the inputs that are paths.
 TABLE_OPS = {"InitializeTableFromTextFile": (1,), "InitializeTableFromTextFileV2": (1,)}
 # Ops that touch files only where the attribute names one.
 CONDITIONAL_OPS = {"FixedUnigramCandidateSampler": "vocab_file"}

@@ -191,9 +191,7 @@ class _Comparison:
             ):
                 raise _DiffersError(f"{where} has another op: {other.op}")
             self._function_pairs.add(node.op, other.op, path)
-        if (
-            node.operands != other.operands
-        ):  # Placeholders of captures have the device on which they were loaded.
+        if node.operands != other.operands:
             raise _DiffersError(f"{where} has other inputs")
         attributes, others = dict(node.attributes()), dict(other.attributes())
         if attributes == others:
