@@ -43,8 +43,8 @@ def usable_cores() -> int:
 class CancellationToken:
     """Cancels once, from any thread; work notices when it checks.
 
-    A thread that waits for a host can't look. What it holds meanwhile it leaves
-    here, and who stops it undoes that in its place.
+    A thread that waits for a host can't check. It registers what undoes its
+    work, and the thread that cancels runs that in its place.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Durable and atomic writes: what stays on the disk through a power loss, and is seen whole or as it was.
+"""Durable and atomic writes: what survives a power loss, and is seen complete or as it was before.
 
-A rename is atomic for who looks at a directory, but not for the disk: a file system with delayed
+A rename is atomic for other processes, but not on the disk: a file system with delayed
 allocation (ext4, XFS, btrfs, APFS) may write the rename before the data of the file. After a power
 loss the name is there, with zeros or nothing behind it. So data is synced first, then the directory
 that names it, then the record that counts on both.

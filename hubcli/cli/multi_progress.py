@@ -107,7 +107,7 @@ class ModelBars(MultiProgress):
             self._live = None
 
     def _table(self) -> Table:
-        """The rows as they are now. Takes no lock: who holds it may wait for the drawing thread."""
+        """The rows as they are now. Takes no lock: its holder may be waiting for the drawing thread."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text

@@ -69,7 +69,7 @@ def errors_document(errors: Sequence[tuple[str | None, HubcliError]]) -> dict[st
 
 
 class _Forgiving:
-    """A stream that lets go of what can't be written."""
+    """A stream that drops what can't be written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -226,7 +226,7 @@ def answers_folder() -> Path | None:
 
 
 def environment() -> Mapping[str, str]:
-    """The variables of this process, for who tells of them."""
+    """The variables of this process, for commands that report them."""
     return os.environ
 
 

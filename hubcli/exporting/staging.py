@@ -299,7 +299,7 @@ def _is_empty(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Removes the directory, its lock last: who is killed meanwhile leaves one that can be judged."""
+    """Removes the directory, its lock last: if this process is killed, the lock tells of what is left."""
     with suppress(OSError):
         for child in list(path.iterdir()):
             if child.name != _LOCK:

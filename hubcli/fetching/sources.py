@@ -169,7 +169,7 @@ def open_source(
 
 @contextmanager
 def _of_handle(handle: Handle, settings: Settings, transfer: Transfer) -> Iterator[ByteSource]:
-    """The archive at its address; where that is denied, at the one for who has an account."""
+    """The archive at its address; where that is denied, at its private one."""
     from hubcli.fetching.byte_sources import open_bytes
 
     address = archive_address(handle, settings)

@@ -19,7 +19,7 @@ from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import Footprint, measure
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, cache_errors, is_key, leads_out
-from hubcli.cache.lock import last_sign_of_life_s
+from hubcli.cache.lock import last_activity_s
 from hubcli.cache.record_index import RecordReader
 from hubcli.cache.records import LockOwner
 from hubcli.config.environment import in_home
@@ -199,7 +199,7 @@ def _lock_facts(paths: EntryPaths) -> LockFacts:
         holder = Holder.UNKNOWN
     else:
         holder = Holder.DEAD if owner.is_dead(paths.lock) else Holder.ALIVE
-    return LockFacts(owner, holder, last_sign_of_life_s(paths, owner))
+    return LockFacts(owner, holder, last_activity_s(paths, owner))
 
 
 def _fragments(names: RootNames, key: str, *, has_model: bool) -> Iterable[Fragment]:
