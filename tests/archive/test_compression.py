@@ -174,8 +174,8 @@ def test_the_optional_parts_of_a_gzip_header_are_passed_over(
 def test_an_xz_stream_that_asks_for_a_gigabyte_of_memory_is_unsafe_rather_than_damaged(
     sandbox: Sandbox,
 ) -> None:
-    # Written by hand, since a compressor takes as much memory itself: the header of the block follows 12 bytes
-    # of the stream's. 36 stands for 1 GiB, and a checksum is at the end.
+    # Written by hand, since a compressor takes as much memory itself. The block's header follows 12 bytes
+    # of the stream's; 36 stands for 1 GiB, and a checksum is at the end.
     packed = bytearray(lzma.compress(TAR))
     header = packed[12 : 12 + 4 * (packed[12] + 1)]
     assert header[1:4] == bytes([0, 0x21, 1])
