@@ -39,8 +39,8 @@ INDEX = "variables/variables.index"
 # All kinds, so that damaged graphs go through the rules of each.
 _TARGETS = parse_targets("tensorflow>=2.4,serving,session,litert,cpu,keras3-layer,hub.KerasLayer")
 _STYLE = Style(80, is_styled=False, has_color=False)
-# The model whose page was made last, and its document.
-_shown: dict[Path, str] = {}
+# The document of the page that was made last, by its model.
+_last_page: dict[Path, str] = {}
 
 
 @pytest.fixture
@@ -60,10 +60,10 @@ def is_readable(model: Path) -> bool:
     inspection = Inspection("damaged", model, info)
     document = json.dumps(inspection_document(inspection))
     # Many flips change a constant, of which neither form says anything: a page takes half of the time.
-    if _shown != {model: document}:
+    if _last_page != {model: document}:
         inspection_text(inspection, tuple(Part), _STYLE, in_full=True)
-        _shown.clear()
-        _shown[model] = document
+        _last_page.clear()
+        _last_page[model] = document
     return True
 
 
