@@ -110,14 +110,14 @@ def kill_at_lines(killed: Killed, first: int, step: int) -> None:
 
 
 def test_a_publication_that_is_killed_at_a_step_is_completed(killed: Killed) -> None:
-    kill_at_lines(killed, 60, 120)
-    assert killed.kills >= 4
+    kill_at_lines(killed, 30, 90)
+    assert killed.kills >= 6
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_a_publication_that_is_killed_at_any_step_is_completed(killed: Killed) -> None:
-    kill_at_lines(killed, 1, 7)
+    kill_at_lines(killed, 1, 5)
     assert killed.kills > 100
 
 
