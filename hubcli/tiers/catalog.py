@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import closing
-from itertools import groupby
+from itertools import groupby, islice
 from queue import SimpleQueue
 from threading import Thread
 from typing import NamedTuple, TypeVar
@@ -29,6 +29,7 @@ R = TypeVar("R")
 
 _THREADS = 8
 _AHEAD = 32
+_MAX_GROUP = 256
 _POLL_S = 0.1
 _JOIN_S = 1.0
 
@@ -71,9 +72,11 @@ def entries_of(tier: SharedTier) -> Generator[TierEntry, None, None]:
         if entry is not None
     )
     for _, group in groupby(found, key=lambda entry: entry.key.model):
-        entries = list(group)
-        is_conflict = _is_conflict(entries)
-        yield from (entry._replace(is_conflict=is_conflict) for entry in entries)
+        trees: set[str] = set()
+        # A handle has few archives, unless somebody fills the tier with them.
+        while entries := list(islice(group, _MAX_GROUP)):
+            is_conflict = _is_conflict(entries, trees)
+            yield from (entry._replace(is_conflict=is_conflict) for entry in entries)
 
 
 def _entry(tier: SharedTier, key: ManifestKey, used_s: float) -> TierEntry | None:
@@ -88,9 +91,12 @@ def _entry(tier: SharedTier, key: ManifestKey, used_s: float) -> TierEntry | Non
     )
 
 
-def _is_conflict(entries: list[TierEntry]) -> bool:
+def _is_conflict(entries: list[TierEntry], trees: set[str]) -> bool:
+    """Whether the entries of a handle conflict; `trees`, some of its digests, get those of the entries."""
     manifests = [entry.manifest for entry in entries if entry.manifest is not None]
-    return len({manifest.tree_sha256 for manifest in manifests}) > 1 and _is_immutable(manifests[0].handle)
+    if len(trees) < 2:
+        trees.update(manifest.tree_sha256 for manifest in manifests)
+    return len(trees) > 1 and bool(manifests) and _is_immutable(manifests[0].handle)
 
 
 def _is_immutable(text: str) -> bool:
