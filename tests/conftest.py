@@ -93,7 +93,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Also after a command turned it off; TensorFlow's server is there before the first test that needs it."""
+    """Also after a command turned it off. The first test with TensorFlow waits for its server."""
     if "tensorflow" not in sys.modules and item.get_closest_marker("tensorflow"):
         wait_for_tensorflow()
     _collect_garbage_seldom()
