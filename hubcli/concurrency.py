@@ -212,43 +212,33 @@ class ReadAhead(Generic[T]):
         return False
 
 
-def run_in_threads(
-    jobs: Sequence[Callable[[], T]], threads: int, core_is_free: threading.Event | None = None
-) -> list[T]:
+def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
     """What the jobs return, in their order, run on a number of threads, of which this is one.
 
     Jobs are begun in their order. The first error is raised here, an interrupt
     too; no further job is begun then, and the others' threads are given a
-    second to end. With an event one of the other threads begins once that is set; it is set here when
-    no job is left.
+    second to end.
     """
     waiting, results, errors = iter(enumerate(jobs)), dict[int, T](), list[BaseException]()
-    lock, now = threading.Lock(), threading.Event()
-    now.set()
-    last = core_is_free or now
+    lock = threading.Lock()
 
     def work() -> None:
-        try:
-            while not errors:
-                with lock:
-                    number, job = next(waiting, (-1, None))
-                if job is None:
-                    return
-                results[number] = job()
-        finally:
-            last.set()
+        while not errors:
+            with lock:
+                number, job = next(waiting, (-1, None))
+            if job is None:
+                return
+            results[number] = job()
 
-    def help_out(begin: threading.Event) -> None:
+    def help_out() -> None:
         try:
-            begin.wait()
             work()
         except BaseException as error:  # noqa: BLE001 - any error is handed to the caller
             errors.append(error)
 
-    count = min(threads, len(jobs)) - 1
     others = [
-        threading.Thread(target=help_out, args=(begin,), name="hubcli-share", daemon=True)
-        for begin in [now] * (count - 1) + [last] * (count > 0)
+        threading.Thread(target=help_out, name="hubcli-share", daemon=True)
+        for _ in range(min(threads, len(jobs)) - 1)
     ]
     for other in others:
         other.start()
@@ -267,28 +257,24 @@ def run_in_threads(
 
 
 @contextmanager
-def running_beside(job: Callable[[], None], stop: CancellationToken) -> Iterator[threading.Event]:
+def running_beside(job: Callable[[], None], stop: CancellationToken) -> Iterator[None]:
     """Runs the job on another thread while the context runs, and waits for it at the end.
 
-    The event is set when the job ends. What it raises is raised at the end of the context. Where that
-    raises, the job is asked to stop by the token, and is waited for, too: after the context it touches
-    nothing.
+    What the job raises is raised there. Where the context raises, the job is asked to stop by the token,
+    and is waited for, too: after the context it touches nothing.
     """
     errors: list[BaseException] = []
-    ended = threading.Event()
 
     def run() -> None:
         try:
             job()
         except BaseException as error:  # noqa: BLE001 - any error is handed to the caller
             errors.append(error)
-        finally:
-            ended.set()
 
     thread = threading.Thread(target=run, name="hubcli-beside", daemon=True)
     try:
         thread.start()  # A signal may come before it returns.
-        yield ended
+        yield
         _wait_for(thread)
     except BaseException:
         stop.ask()

@@ -264,33 +264,6 @@ def test_jobs_are_shared_and_their_results_stand_in_order() -> None:
     assert len(names) == 2
 
 
-def test_the_last_thread_begins_once_its_core_is_free() -> None:
-    core_is_free, names = threading.Event(), list[str]()
-    both = threading.Barrier(2, timeout=WAIT_S)
-
-    def job(number: int) -> None:
-        names.append(threading.current_thread().name)
-        if number == 2:
-            core_is_free.set()
-        if number >= 2:
-            both.wait()  # Passes only where two threads are at it.
-
-    run_in_threads([partial(job, number) for number in range(4)], 2, core_is_free)
-    assert len(set(names[:3])) == 1
-    assert len(set(names)) == 2
-
-
-def test_a_core_that_stays_in_use_holds_up_no_job() -> None:
-    core_is_free = threading.Event()
-    assert run_in_threads([lambda: 1, lambda: 2], 2, core_is_free) == [1, 2]
-    with pytest.raises(ValueError, match="unsound"):
-        run_in_threads([partial(_fail, text) for text in ("unsound", "second")], 2, threading.Event())
-
-
-def _fail(text: str) -> None:
-    raise ValueError(text)
-
-
 def test_no_jobs_have_no_results_and_need_no_thread() -> None:
     assert run_in_threads(list[Callable[[], int]](), 2) == []
 
@@ -316,18 +289,6 @@ def test_a_job_beside_is_done_once_the_context_ends() -> None:
     with running_beside(partial(results.append, "beside"), CancellationToken()):
         pass
     assert results == ["beside"]
-
-
-def test_an_event_says_that_the_job_beside_has_ended() -> None:
-    may_end = threading.Event()
-
-    def work() -> None:
-        may_end.wait(WAIT_S)
-
-    with running_beside(work, CancellationToken()) as ended:
-        assert not ended.is_set()
-        may_end.set()
-        assert ended.wait(WAIT_S)
 
 
 def test_an_error_of_a_job_beside_is_raised_at_the_end_of_the_context() -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from threading import Event
 from typing import BinaryIO
 
 from hubcli.archive import FileRecord, Limits, Member, MemberStream
@@ -176,10 +174,8 @@ def hashed_files(top: Path, on_bytes: Callable[[int], None] = lambda size: None)
     return tuple(records)
 
 
-# A copy can be cancelled between two pieces: some milliseconds each, on a slow disk a second. Pieces of a
-# quick copy grow, as behind each one the thread waits for the interpreter, up to 5 ms while another runs.
-_COPY_BYTES, _MAX_COPY_BYTES = 16 << 20, 64 << 20
-_QUICK_COPY_S = 0.05
+# A copy can be cancelled between two of these: some milliseconds each, on a slow disk a second.
+_COPY_BYTES = 16 << 20
 
 OnBytes = Callable[[int], None]
 
@@ -215,11 +211,11 @@ def copying(
     destination: Path,
     on_bytes: OnBytes = lambda size: None,
     durability: Durability = UNSYNCED,
-) -> Iterator[Event]:
+) -> Iterator[None]:
     """Copies the tree as `copy_tree` does, on another thread: all is there once the context ends.
 
     The kernel copies without the interpreter, so that what runs in the context has it: checks of the
-    source, imports. Where the context raises, the copy is cancelled. The event is set when the copy ends.
+    source, imports. Where the context raises, the copy is cancelled.
     """
     stop = CancellationToken()
 
@@ -227,8 +223,8 @@ def copying(
         stop.check()
         on_bytes(size)
 
-    with running_beside(partial(copy_tree, tree, destination, count, durability), stop) as ended:
-        yield ended
+    with running_beside(partial(copy_tree, tree, destination, count, durability), stop):
+        yield
 
 
 def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durability) -> None:
@@ -238,16 +234,9 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
     with source, target.open("xb", buffering=0) as target_file:
         write_back = WriteBack(target_file.fileno(), durability)
         left = node.size_bytes + 1  # A byte more than there was: a file that always grows has no end.
-        began_s, piece_bytes = time.monotonic(), _COPY_BYTES
-        while size := _copy_piece(node.path, source, target_file, min(left, piece_bytes)):
+        while size := _copy_piece(node.path, source, target_file, left):
             copied += size
             left -= size
-            # What goes to the disk meanwhile goes piece by piece.
-            if not durability.is_on:
-                now_s = time.monotonic()
-                is_quick = size == piece_bytes and now_s - began_s < _QUICK_COPY_S
-                piece_bytes = min(2 * piece_bytes, _MAX_COPY_BYTES) if is_quick else _COPY_BYTES
-                began_s = now_s
             write_back.wrote(size)
             on_bytes(size)
     if copied != node.size_bytes:
@@ -261,7 +250,7 @@ def _copy_piece(path: Path, source: BinaryIO, target: BinaryIO, max_bytes: int) 
     """
     if hasattr(os, "copy_file_range"):
         try:
-            size = os.copy_file_range(source.fileno(), target.fileno(), max_bytes)
+            size = os.copy_file_range(source.fileno(), target.fileno(), min(_COPY_BYTES, max_bytes))
         except OSError as error:
             # File systems say in many ways that they can't copy these two; where a disk fails, reading and
             # writing tells which.

@@ -25,8 +25,6 @@ from hubcli.providers import BUCKETS, scheme_of
 from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:
-    from threading import Event
-
     from hubcli.archive.pack import PackedArchive
     from hubcli.exporting.conversion import Conversion, ConversionPlan
     from hubcli.exporting.conversion_job import ConversionJob
@@ -191,8 +189,8 @@ class _Export:
             else:
                 self._require_room(staged, tree.size_bytes)
                 self._tell_of_writing(tree.size_bytes)
-                with self._copying(tree, staged) as copy_ended:
-                    self.checks.content(tree, copy_ended=copy_ended)
+                with copying(tree, staged, self.listener.received, self.settings.durability):
+                    self.checks.content(tree, is_told=False)
             self.checks.require_unchanged(tree)
         return self._published(self._result(tree, packed), tree)
 
@@ -216,8 +214,8 @@ class _Export:
         with self._staged() as staged, self._source(staged.with_name("source")) as source:
             self.listener.step("Editing the model")
             model = staged.with_name("model") if self._is_archive else staged
-            with self._copied_ahead(source, model) as (copied, copy_ended):
-                self.checks.content(source, copy_ended=copy_ended)
+            with self._copied_ahead(source, model) as copied:
+                self.checks.content(source, is_told=not copied)
                 from hubcli.exporting.editing import plan_edits, prove  # 20 ms, while files are copied.
 
                 plan = plan_edits(source.top, edits, self.target.name)
@@ -230,19 +228,16 @@ class _Export:
         return self._published(replace(self._result(tree, packed), edited=report), tree)
 
     @contextmanager
-    def _copied_ahead(self, source: Tree, model: Path) -> Iterator[tuple[Sequence[TreeNode], Event | None]]:
+    def _copied_ahead(self, source: Tree, model: Path) -> Iterator[Sequence[TreeNode]]:
         """Copies what no edit changes into the directory `model`, while the context plans the edits."""
         nodes = tuple(node for node in source.nodes if self.options.edits.leaves(node.name))
         if not nodes:
-            yield (), None
+            yield ()
             return
         self._require_room(model, source.size_bytes)
         self._tell_of_writing(source.size_bytes)
-        with self._copying(Tree(source.top, nodes), model) as copy_ended:
-            yield nodes, copy_ended
-
-    def _copying(self, tree: Tree, model: Path) -> AbstractContextManager[Event]:
-        return copying(tree, model, self.listener.received, self.settings.durability)
+        with copying(Tree(source.top, nodes), model, self.listener.received, self.settings.durability):
+            yield nodes
 
     def _write_edited(self, plan: EditPlan, model: Path, copied: Sequence[TreeNode]) -> Tree:
         """Writes the rest of the directory `model`; the files that it has then."""

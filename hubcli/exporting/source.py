@@ -15,8 +15,6 @@ from hubcli.exporting import ExportOptions
 from hubcli.progress import ProgressListener
 
 if TYPE_CHECKING:
-    from threading import Event
-
     from hubcli.cache.cached_model import CachedModel
 
 __all__ = ["WAY_OUT", "ModelChecks", "export_keras_model", "unpack_source"]
@@ -78,12 +76,11 @@ class ModelChecks:
                 self.require_unchanged(tree)  # Else that is the reason.
                 raise
 
-    def content(self, tree: Tree, *, copy_ended: Event | None = None) -> None:
+    def content(self, tree: Tree, *, is_told: bool = True) -> None:
         """Checks the structure, every tensor against its checksum, and what was fetched against its record.
 
         A declared asset that never came is said, as by `fetch`: the copy lacks no more than the source.
-        With `copy_ended` the files are copied meanwhile, until the event is set, and the listener gets the
-        bytes of the copy instead of those that are checked.
+        Without `is_told` the listener doesn't get the bytes: it gets those that are copied meanwhile.
         Raises BrokenModelError, TruncatedError for files that were written since the tree was read.
         """
         from hubcli.savedmodel.checks.integrity import ModelCheck
@@ -94,11 +91,9 @@ class ModelChecks:
         recorded = {record.path for record in records}
         with self._naming_model():
             check = ModelCheck(tree.top, records, quick=True)
-            if copy_ended is None:
+            if is_told:
                 self._listener.started(self._name, str(tree.top), check.size_bytes)
-                found = check.run(self._listener.received)
-            else:
-                found = check.run(core_is_free=copy_ended)
+            found = check.run(self._listener.received) if is_told else check.run()
             for fault in found.faults:
                 if fault.code != "missing" or fault.file in recorded:
                     self.require_unchanged(tree)  # Else that is the reason.

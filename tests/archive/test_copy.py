@@ -69,29 +69,6 @@ def test_what_the_file_system_can_not_copy_is_read_and_written(
     assert models.tree_files(tmp_path / "copy")["variables/shard"] == FILES["variables/shard"]
 
 
-def test_pieces_of_a_quick_copy_grow_and_shrink_where_it_is_slow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Cancelling waits for one piece, each piece waits for the interpreter."""
-    if not hasattr(os, "copy_file_range"):
-        pytest.skip("this system has no copy_file_range")
-    sizes, now_s = list[int](), [0.0]
-    model = models.write_tree(tmp_path / "model", {"shard": b""})
-    os.truncate(model / "shard", 400 << 20)  # A hole, of which nothing is copied here.
-
-    def counting(source: int, target: int, size: int) -> int:
-        sizes.append(size >> 20)
-        now_s[0] += 1.0 if len(sizes) == 5 else 0.001
-        os.lseek(source, size, os.SEEK_CUR)
-        return size if len(sizes) < 8 else 0
-
-    monkeypatch.setattr(os, "copy_file_range", counting)
-    monkeypatch.setattr("hubcli.archive.tree.time.monotonic", lambda: now_s[0])
-    with pytest.raises(TruncatedError):
-        copy_tree(Tree.read(model, Limits()), tmp_path / "copy")
-    assert sizes[:7] == [16, 32, 64, 64, 64, 16, 32]
-
-
 def test_a_file_that_changed_since_is_told(tree: Tree, tmp_path: Path) -> None:
     (tree.top / "saved_model.pb").write_bytes(b"another")
     with pytest.raises(TruncatedError, match="changed"):

@@ -87,13 +87,8 @@ class ModelCheck:
         """How many bytes will be read."""
         return sum(stretch.size_bytes for stretch in self._stretches.values())
 
-    def run(
-        self, on_bytes: OnBytes = lambda size: None, core_is_free: threading.Event | None = None
-    ) -> Integrity:
-        """Reads what is to be read, on all cores; `on_bytes` is called for each piece, one at a time.
-
-        One core is used only once the event is set: until then a copy of the files has it.
-        """
+    def run(self, on_bytes: OnBytes = lambda size: None) -> Integrity:
+        """Reads what is to be read, on all cores; `on_bytes` is called for each piece, one at a time."""
         threads = max(2, min(usable_cores(), _MAX_THREADS))
         parts = [part for stretch in self._stretches.values() for part in stretch.cut()]
         parts.sort(key=lambda part: part.size_bytes, reverse=True)  # The longest first: they end together.
@@ -104,7 +99,7 @@ class ModelCheck:
             with lock:
                 on_bytes(size_bytes)
 
-        found = run_in_threads([partial(part.check, count) for part in parts], threads, core_is_free)
+        found = run_in_threads([partial(part.check, count) for part in parts], threads)
         faults = [*self._faults, *(fault for faults in found for fault in faults)]
         unhashed_index = 0 if INDEX_FILE in self._hashed else self._index_bytes
         return Integrity(
