@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -175,11 +174,11 @@ def test_an_entry_that_is_replaced_meanwhile_is_checked_once_more(
     runs: list[int] = []
 
     class Replacing(ModelCheck):
-        def run(self, on_bytes: OnBytes = lambda size: None, core_is_free: Event | None = None) -> Integrity:
+        def run(self, on_bytes: OnBytes = lambda size: None) -> Integrity:
             if not runs:
                 fetch(HANDLE, settings, FetchOptions(local=str(archive), force=True))
             runs.append(1)
-            return super().run(on_bytes, core_is_free)
+            return super().run(on_bytes)
 
     monkeypatch.setattr("hubcli.commands.verify.ModelCheck", Replacing)
     assert verify(HANDLE, settings).is_whole
