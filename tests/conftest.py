@@ -7,6 +7,7 @@ import importlib
 import itertools
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from hubcli.net import download, retries
 from hubcli.tf import run_child
 from tests.bucket_proxy import BucketProxy, running_bucket_proxy
 from tests.bucket_servers import BucketServer, running_azurite, running_gcs, running_moto
-from tests.forkserver import run_python, runner_servers
+from tests.forkserver import run_python, runner_servers, start_tensorflow_ahead, wait_for_tensorflow
 from tests.proxy import Proxy, running_proxy
 from tests.server import HubServer
 from tests.tls import https_server
@@ -75,6 +76,8 @@ def pytest_collection(session: pytest.Session) -> None:
     worker = getattr(session.config, "workerinput", None)
     if worker is None or [Path(argument).resolve() for argument in session.config.args] != [ROOT / "tests"]:
         return
+    if "not tensorflow" not in str(session.config.getoption("markexpr")):
+        start_tensorflow_ahead()
     files = sorted((ROOT / "tests").rglob("test_*.py"), key=lambda path: path.stat().st_size)
     number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
     for path in files[number::count]:
@@ -89,8 +92,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_runtest_setup() -> None:
-    """Also after a command turned it off."""
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Also after a command turned it off. The first test with TensorFlow waits for its server."""
+    if "tensorflow" not in sys.modules and item.get_closest_marker("tensorflow"):
+        wait_for_tensorflow()
     _collect_garbage_seldom()
 
 

@@ -16,8 +16,8 @@ from typing import cast
 
 from hubcli.tf import run_child
 from hubcli.tf.run_child import library_in, package_folder, start_process
+from tests.forked_process import Process, connected, send_order
 from tests.forked_python import SOCKET_ARGUMENT
-from tests.forkserver import Process, connected, send_order
 
 __all__ = ["ForkedRunners", "fork_runners"]
 

@@ -11,34 +11,33 @@ All workers of a run of pytest share the servers (`tests.forked_python`), which 
 
 from __future__ import annotations
 
-import array
 import atexit
 import hashlib
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from tests.forked_python import MAX_ORDER_BYTES, START_S
+from tests.forked_process import Process, connected, send_order
+from tests.forked_python import START_S
 
 __all__ = [
     "Process",
-    "connected",
     "forked_commands",
     "open_python",
     "run_python",
     "runner_servers",
-    "send_order",
     "start_python",
+    "start_tensorflow_ahead",
+    "wait_for_tensorflow",
 ]
 
 ROOT = Path(__file__).parent.parent
@@ -78,90 +77,6 @@ def _fits_library(environment: Mapping[str, str]) -> bool:
 
 
 _servers: dict[tuple[str, ...], _Server] = {}
-
-
-class Process:
-    """A process that runs, or has run; used as `subprocess.Popen` is."""
-
-    def __init__(self, pid: int, connection: socket.socket) -> None:
-        self.pid = pid
-        self._connection = connection
-        self.returncode: int | None = None
-        self.stdin: IO[str] | None = None
-        self.stdout: IO[str] | None = None
-        self.stderr: IO[str] | None = None
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Its exit status, or the negative number of the signal that ended it.
-
-        Raises:
-            subprocess.TimeoutExpired: it still runs after `timeout` seconds.
-        """
-        if self.returncode is None:
-            self._connection.settimeout(timeout)
-            try:
-                answer = self._connection.recv(64)
-            except (TimeoutError, BlockingIOError):
-                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0) from None
-            self._connection.close()
-            assert answer, "the fork server has ended"
-            self.returncode = os.waitstatus_to_exitcode(int(answer))
-        return self.returncode
-
-    def poll(self) -> int | None:
-        with suppress(subprocess.TimeoutExpired):
-            self.wait(0)
-        return self.returncode
-
-    def communicate(self, given: str | None = None, timeout: float | None = None) -> tuple[str, str]:
-        """What it writes until it ends to standard output and to standard error.
-
-        Raises:
-            subprocess.TimeoutExpired: it still writes after `timeout` seconds.
-        """
-        texts: dict[str, str] = {}
-
-        def read(name: str, stream: IO[str]) -> None:
-            texts[name] = stream.read()
-
-        assert self.stdout is not None
-        assert self.stderr is not None
-        readers = [
-            threading.Thread(target=read, args=(name, stream), daemon=True)
-            for name, stream in (("stdout", self.stdout), ("stderr", self.stderr))
-        ]
-        for reader in readers:
-            reader.start()
-        if self.stdin is not None:
-            with suppress(BrokenPipeError):
-                self.stdin.write(given or "")
-                self.stdin.close()
-        for reader in readers:
-            reader.join(timeout)
-            if reader.is_alive():
-                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
-        self.wait(timeout)
-        return texts["stdout"], texts["stderr"]
-
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        for stream in (self.stdin, self.stdout, self.stderr):
-            if stream is not None:
-                with suppress(BrokenPipeError):
-                    stream.close()
-        self.wait()
 
 
 def run_python(
@@ -309,11 +224,7 @@ class _Server:
     """A connection to a server, which the first worker of the run starts."""
 
     def __init__(self, modules: tuple[str, ...]) -> None:
-        run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.monotonic_ns()}"
-        # A run within a test has other packages, and so a server of its own.
-        packages = hashlib.sha1(f"{sys.executable} {_STARTED_WITH.get('PYTHONPATH')}".encode()).hexdigest()
-        # An abstract name: it is free again once the server has ended, and leaves no file.
-        self.name = "\0" + "-".join(("hubcli-forks", run, packages[:8], *modules))
+        self.name = _server_name(modules)
         deadline = time.monotonic() + START_S
         while not self._connect(modules):
             assert time.monotonic() < deadline, "the fork server did not start"
@@ -321,12 +232,7 @@ class _Server:
 
     def _connect(self, modules: tuple[str, ...]) -> bool:
         """Whether a server answers, which this may have started; none does where the last is just ending."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener, suppress(OSError):
-            listener.bind(self.name)  # By one worker alone.
-            listener.listen(64)
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.forked_python", *modules], cwd=ROOT, stdin=listener.fileno()
-            )
+        _begin(self.name, modules)
         connection = connected(self.name)
         if connection is None:
             return False
@@ -344,29 +250,43 @@ class _Server:
             self._socket.recv(16)
 
 
-def connected(name: str) -> socket.socket | None:
-    """A connection to the server of that name; None where there is none, or it is just ending."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_ORDER_BYTES)
-    with suppress(OSError):
-        connection.connect(name)
-        if connection.recv(16) == b"ready":
-            return connection
-    connection.close()
-    return None
+def _server_name(modules: tuple[str, ...]) -> str:
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.monotonic_ns()}"
+    # A run within a test has other packages, and so a server of its own.
+    packages = hashlib.sha1(f"{sys.executable} {_STARTED_WITH.get('PYTHONPATH')}".encode()).hexdigest()
+    # An abstract name: it is free again once the server has ended, and leaves no file.
+    return "\0" + "-".join(("hubcli-forks", run, packages[:8], *modules))
 
 
-def send_order(connection: socket.socket, order: Mapping[str, Any], files: Sequence[int]) -> Process:
-    """The process that the server has forked for the order, with the three streams and a socket besides."""
-    # Of packets: the number of the process and its status may come at once.
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        numbers = array.array("i", [*files, theirs.fileno()])
-        text = json.dumps(order).encode()
-        connection.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)])
-    pid = ours.recv(16)
-    assert pid, "the fork server has ended"
-    return Process(int(pid), ours)
+def _begin(name: str, modules: tuple[str, ...], **variables: str) -> None:
+    """Starts the server of that name where none has it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener, suppress(OSError):
+        listener.bind(name)  # By one worker alone.
+        listener.listen(64)
+        command = [sys.executable, "-m", "tests.forked_python", *modules]
+        environment = {**os.environ, **variables}
+        subprocess.Popen(command, cwd=ROOT, stdin=listener.fileno(), env=environment)
+
+
+_ahead: list[str] = []
+
+
+def start_tensorflow_ahead() -> None:
+    """Starts the server with TensorFlow for all workers of this run, without waiting for it.
+
+    Where there is no bytecode of TensorFlow yet, it writes that in six seconds of a processor.
+    """
+    if _FORKS and "PYTEST_XDIST_TESTRUNUID" in os.environ and find_spec("tensorflow") is not None:
+        _ahead.append(_server_name(_TENSORFLOW))
+        # Keras finds no place there for a file of settings. The tests set these variables, too.
+        _begin(_ahead[0], _TENSORFLOW, KERAS_HOME=os.devnull, TF_CPP_MIN_LOG_LEVEL="3")
+
+
+def wait_for_tensorflow() -> None:
+    """Waits for the server that was started ahead where it still compiles: else each worker would, too."""
+    last = find_spec(_TENSORFLOW[-1]) if _ahead else None
+    if last is not None and last.origin is not None and not Path(cache_from_source(last.origin)).exists():
+        _server(_TENSORFLOW)
 
 
 def runner_servers(*, with_package: bool = False) -> dict[str, str]:

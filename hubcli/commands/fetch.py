@@ -140,7 +140,7 @@ class _Fetch:
 
     def _opened_tiers(self) -> Sequence[Tier]:
         if self.settings.tiers and not self.tiers:
-            from hubcli.tiers.opening import open_tiers  # Most fetches have none.
+            from hubcli.tiers.tier import open_tiers  # Most fetches have none.
 
             self.tiers = open_tiers(self.settings, self.listener)
         return self.tiers

@@ -23,7 +23,7 @@ from hubcli.tiers.collect import (
     title_of,
 )
 from hubcli.tiers.inventory import Inventory, TierStat
-from hubcli.tiers.opening import open_tier
+from hubcli.tiers.tier import open_tier
 
 if TYPE_CHECKING:
     from hubcli.tiers.tier import SharedTier

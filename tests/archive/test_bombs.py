@@ -18,6 +18,7 @@ from hubcli.errors import UnsafeArchiveError
 from tests import archives
 from tests.archive.conftest import Sandbox
 from tests.archives import END, chunked, file, gzipped, gzipped_twice, tar
+from tests.cases import each_of
 
 MEBIBYTE = 1 << 20
 _CHILD = """
@@ -27,6 +28,7 @@ from hubcli.archive.tar import Limits
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.errors import HubcliError
 from hubcli.config.settings import Settings
+from tests.cases import each_of
 
 archive, cache, limit = sys.argv[1:]
 options = FetchOptions(local=archive, limits=Limits(unpacked_bytes=int(limit)))
@@ -144,8 +146,9 @@ def test_no_more_is_received_than_the_limit_needs(sandbox: Sandbox) -> None:
     assert sum(received) < len(bomb) / 10
 
 
-@pytest.mark.parametrize("pack", [gzipped, gzipped_twice, archives.bzipped, archives.xzipped])
-def test_a_file_is_refused_by_the_size_that_it_claims(sandbox: Sandbox, pack: archives.Pack) -> None:
+@each_of("pack", [gzipped, gzipped_twice, archives.bzipped, archives.xzipped])
+def test_a_file_is_refused_by_the_size_that_it_claims(tmp_path: Path, pack: archives.Pack) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     bomb = pack(tar(archives.base256_file("a", bytes(512), claimed_size=1 << 50)))
     sandbox.refusal(bomb, UnsafeArchiveError)
     assert sandbox.files == {}

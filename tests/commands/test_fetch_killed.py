@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes
 # Of the same sizes: what tells them apart is their bytes alone.
 OLD = {**models.example_files(), "assets.extra/which": b"old"}
 NEW = {**OLD, "assets.extra/which": b"new"}
-LARGE = {**OLD, "assets.extra/large": random.Random(3).randbytes(9 << 20)}
+LARGE = {**OLD, "assets.extra/large": models.large_content()}
 LARGE_ARCHIVE = models.pack(LARGE, level=0)
 KILLED = -9
 EXAMPLE = "example://mul/1"

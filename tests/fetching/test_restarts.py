@@ -21,9 +21,7 @@ from hubcli.net.retries import RetryPolicy
 from tests import archives, models
 from tests.server import HubServer, Reply
 
-ARCHIVE = models.pack(
-    {**models.example_files(), "assets.extra/large": random.Random(3).randbytes(9 << 20)}, level=0
-)
+ARCHIVE = models.large_archive()
 PATH = "/maker/model/1"
 RETRIES = 3
 # More than what starts the count of failures anew.
