@@ -14,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import trustme
+from _pytest.runner import runtestprotocol
 
 from hubcli import durability
 from hubcli.config.settings import Settings
@@ -91,6 +92,20 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_setup() -> None:
     """Also after a command turned it off."""
     _collect_garbage_seldom()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Of a test that passes, reports its call alone: the controller handles each report, for all workers."""
+    option = item.config.getoption
+    if not hasattr(item.config, "workerinput") or option("durations") is not None or option("times", None):
+        return None  # Who measures wants set-up and teardown too.
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @pytest.fixture(autouse=True, scope="module")
