@@ -97,12 +97,13 @@ def pytest_runtest_setup() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Of a test that passes, reports its call alone: the controller handles each report, for all workers."""
-    option = item.config.getoption
-    if not hasattr(item.config, "workerinput") or option("durations") is not None or option("times", None):
-        return None  # Who measures wants set-up and teardown too.
+    if not hasattr(item.config, "workerinput") or item.config.getoption("durations") is not None:
+        return None  # `--durations` shows set-up and teardown too.
+    # tools.test_times has all that it measured in the last report.
+    phases = ("call", "teardown") if item.config.getoption("times", None) else ("call",)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in runtestprotocol(item, log=False, nextitem=nextitem):
-        if report.when == "call" or not report.passed:
+        if report.when in phases or not report.passed:
             item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
