@@ -15,6 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import trustme
+from _pytest.runner import runtestprotocol
 
 from hubcli import durability
 from hubcli.config.settings import Settings
@@ -97,6 +98,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if "tensorflow" not in sys.modules and item.get_closest_marker("tensorflow"):
         wait_for_tensorflow()
     _collect_garbage_seldom()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Of a test that passes, reports its call alone: the controller handles each report, for all workers."""
+    if not hasattr(item.config, "workerinput") or item.config.getoption("durations") is not None:
+        return None  # `--durations` shows set-up and teardown too.
+    # tools.test_times has all that it measured in the last report.
+    phases = ("call", "teardown") if item.config.getoption("times", None) else ("call",)
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when in phases or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @pytest.fixture(autouse=True, scope="module")

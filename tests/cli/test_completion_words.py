@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +22,7 @@ from tests.cli.shells import (
     fish_offers,
     shell_at_work,
 )
+from tests.forkserver import run_python
 from tools.command_line import CommandLine, read_command_line
 from tools.completion_bash import bash_script
 from tools.completion_fish import fish_script
@@ -151,13 +150,7 @@ def test_a_command_that_is_added_is_in_each_script(make: object) -> None:
 
 @pytest.mark.parametrize("program", ["make_completions", "make_man"])
 def test_what_is_generated_is_what_the_application_says(program: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", f"tools.{program}", "--check"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_python(["-m", f"tools.{program}", "--check"], cwd=ROOT)
     assert result.returncode == 0, result.stderr + f"Run: python -m tools.{program}"
 
 

@@ -18,6 +18,7 @@ from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.diagnosing.settings import OUR_VARIABLES
 from tests.conftest import Run
 from tests.doctor import check_named, diagnose, names
+from tests.forkserver import run_python
 
 EVERYTHING_WRONG = {
     "HUBCLI_CACHE_DIR": "gs://bucket/cache",
@@ -86,14 +87,13 @@ def test_nothing_goes_out_without_network(cache: Path, tmp_path: Path) -> None:
         "HTTPS_PROXY": "http://127.0.0.1:1",
         "HUBCLI_MIRRORS": "https://tfhub.dev=http://127.0.0.1:1",
     }
-    for more in ((), ("--json",), ("--python", sys.executable)):
-        result = subprocess.run(
-            [sys.executable, "-c", program, *more],
-            env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache), **variables}
+    with_imports = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert with_imports.returncode == 0, with_imports.stderr
+    for more in (("--json",), ("--python", sys.executable)):
+        result = run_python(["-c", program, *more], env=environment)
         assert result.returncode == 0, result.stderr
 
 

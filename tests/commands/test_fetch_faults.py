@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import random
 import shutil
 import time
 from collections.abc import Callable
@@ -287,7 +286,7 @@ class Squeezer(ProgressListener):
 def test_what_is_left_is_held_against_the_free_space_while_it_comes(
     server: HubServer, tmp_path: Path
 ) -> None:
-    parts = {f"assets.extra/{number}": random.Random(number).randbytes(9 << 20) for number in range(5)}
+    parts = {f"assets.extra/{number}": models.large_content() for number in range(5)}
     url = server.serve(PATH, Reply(models.pack({**models.example_files(), **parts}, level=0)))
     with mounted(tmp_path / "disk", "size=100m") as disk:
         settings = Settings.read({}, cache_dir=disk / "cache", timeout_s=5)

@@ -174,7 +174,7 @@ def large_archive(*, folders: bool = False) -> bytes:
     shard = next(name for name in files if "data-00000" in name)
     ordered = {name: content for name, content in files.items() if name != shard}
     ordered[shard] = random.Random(1).randbytes(20_000_000)
-    return pack(ordered, with_folders=folders)
+    return pack(ordered, with_folders=folders, level=0)
 
 
 def test_of_a_remote_model_only_the_beginning_is_read(mirrored: Settings, server: HubServer) -> None:

@@ -29,6 +29,7 @@ from hubcli.exporting.staging import (
     remove_leftovers_of,
 )
 from tests.conftest import Run
+from tests.forkserver import Process, open_python
 from tests.models import example_files, write_tree
 
 _EXPORTING = """
@@ -44,14 +45,9 @@ with staged_output(Path(sys.argv[1]), cache_root=Path("/nonexistent"), force=Tru
 
 
 @contextmanager
-def exporting(place: Path) -> Iterator[subprocess.Popen[str]]:
+def exporting(place: Path) -> Iterator[Process | subprocess.Popen[str]]:
     """A process in the middle of an export to the place; killed in the end."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _EXPORTING, str(place)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as running:
+    with open_python(["-c", _EXPORTING, place], stdin=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "here\n"
         try:
