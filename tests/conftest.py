@@ -42,6 +42,16 @@ hypothesis.settings.register_profile("thorough", max_examples=50, deadline=None,
 hypothesis.settings.load_profile("quick")
 
 
+def _collect_garbage_seldom() -> None:
+    """What is made is small and soon gone, or stays: tests that are collected, their modules."""
+    gc.enable()
+    gc.set_threshold(50_000, 20, 20)
+
+
+# Before tests are imported: with Python's own threshold a third of the collection looks for garbage.
+_collect_garbage_seldom()
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """Half as many again as there are processors: tests wait for servers, processes and clocks."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -88,11 +98,10 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What tests make is small and soon gone: look for garbage seldom, also after a command turned it off."""
+    """Also after a command turned it off. The first test with TensorFlow waits for its server."""
     if "tensorflow" not in sys.modules and item.get_closest_marker("tensorflow"):
         wait_for_tensorflow()
-    gc.enable()
-    gc.set_threshold(50_000, 20, 20)
+    _collect_garbage_seldom()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -44,7 +44,7 @@ with LazyImports():
     from hubcli.fetching.options import FetchRequest, RequestList, models_of
     from hubcli.fetching.peek import DryRun, dry_run
     from hubcli.providers.handle import Handle
-    from hubcli.tiers.opening import open_tiers
+    from hubcli.tiers.tier import open_tiers
 
 __all__ = ["fetch_command"]
 

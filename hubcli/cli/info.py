@@ -74,7 +74,7 @@ def _lines(details: ModelDetails, output: Output) -> Iterator[str]:
     for name, value in facts:
         yield style.paint(f"{name}:".ljust(width), "dim") + value
     for title, text in _texts(details):
-        yield from ("", style.paint(title, "bold"), "", rendered(text, output, style))
+        yield from ("", style.paint(title, "bold"), "", rendered(text, style))
 
 
 def _facts(details: ModelDetails) -> Iterator[tuple[str, str]]:
@@ -109,7 +109,7 @@ def _texts(details: ModelDetails) -> Iterator[tuple[str, str]]:
             yield title, text
 
 
-def rendered(text: str, output: Output, style: Style) -> str:
+def rendered(text: str, style: Style) -> str:
     """Markdown for a terminal; as it is for a pipe. No link or picture of it is followed or shown."""
     cut = f"{text[:_MAX_RENDERED]}\n…" if len(text) > _MAX_RENDERED else text
     if style.width is None:

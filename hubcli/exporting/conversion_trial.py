@@ -14,7 +14,6 @@ from hubcli.errors import ConversionError, DiskFullError, TensorFlowError, Unsaf
 from hubcli.exporting import ExportFormat
 from hubcli.exporting.conversion import (
     ConversionOptions,
-    ConversionPlan,
     plan_conversion,
     require_installed,
 )
@@ -50,7 +49,7 @@ def try_conversion(
     require_installed(plan)
     converter = Converter(plan)
     try:
-        return _tried(converter, plan, time.monotonic() + timeout_s)
+        return _tried(converter, time.monotonic() + timeout_s)
     except ConversionError as error:
         return _failed(_reason(error), converter.version)
     except TensorFlowError as error:  # A crash, or too long.
@@ -63,7 +62,7 @@ def try_conversion(
         converter.close()
 
 
-def _tried(converter: Converter, plan: ConversionPlan, until_s: float) -> ConversionTrial:
+def _tried(converter: Converter, until_s: float) -> ConversionTrial:
     """The conversion with the fewest ops that it takes. Raises as `Converter.convert`."""
     with TemporaryDirectory(prefix="hubcli-") as folder:
         file, reason = Path(folder) / "model.tflite", ""

@@ -44,13 +44,12 @@ _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 class CertificateAuthorities:
     """The trusted certificate authorities: their file or folder, how many, and how many have expired.
 
-    `place` is None for those of the certifi package. `certificates` counts others than authorities too.
+    `place` is None for those of the certifi package.
     Of a folder the files are counted: OpenSSL reads each when it is needed.
     """
 
     place: Path | None
     count: int
-    certificates: int
     expired: int = 0
 
 
@@ -74,7 +73,7 @@ def read_ahead(access: NetworkConfig) -> None:
         with suppress(Exception):  # The request itself raises it.
             trusted_context(access)
 
-    with suppress(RuntimeError):  # No thread to be had: they are read when they are needed.
+    with suppress(RuntimeError):  # No thread could be started: they are read when they are needed.
         # Python waits for it at its end: OpenSSL, taken down while it reads, would crash.
         threading.Thread(target=read, name="hubcli-certificates").start()
 
@@ -100,7 +99,7 @@ def _streamed(file: Path) -> str | None:
     reader for the only one. Raises OSError.
     """
     if stat.S_ISREG(file.stat().st_mode):
-        with suppress(NotRegularError):  # It became one meanwhile.
+        with suppress(NotRegularError):  # It became a FIFO meanwhile.
             open_regular(file).close()
             return None
     content = read_stream(file, _MAX_STREAM_BYTES, _WAIT_S).decode("ascii", "ignore")
@@ -142,11 +141,9 @@ def read_authorities(access: NetworkConfig) -> CertificateAuthorities:
             f"{access.ca_file}: {reason}", hint="Specify a file of certificates in PEM form."
         ) from error
     ends = [ssl.cert_time_to_seconds(str(certificate["notAfter"])) for certificate in context.get_ca_certs()]
-    counts = context.cert_store_stats()
     return CertificateAuthorities(
         place=access.ca_file or _place_of_system(),
-        count=counts["x509_ca"],
-        certificates=counts["x509"],
+        count=context.cert_store_stats()["x509_ca"],
         expired=sum(end < time.time() for end in ends),
     )
 
@@ -165,7 +162,7 @@ def _of_folder(folder: Path) -> CertificateAuthorities:
             f"{folder}: {error.strerror}", hint="Specify a directory of certificates in SSL_CERT_DIR."
         ) from error
     hashed = sum(_HASHED_NAME.fullmatch(name) is not None for name in names)
-    return CertificateAuthorities(folder, hashed, len(names))
+    return CertificateAuthorities(folder, hashed)
 
 
 _SCHEMES = ("http", "https", "all")

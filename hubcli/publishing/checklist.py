@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError
 from hubcli.issues import Issue, Location, Severity
 from hubcli.publishing.readme import readme_in_directory
@@ -41,7 +40,7 @@ _ACCELERATORS = ("GPU", "gpu", "TPU", "tpu")
 _LARGE_MODEL_BYTES, _LARGE_GRAPH_BYTES = 1 << 30, 100 << 20
 
 
-def checklist(model: Path, settings: Settings | None = None) -> tuple[Issue, ...]:
+def checklist(model: Path) -> tuple[Issue, ...]:
     """What a publisher should know of the model in the directory, the gravest first.
 
     Errors keep it from conforming to the Reusable SavedModel interface; the rest is advice. Raises

@@ -33,7 +33,6 @@ __all__ = [
 
 _MAX_RANK = 254
 _LISTS = frozenset({list, tuple})
-_MAX_ELEMENTS = 1 << 31
 _INT64, _INT32 = 9, 3
 _SPLIT_TYPES = ("int64", "int32")
 _MAX_EXAMPLE = 16  # elements of a hint
@@ -138,7 +137,7 @@ def _fitted(port: Port, shape: tuple[int, ...], value: Any) -> tuple[int, ...]:
     if len(shape) == len(expected) - 1 and expected[0] in (None, 1):
         shape = (1, *shape)
     if len(shape) == 1 and shape[0] == 0 and expected and expected[0] is None and None not in expected[1:]:
-        shape = (0, *(size or 0 for size in expected[1:]))  # No row at all.
+        shape = (0, *(size or 0 for size in expected[1:]))  # There is no row.
     if len(shape) != len(expected):
         raise InputError(
             f"{port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}",
@@ -259,7 +258,7 @@ def with_parts(endpoint: Endpoint, given: Mapping[str, Sequence[Any]]) -> Mappin
         port = ports.get(name)
         if port is None or port.shape is None or len(values) != 1 or isinstance(values[0], Tensor):
             continue
-        virtual = _ragged_port(ports, port, values[0], given) or _sparse_port(ports, port, values[0], given)
+        virtual = _ragged_port(ports, port, values[0], given) or _sparse_port(ports, port, given)
         if virtual is not None:
             names = [name, *(f"{name}_{number}" for number in range(1, virtual.part_count))]
             for part, tensor in zip(names, tensors_of(virtual, values[0]), strict=True):
@@ -282,7 +281,7 @@ def _ragged_port(ports: Mapping[str, Port], port: Port, value: Any, given: Mappi
     return port._replace(kind="ragged", shape=None, part_types=types)
 
 
-def _sparse_port(ports: Mapping[str, Port], port: Port, value: Any, given: Mapping[str, Any]) -> Port | None:
+def _sparse_port(ports: Mapping[str, Port], port: Port, given: Mapping[str, Any]) -> Port | None:
     """The sparse input of which the port is the indices, if the value isn't of their shape."""
     values, dense_shape = ports.get(f"{port.name}_1"), ports.get(f"{port.name}_2")
     shape = port.shape or ()

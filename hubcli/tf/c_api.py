@@ -40,10 +40,6 @@ class MissingSymbolError(CApiError):
     """The library hasn't the C API, or not all of it."""
 
 
-class _Buffer(Structure):
-    _fields_ = [("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p)]
-
-
 class _Output(Structure):
     _fields_ = [("operation", c_void_p), ("index", c_int)]
 

@@ -20,7 +20,7 @@ from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.layout import ModelFormat
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf.importing import first_line, import_tensorflow
-from hubcli.tf.loading import without_gc
+from hubcli.tf.without_gc import without_gc
 
 __all__ = ["Dropped", "ResaveReport", "disk_errors", "require_resavable", "resave", "would_be_lost"]
 
@@ -78,7 +78,7 @@ def resave(
     require_resavable(source, info, name=name)
     tf = import_tensorflow()
     try:
-        options = tf.saved_model.SaveOptions(**_options(tf, obj, source, info))
+        options = tf.saved_model.SaveOptions(**_options(obj, source, info))
         with disk_errors(), without_gc():
             tf.saved_model.save(obj, str(destination), signatures=obj.signatures, options=options)
     except OSError:
@@ -147,7 +147,7 @@ def _unclaimed(source: Path, info: SavedModelInfo) -> list[str]:
     return sorted(found - claimed - {_OBJECT_GRAPH_KEY})
 
 
-def _options(tf: Any, obj: Any, source: Path, info: SavedModelInfo) -> dict[str, Any]:
+def _options(obj: Any, source: Path, info: SavedModelInfo) -> dict[str, Any]:
     """Options that keep what the source has by its own."""
     extra_tags = sorted(set(info.meta_graphs[0].tags) - {_SERVE})
     options: dict[str, Any] = {"extra_tags": extra_tags} if extra_tags else {}

@@ -82,7 +82,6 @@ class RunProcess:
         self._reader = threading.Thread(target=self._drain, daemon=True)
         self._reader.start()
         self._version: str | None = None
-        self.has_waiting = False
 
     def limit(self, timeout_s: float) -> None:
         """Bounds each answer from now on."""
@@ -111,13 +110,10 @@ class RunProcess:
             send(self._connection, {"order": order, **fields}, tensors)
         except OSError as error:
             raise self._ended(doing) from error
-        self.has_waiting = True
 
     def answer(self, *, doing: str) -> tuple[dict[str, Any], list[Tensor]]:
         """The answer to what was sent. Raises as `ask`."""
-        answer = self._receive(doing)
-        self.has_waiting = False
-        return answer
+        return self._receive(doing)
 
     def _receive(self, doing: str) -> tuple[dict[str, Any], list[Tensor]]:
         try:
@@ -134,7 +130,6 @@ class RunProcess:
             raise self._ended(doing)
         answer, tensors = message
         if "error" in answer:
-            self.has_waiting = False
             raise _runner_error(str(answer["error"]), str(answer.get("kind", "")))
         return answer, tensors
 
@@ -182,7 +177,7 @@ class RunProcess:
 
 
 def _runner_error(text: str, kind: str) -> RunnerError:
-    """TensorFlow's message as an error; what it says of kernels is of no use to who runs a model."""
+    """TensorFlow's message as an error; without what it says of kernels, which doesn't help the user."""
     missing = re.search(r"No OpKernel was registered to support Op '(\w+)'", text)
     if missing is None:
         hint = _MEMORY_HINT if "OOM when allocating" in text else ""

@@ -156,11 +156,6 @@ class TrainingReport:
     after: Mapping[str, VariableState]
     changed_tables: tuple[str, ...] = ()
 
-    @property
-    def trained_something(self) -> bool:
-        """Whether a trainable value changed: batch norm statistics alone are no training."""
-        return bool(self.changed_trainable)
-
 
 class TrainingWatch:
     """A loaded model as it is before its training: its parts, and what they hold.

@@ -6,7 +6,7 @@ A put writes the archive, then its manifest, then what the handle means now; a r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +14,13 @@ from typing import NamedTuple
 from hubcli.archive.compression import HEAD_BYTES, archive_format
 from hubcli.cache.records import Manifest
 from hubcli.concurrency import run_in_threads
+from hubcli.config.settings import Settings
 from hubcli.config.tiers import TierConfig
 from hubcli.durability import unique_number
 from hubcli.errors import IntegrityError, NetworkError, UnsupportedError
 from hubcli.fetching.options import ExpectedDigests
 from hubcli.net.object_store import ObjectInfo, ObjectStore
+from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.tiers.layout import (
     MARKER,
@@ -33,7 +35,7 @@ from hubcli.tiers.manifest import Current, TierManifest
 from hubcli.tiers.reading import TierReader
 from hubcli.units import to_iso_utc
 
-__all__ = ["SharedTier"]
+__all__ = ["SharedTier", "open_tier", "open_tiers"]
 
 # An archive that is older is uploaded again by a put that finds no manifest of it: gc may be about to
 # delete it, which it does only to what is older than its grace period.
@@ -105,7 +107,7 @@ class SharedTier(TierReader):
 
     def _archives_to_replace(self, handle: Handle, manifest: TierManifest) -> list[str]:
         """The other archives that the handle means now, which no reader will be led to any more."""
-        with suppress(IntegrityError):  # What is no current.json names none.
+        with suppress(IntegrityError):  # An invalid current.json names none.
             current = self.current(handle.cache_key)
             listed = () if current is None else current.archives
             return [sha256 for sha256 in listed if sha256 != manifest.archive_sha256]
@@ -115,7 +117,7 @@ class SharedTier(TierReader):
         self, manifest: TierManifest, archive: Path, on_sent: Callable[[int], None], *, replace: bool
     ) -> bool:
         """The archive, then its manifest; whether one of them wasn't there."""
-        key, sha256 = manifest_key(*manifest.key), manifest.archive_sha256
+        key, sha256, content = manifest_key(*manifest.key), manifest.archive_sha256, manifest.to_bytes()
         with suppress(IntegrityError):  # An invalid one is replaced.
             there = self.manifest(manifest.key)
             is_same = there is not None and not replace and there.files == manifest.files
@@ -132,7 +134,6 @@ class SharedTier(TierReader):
                     f"instead of {manifest.archive_bytes}"
                 )
             self._corrupt.pop(sha256, None)
-        content = manifest.to_bytes()
         if not self.store.create(key, content):
             # The archive decides what is in it: a manifest that tells something else is wrong.
             self.store.put(key, content)
@@ -177,7 +178,7 @@ class SharedTier(TierReader):
         for _ in range(_ATTEMPTS):
             try:
                 found = self.read_current(model)
-            except IntegrityError:  # It is no current.json: nothing of it is kept.
+            except IntegrityError:  # An invalid current.json: nothing of it is kept.
                 found, info = None, self.store.head(key)
             else:
                 info = None if found is None else found[1]
@@ -256,3 +257,16 @@ class SharedTier(TierReader):
 
         acquired = lease.acquire(timeout_s, look, on_wait, check)
         return _Leased(lease if acquired.is_held else None, acquired.is_held)
+
+
+def open_tiers(settings: Settings, listener: ProgressListener | None = None) -> Sequence[SharedTier]:
+    """The tiers of the settings, in their order; no request is sent yet. Raises UsageError, HandleError."""
+    return tuple(open_tier(config, settings, listener) for config in settings.tiers)
+
+
+def open_tier(config: TierConfig, settings: Settings, listener: ProgressListener | None = None) -> SharedTier:
+    """The tier of that configuration."""
+    from hubcli.net.bucket_store import open_store
+
+    listener = listener or ProgressListener()
+    return SharedTier(open_store(config.address, settings, listener.retrying), config)

@@ -421,7 +421,7 @@ def test_what_reads_buckets_and_tiers_in_them_loads_no_httpx() -> None:
     import sys
 
     program = (
-        "import sys, hubcli.commands.fetch, hubcli.fetching.buckets, hubcli.tiers.opening, "
+        "import sys, hubcli.commands.fetch, hubcli.fetching.buckets, hubcli.tiers.tier, "
         "hubcli.net.bucket_store, hubcli.fetching.unpacking\n"
         "print('obstore' in sys.modules, 'httpx' in sys.modules)"
     )

@@ -3,57 +3,91 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
 
-import pytest
+from hubcli.archive import FileRecord
+from hubcli.config.tiers import TierConfig
+from hubcli.errors import IntegrityError
+from hubcli.net.directory_store import DirectoryStore
+from hubcli.net.object_store import ObjectInfo
+from hubcli.providers.handle import key_of
+from hubcli.tiers.catalog import entries_of
+from hubcli.tiers.layout import MARKER, manifest_key, marker_bytes
+from hubcli.tiers.manifest import TierManifest
+from hubcli.tiers.tier import SharedTier
 
-from hubcli.tiers.catalog import map_in_order
-
-
-def test_items_are_mapped_in_order_and_taken_only_as_far_ahead_as_allowed() -> None:
-    items_taken: list[int] = []
-
-    def items() -> Iterator[int]:
-        for number in range(100):
-            items_taken.append(number)
-            yield number
-
-    results = map_in_order(items(), lambda number: number * number, 4, 8)
-    assert next(results) == 0
-    assert len(items_taken) == 8
-    assert list(results) == [number * number for number in range(1, 100)]
+_HANDLE = "https://tfhub.dev/maker/model/1"
 
 
-def test_an_error_of_an_item_is_raised_in_its_turn_and_begins_no_further_one() -> None:
-    started: list[int] = []
+class _Large(DirectoryStore):
+    """A tier whose manifests are large and invalid."""
 
-    def job(number: int) -> int:
-        started.append(number)
-        return 1 // (number - 3)
+    size_bytes = 4 << 20
 
-    results = map_in_order(range(100), job, 2, 4)
-    assert [next(results) for _ in range(3)] == [-1, -1, -1]
-    with pytest.raises(ZeroDivisionError):
-        next(results)
-    assert len(started) <= 8
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reading = self.most_reading = 0
+        self._counting = threading.Lock()
+
+    def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
+        for number in range(16):
+            yield self._info(manifest_key(f"{number:040x}", f"{number:064x}"))
+
+    def read(self, key: str, limit_bytes: int) -> tuple[bytes, ObjectInfo] | None:
+        if key == MARKER:
+            return marker_bytes(), self._info(key)
+        if limit_bytes < self.size_bytes:
+            raise IntegrityError("too large")
+        with self._counting:
+            self.reading += 1
+            self.most_reading = max(self.most_reading, self.reading)
+        content = b'{"schema": "' + b"x" * (self.size_bytes - 14) + b'"}'
+        with self._counting:
+            self.reading -= 1
+        return content, self._info(key)
+
+    def _info(self, key: str) -> ObjectInfo:
+        return ObjectInfo(key, self.size_bytes, datetime.now(timezone.utc))
 
 
-def test_a_job_that_waits_for_its_store_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after an interrupt."""
-    monkeypatch.setattr("hubcli.tiers.catalog._JOIN_S", 0.01)
-    is_waiting, has_answered, is_over = threading.Event(), threading.Event(), threading.Event()
+def test_large_manifests_are_in_memory_one_at_a_time(tmp_path: Path) -> None:
+    store = _Large(tmp_path)
+    tier = SharedTier(store, TierConfig.parse(str(tmp_path)))
+    tracemalloc.start()
+    try:
+        problems = [entry.problem or "" for entry in entries_of(tier)]
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(problems) == 16
+    assert all("Invalid manifest" in problem for problem in problems)
+    assert store.most_reading == 1
+    assert peak_bytes < 5 * store.size_bytes  # As bytes, as text, and as the value in it.
 
-    def job(number: int) -> int:
-        if number:
-            is_waiting.set()
-            has_answered.wait(60)
-            is_over.set()
-        return number
 
-    results = map_in_order(range(2), job, 2, 4)
-    assert next(results) == 0
-    assert is_waiting.wait(60)  # One that has not begun is cancelled.
-    results.close()
-    assert not is_over.is_set()
-    has_answered.set()
-    assert is_over.wait(60)
+class _Crowded(_Large):
+    """A tier with a thousand archives of one handle, each with other files."""
+
+    def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
+        for number in range(1000):
+            yield self._info(manifest_key(key_of(_HANDLE), f"{number:064x}"))
+
+    def read(self, key: str, limit_bytes: int) -> tuple[bytes, ObjectInfo] | None:
+        if key == MARKER:
+            return marker_bytes(), self._info(key)
+        number = key.rpartition("/")[2].removesuffix(".json")
+        files = (FileRecord("saved_model.pb", 1, number),)
+        manifest = TierManifest.of(_HANDLE, (number, 1, "tar"), files, source="", etag=None, now_s=0.0)
+        return manifest.to_bytes(), self._info(key)
+
+
+def test_a_handle_with_a_thousand_archives_is_listed_without_waiting_for_the_last(tmp_path: Path) -> None:
+    entries = entries_of(SharedTier(_Crowded(tmp_path), TierConfig.parse(str(tmp_path))))
+    with closing(entries):
+        assert next(entries).is_conflict
+    entries = entries_of(SharedTier(_Crowded(tmp_path), TierConfig.parse(str(tmp_path))))
+    assert [entry.is_conflict for entry in entries] == [True] * 1000

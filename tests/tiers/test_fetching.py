@@ -28,7 +28,7 @@ from hubcli.net.object_store import ObjectInfo
 from hubcli.providers.handle import Handle, key_of
 from hubcli.tiers.layout import current_key, manifest_key
 from hubcli.tiers.manifest import TierManifest
-from hubcli.tiers.opening import open_tiers
+from hubcli.tiers.tier import open_tiers
 from tests import models
 from tests.cases import each_of
 from tests.server import HubServer, Reply

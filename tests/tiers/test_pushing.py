@@ -16,7 +16,7 @@ from hubcli.errors import BrokenModelError, TierConflictError, TierError, Unsupp
 from hubcli.fetching.lock_file import LockedModel
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle, key_of
-from hubcli.tiers.opening import open_tier
+from hubcli.tiers.tier import open_tier
 from tests import models
 from tests.tiers.fleet import HANDLE, Fleet
 

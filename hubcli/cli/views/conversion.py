@@ -7,7 +7,7 @@ from typing import Any
 from hubcli.cli.output import Output, printable
 from hubcli.cli.views.export import export_document, export_summary
 from hubcli.commands.export import ExportResult
-from hubcli.exporting.conversion import Conversion, ConversionPlan
+from hubcli.exporting.conversion import Conversion
 from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.model import listed_endpoint
 
@@ -55,7 +55,7 @@ def conversion_document(result: ExportResult) -> dict[str, Any]:
             "opset": None if conversion is None else conversion.opset,
             "quantize": None if plan.options.quantize is None else plan.options.quantize.value,
             "select_tf_ops": plan.options.select_tf_ops,
-            "signatures": [_signature(endpoint, plan, conversion) for endpoint in plan.endpoints],
+            "signatures": [_signature(endpoint, conversion) for endpoint in plan.endpoints],
             "left_out": list(plan.left_out),
             "largest_error": None if conversion is None else conversion.largest_error,
             "tolerance": plan.options.largest_error if plan.options.compare else None,
@@ -63,7 +63,7 @@ def conversion_document(result: ExportResult) -> dict[str, Any]:
     }
 
 
-def _signature(endpoint: Endpoint, plan: ConversionPlan, conversion: Conversion | None) -> dict[str, Any]:
+def _signature(endpoint: Endpoint, conversion: Conversion | None) -> dict[str, Any]:
     comparisons = () if conversion is None else conversion.comparisons
     compared = next((found for found in comparisons if found.signature == endpoint.name), None)
     errors = {} if compared is None else {output.name: output.error for output in compared.outputs}

@@ -94,7 +94,7 @@ def _first(port: Port, parts: Sequence[Tensor]) -> str:
         return _shortened(port_text(port, parts, is_bare=True))
     corner, is_cut = _corner(first)
     text = port_text(port, [corner], is_bare=True)
-    return _shortened(f"{text[:-1]}, …]" if is_cut else text, is_cut)
+    return _shortened(f"{text[:-1]}, …]" if is_cut else text)
 
 
 def _corner(tensor: Tensor) -> tuple[Tensor, bool]:
@@ -106,7 +106,7 @@ def _corner(tensor: Tensor) -> tuple[Tensor, bool]:
     return tensor, False
 
 
-def _shortened(text: str, is_cut: bool = False) -> str:
+def _shortened(text: str) -> str:
     text = printable(text)
     if len(text) <= _LONGEST:
         return text

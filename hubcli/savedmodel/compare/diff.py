@@ -259,7 +259,7 @@ class Comparison:
         self.is_changed = False
         self.has_non_finite = False
 
-    def through(self, new: Iterator[bytes], old: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+    def through(self, new: Iterator[bytes], old: Iterator[bytes]) -> Iterator[bytes]:
         """The pieces of `new` as they are; `old` are the bytes that stood in their place."""
         before = _Old(old)
         dtype = self._given.dtype
@@ -275,7 +275,7 @@ class Comparison:
             self.is_changed = True
 
     def _look_closer(self, dtype: DType, new: bytes, old: bytes) -> None:
-        if dtype.item_bytes is None:  # Strings: no numbers, and no distance.
+        if dtype.item_bytes is None:  # Strings have no distance.
             return
         if len(new) != len(old):
             raise BrokenModelError("its shard ends within it")
@@ -334,7 +334,7 @@ def changes_between(
                 hint="Keep the type and shape of each fine-tuned variable.",
             )
         comparison = Comparison(new, measure)
-        for _ in comparison.through(new.pieces(), old.pieces(), new.size_bytes):
+        for _ in comparison.through(new.pieces(), old.pieces()):
             pass
         if comparison.is_changed:
             changed.append(comparison.change(old_key))

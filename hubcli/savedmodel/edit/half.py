@@ -104,7 +104,7 @@ class _Halving:
             signature = function.only(1)
             name = "" if signature is None else signature.text(1)
             _Body(function, _NODE_DEF, name, self._half, self._keys, may_assign=name == restoring).run()
-            self._retype_arguments(signature, function)
+            self._retype_arguments(signature)
         return self._retype_variables()
 
     def _restore_function(self) -> str:
@@ -127,7 +127,7 @@ class _Halving:
                         count += part is variable
         return count
 
-    def _retype_arguments(self, signature: WireMessage | None, function: WireMessage) -> None:
+    def _retype_arguments(self, signature: WireMessage | None) -> None:
         """What a function says of the variables that it takes: one type and shape each."""
         for arg in signature.messages(2) if signature is not None else ():
             handles = list(arg.messages(7))
@@ -232,7 +232,7 @@ class _Body:
         node.set_bytes(fields[place], output.encode("utf-8", "surrogateescape"))
 
     def _restore_half(self, node: WireMessage) -> None:
-        """Lets the node read halves of the checkpoint, and casts each for those who read a float32 of it."""
+        """Lets the node read halves of the checkpoint, and casts each where a float32 is read."""
         name, places = node.text(_NAME), self._places(node)
         for place in places:
             cast = self._new_name(f"{name}/float_{place}")

@@ -258,14 +258,14 @@ class _Job:
             if given.crc32c is None and not given.verifies_whole_reads:
                 given.verify()
             entry = entry._replace(size_bytes=given.size_bytes)
-            return entry, self._reported(comparison.through(given.pieces(), old, entry.size_bytes))
+            return entry, self._reported(comparison.through(given.pieces(), old))
         item_bytes = part.owner.dtype.item_bytes
         assert item_bytes is not None
         if part.slice == part.owner.slices[0]:
             given.verify()
         box = TensorBox.of(part.slice, part.owner.shape, item_bytes)
         pieces = _cut(given, box)
-        return entry, self._reported(comparison.through(pieces, old, entry.size_bytes))
+        return entry, self._reported(comparison.through(pieces, old))
 
     def _reported(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:

@@ -153,7 +153,7 @@ class _DatasetValues(TensorValues):
     def __init__(self, key: str, dataset: Any) -> None:
         if dataset.shape is None:
             raise BrokenModelError(f"{key} is empty: it has no shape", hint=DAMAGED_HINT)
-        super().__init__(key, _dtype(key, dataset.dtype), tuple(dataset.shape))
+        super().__init__(key, _dtype(dataset.dtype), tuple(dataset.shape))
         self._dataset = dataset
 
     def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -186,7 +186,7 @@ class _DatasetValues(TensorValues):
             raise BrokenModelError(f"Cannot read {self.key}: {error}", hint=DAMAGED_HINT) from error
 
 
-def _dtype(key: str, found: Any) -> DType:
+def _dtype(found: Any) -> DType:
     """TensorFlow's type of that name; bfloat16 is stored as two bytes of anything."""
     name = "bfloat16" if found.kind == "V" and found.itemsize == 2 else found.name
     label = _NAMES.get(name, f"DT_{name.upper()}")
