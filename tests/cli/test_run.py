@@ -46,7 +46,7 @@ def values(completed: CompletedProcess[str]) -> Any:
 
 
 def test_a_table_for_a_person(hubcli: Run) -> None:
-    completed = hubcli("run", MUL, "--input", "[[1.5], [0.1]]", HUBCLI_TEST_FORKS="0")
+    completed = hubcli("run", MUL, "--input", "[[1.5], [0.1]]")
     assert completed.returncode == 0, completed.stderr
     assert (
         completed.stdout == "NAME      TYPE     SHAPE   VALUES\noutput_0  float32  [2, 1]  [[3.0], [0.2]]\n"
@@ -216,7 +216,8 @@ def test_a_metagraph_is_chosen_by_its_tags(hubcli: Run, zoo: Zoo) -> None:
 
 @pytest.mark.parametrize("runner", ["c", pytest.param("python", marks=pytest.mark.slow)])
 def test_the_runners_give_the_same(hubcli: Run, zoo: Zoo, runner: str) -> None:
-    found = document(hubcli("run", str(zoo("reusable")), "-i", "[1, 2, 3]", "--runner", runner, "--json"))
+    words = ["run", str(zoo("reusable")), "-i", "[1, 2, 3]", "--runner", runner, "--json"]
+    found = document(hubcli(*words, HUBCLI_TEST_FORKS="0"))
     assert found["runner"] == runner
     assert found["function"] == "__call__"
     assert found["arguments"] == {"training": "False"}

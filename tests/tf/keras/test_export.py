@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache as once
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 
 from hubcli.errors import BrokenModelError, NotFoundError, TensorFlowError, UsageError
 from hubcli.tf.importing import KerasGeneration, import_keras, import_tensorflow, load_module
-from hubcli.tf.keras.export import export_keras
+from hubcli.tf.keras.export import KerasExportReport, export_keras
 from hubcli.tf.loading import load_model
 from tests.tf import keras_models
 from tests.tf.conftest import Build, read
@@ -34,13 +37,38 @@ IDS = ["keras3-keras", "keras3-h5", "keras2-keras", "keras2-h5", "keras2-savedmo
 BOTH = pytest.mark.parametrize("generation", list(KerasGeneration), ids=["keras2", "keras3"])
 
 
+@dataclass(frozen=True)
+class Exported:
+    """A model of Keras, the file it was saved as, and its export in a directory."""
+
+    model: Any
+    source: Path
+    directory: Path
+    report: KerasExportReport
+
+
+Features = Callable[..., Exported]
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
+    """`keras_models.features` of a generation and its export, made once, which no test changes."""
+
+    @once
+    def export(generation: KerasGeneration, ending: str = ".keras") -> Exported:
+        folder, model = tmp_path_factory.mktemp("features"), keras_models.features(import_keras(generation))
+        source = keras_models.save(model, folder, ending)
+        return Exported(model, source, folder / "out", export_keras(source, folder / "out"))
+
+    return export
+
+
 @pytest.mark.parametrize(("generation", "ending"), FORMS, ids=IDS)
 def test_every_form_of_both_generations_becomes_reusable(
-    generation: KerasGeneration, ending: str, tmp_path: Path
+    generation: KerasGeneration, ending: str, features: Features
 ) -> None:
-    source = keras_models.save(keras_models.features(import_keras(generation)), tmp_path, ending)
-    report = export_keras(source, tmp_path / "out")
-    info = read(tmp_path / "out")
+    exported = features(generation, ending)
+    report, info = exported.report, read(exported.directory)
     assert info.reusable.problems == ()
     assert (report.inputs, report.outputs) == (("features",), ("score",))
     assert report.comparison.is_equal
@@ -83,12 +111,10 @@ def test_text_goes_in_with_its_vocabulary(generation: KerasGeneration, tmp_path:
 
 @BOTH
 def test_training_mode_drops_out_and_moves_the_statistics(
-    generation: KerasGeneration, tmp_path: Path
+    generation: KerasGeneration, features: Features
 ) -> None:
     tf = import_tensorflow()
-    model = keras_models.features(import_keras(generation))
-    export_keras(keras_models.save(model, tmp_path, ".keras"), tmp_path / "out")
-    loaded = load_model(tmp_path / "out")
+    loaded = load_model(features(generation).directory)
     inputs = tf.reshape(tf.range(256, dtype=tf.float32), [64, 4])
     moving = loaded.weights["norm/moving_mean"]
     before = moving.numpy()
@@ -128,12 +154,13 @@ def test_the_export_trains_in_the_layer_of_tensorflow_hub(
 
 
 @BOTH
-def test_an_output_layer_cuts_off_the_head(generation: KerasGeneration, tmp_path: Path) -> None:
+def test_an_output_layer_cuts_off_the_head(
+    generation: KerasGeneration, features: Features, tmp_path: Path
+) -> None:
     tf = import_tensorflow()
-    keras = import_keras(generation)
-    model = keras_models.features(keras)
-    source = keras_models.save(model, tmp_path, ".keras")
-    report = export_keras(source, tmp_path / "out", output_layers=("norm",))
+    keras, exported = import_keras(generation), features(generation)
+    model = exported.model
+    report = export_keras(exported.source, tmp_path / "out", output_layers=("norm",))
     assert report.variables == 6
     inputs = tf.ones([2, 4])
     expected = keras.Model(model.inputs, model.get_layer("norm").output)(inputs)
@@ -181,12 +208,14 @@ def test_a_layer_that_is_used_twice_is_none_to_cut_at(generation: KerasGeneratio
 
 @BOTH
 def test_several_output_layers_make_a_dict_and_an_input_layer_a_new_beginning(
-    generation: KerasGeneration, tmp_path: Path
+    generation: KerasGeneration, features: Features, tmp_path: Path
 ) -> None:
     tf = import_tensorflow()
-    source = keras_models.save(keras_models.features(import_keras(generation)), tmp_path, ".keras")
     report = export_keras(
-        source, tmp_path / "out", output_layers=("frozen", "score"), input_layers=("frozen",)
+        features(generation).source,
+        tmp_path / "out",
+        output_layers=("frozen", "score"),
+        input_layers=("frozen",),
     )
     assert report.outputs == ("frozen", "score")
     assert report.variables == 4
