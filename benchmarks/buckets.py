@@ -3,6 +3,7 @@
 The bucket is one of Ceph (see benchmarks/ceph.py) or SeaweedFS, started by this; or, by `--server running`,
 the one that AWS_ENDPOINT_URL names. The archive is the one of benchmarks/fetch.py, from the bucket, from a
 tier in it, and from nginx; the directory is the same model unpacked. Needed: obstore, boto3, nginx and tar.
+The parts `cores` and `tier-cores` have a core for the servers and a core for hubcli, as a pod of a fleet has.
 
 Run it from the top of the repository: `python -m benchmarks.buckets`.
 """
@@ -19,6 +20,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,16 @@ from benchmarks.measure import (
     compare,
     free_port,
     options_parser,
+    print_table,
     report_ratios,
     tool_beside,
     wait_for_port,
 )
+from benchmarks.servers import ServerTimes, servers_on_core
 
 _ARCHIVE = "model.tar.gz"
 _BUCKET = "models"
+_PARTS = ("archive", "cores", "tier", "tier-cores", "directory")
 _MEMORY_BOUND_BYTES = 150_000_000
 _START_S = 60.0
 # Each file by ranges of 8 MiB, four at a time, and on the disk at the end, as hubcli's are.
@@ -82,18 +87,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _server(options.server, work) as variables, nginx(work) as port:
             os.environ.update(variables)
             _fill_bucket(archive, work / "model")
-            parts = {
-                "archive": lambda: _archive(options.python, f"http://127.0.0.1:{port}/{_ARCHIVE}"),
-                "tier": lambda: _tier(options.python, f"http://127.0.0.1:{port}/{_ARCHIVE}", work),
-                "directory": lambda: _directory(options.python),
-            }
+            url = f"http://127.0.0.1:{port}/{_ARCHIVE}"
             status = 0
-            for name in options.parts or parts:
-                contenders = parts[name]()
-                status |= report_ratios(
-                    contenders, compare(contenders, options.rounds, work), _MEMORY_BOUND_BYTES
-                )
+            for part in options.parts or _PARTS:
+                status |= _measure(part, options, url, work)
     return status
+
+
+def _measure(part: str, options: argparse.Namespace, url: str, work: Path) -> int:
+    """Measures and prints one part; 1 where a bound is not met."""
+    on_cores = part.endswith("cores")
+    if part == "directory":
+        contenders = _directory(options.python)
+    elif part.startswith("tier"):
+        contenders = _tier(options.python, url, work)
+    else:
+        contenders = _archive(options.python, url)
+    if not on_cores:
+        return _compare(contenders, options.rounds, work)
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        print(f"{part} needs two cores: left out", file=sys.stderr)
+        return 0
+    alone = [_on_core(contender, cores[0]) for contender in contenders if contender.name.startswith("hubcli")]
+    with servers_on_core(cores[1]):
+        return _compare(alone, options.rounds, work)
+
+
+def _compare(contenders: list[Contender], rounds: int, work: Path) -> int:
+    times = ServerTimes()
+    costs = compare([times.around(contender) for contender in contenders], rounds, work)
+    status = report_ratios(contenders, costs, _MEMORY_BOUND_BYTES)
+    print_table(("command", "CPU s", "its server's", "both on two cores"), times.rows(costs))
+    return status
+
+
+def _on_core(contender: Contender, core: int) -> Contender:
+    return replace(
+        contender,
+        name=f"{contender.name}, a core each",
+        command=lambda folder: ["taskset", "-c", str(core), *contender.command(folder)],
+    )
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -104,7 +138,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--part",
         dest="parts",
         action="append",
-        choices=("archive", "tier", "directory"),
+        choices=_PARTS,
         help="this part alone",
     )
     return parser.parse_args(arguments)
@@ -207,7 +241,9 @@ def _tier(python: Path, url: str, work: Path) -> list[Contender]:
     tier = f"s3://{_BUCKET}/tier"
     push = [tool_beside(python, "hubcli"), "fetch", "-q", "--tier", f"{tier}?mode=read-write", url]
     environment = {**os.environ, "HUBCLI_CACHE_DIR": str(work / "first"), "NO_PROXY": "127.0.0.1"}
-    subprocess.run(push, env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        push, env=environment, check=True, stdout=subprocess.DEVNULL
+    )  # The second time it is there.
     return [
         Contender("hubcli fetch --tier", _fetch(python, url, "--tier", tier, "--require-tier"), _cache),
         Contender("hubcli fetch, nginx", _fetch(python, url), _cache, bound=1.1),

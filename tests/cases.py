@@ -13,16 +13,18 @@ import pytest
 __all__ = ["each_of", "pass_all"]
 
 _SHOWN_FAILURES = 20
+_Param = type(pytest.param())
 _Test = Callable[..., None]
 
 
 def each_of(names: str, values: Iterable[Any]) -> Callable[[_Test], _Test]:
     """Like `pytest.mark.parametrize`, in one test, which tells every case that fails.
 
-    All cases share the fixtures, but for `tmp_path`, of which each has a directory of its own.
+    All cases share the fixtures, but for `tmp_path`, of which each has a directory of its own. A case of
+    `pytest.param` is known by its `id`.
     """
     words = [name.strip() for name in names.split(",")]
-    cases = [(value,) if len(words) == 1 else tuple(value) for value in values]
+    cases = [_case(value, len(words)) for value in values]
     assert cases, f"no cases of {names}"
 
     def decorate(test: _Test) -> _Test:
@@ -30,17 +32,19 @@ def each_of(names: str, values: Iterable[Any]) -> Callable[[_Test], _Test]:
 
         @functools.wraps(test)
         def run(**fixtures: Any) -> None:
-            def start(number: int, case: tuple[Any, ...]) -> None:
+            def start(number: int, values: tuple[Any, ...]) -> None:
                 own = dict(fixtures)
                 if "tmp_path" in own:
                     own["tmp_path"] = folder = Path(own["tmp_path"]) / f"case-{number}"
                     folder.mkdir()
-                test(**own, **dict(zip(words, case, strict=True)))
+                test(**own, **dict(zip(words, values, strict=True)))
 
             pass_all(
                 {
-                    f"{number}: {', '.join(map(repr, case))}"[:300]: functools.partial(start, number, case)
-                    for number, case in enumerate(cases)
+                    f"{number}: {name or ', '.join(map(repr, values))}"[:300]: functools.partial(
+                        start, number, values
+                    )
+                    for number, (name, values) in enumerate(cases)
                 }
             )
 
@@ -49,6 +53,14 @@ def each_of(names: str, values: Iterable[Any]) -> Callable[[_Test], _Test]:
         return run
 
     return decorate
+
+
+def _case(value: Any, count: int) -> tuple[str, tuple[Any, ...]]:
+    """The name of the case, which may be empty, and its values."""
+    if isinstance(value, _Param):
+        assert not value.marks, "a case has no marks of its own"
+        return str(value.id or ""), tuple(value.values)
+    return "", (value,) if count == 1 else tuple(value)
 
 
 def pass_all(cases: Mapping[str, Callable[[], None]]) -> None:

@@ -3,36 +3,46 @@
 `run_python` stands for `subprocess.run([sys.executable, …])` where a test wants a process of its own but not
 the start of an interpreter: 10 ms instead of 200, and 20 ms instead of 5 s with TensorFlow. An order whose
 PYTHON* variables or locale differ from those of the tests gets a real interpreter; a test of what an import
-costs or changes asks for one itself. With HUBCLI_TEST_FORKS=0, and where there is no Linux, all are real.
+costs or changes asks for one itself. With HUBCLI_TEST_FORKS=0, of the tests or of an order, and where it is
+not Linux, they are real.
 
 All workers of a run of pytest share the servers (`tests.forked_python`), which end with the last of them.
 """
 
 from __future__ import annotations
 
-import array
 import atexit
 import hashlib
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from tests.forked_python import MAX_ORDER_BYTES, START_S
+from tests.forked_process import Process, connected, send_order
+from tests.forked_python import START_S
 
-__all__ = ["Process", "forked_commands", "open_python", "run_python", "start_python"]
+__all__ = [
+    "Process",
+    "forked_commands",
+    "open_python",
+    "run_python",
+    "runner_servers",
+    "start_python",
+    "start_tensorflow_ahead",
+    "wait_for_tensorflow",
+]
 
 ROOT = Path(__file__).parent.parent
 _TENSORFLOW = ("tensorflow", "keras", "tf_keras", "tensorflow_hub")
+_LIBRARY = ("tests.loaded_library",)
 
 # What tests/conftest.py sets.
 _OF_EVERY_TEST = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME")
@@ -54,95 +64,19 @@ _STARTED_WITH = dict(os.environ)
 
 
 def _needs_interpreter(environment: Mapping[str, str], with_tensorflow: bool) -> bool:
+    if not _FORKS or environment.get("HUBCLI_TEST_FORKS") == "0":
+        return True
     start_variables = _start_variables(environment, with_tensorflow)
-    return not _FORKS or start_variables != _start_variables(_STARTED_WITH, with_tensorflow)
+    return start_variables != _start_variables(_STARTED_WITH, with_tensorflow)
+
+
+def _fits_library(environment: Mapping[str, str]) -> bool:
+    """Whether TensorFlow would be loaded with these variables as the servers have loaded it."""
+    level = "TF_CPP_MIN_LOG_LEVEL"
+    return environment.get(level) == os.environ.get(level) and not _needs_interpreter(environment, True)
 
 
 _servers: dict[tuple[str, ...], _Server] = {}
-
-
-class Process:
-    """A process that runs, or has run; used as `subprocess.Popen` is."""
-
-    def __init__(self, pid: int, connection: socket.socket) -> None:
-        self.pid = pid
-        self._connection = connection
-        self.returncode: int | None = None
-        self.stdin: IO[str] | None = None
-        self.stdout: IO[str] | None = None
-        self.stderr: IO[str] | None = None
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Its exit status, or the negative number of the signal that ended it.
-
-        Raises:
-            subprocess.TimeoutExpired: it still runs after `timeout` seconds.
-        """
-        if self.returncode is None:
-            self._connection.settimeout(timeout)
-            try:
-                answer = self._connection.recv(64)
-            except (TimeoutError, BlockingIOError):
-                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0) from None
-            self._connection.close()
-            assert answer, "the fork server has ended"
-            self.returncode = os.waitstatus_to_exitcode(int(answer))
-        return self.returncode
-
-    def poll(self) -> int | None:
-        with suppress(subprocess.TimeoutExpired):
-            self.wait(0)
-        return self.returncode
-
-    def communicate(self, given: str | None = None, timeout: float | None = None) -> tuple[str, str]:
-        """What it writes until it ends to standard output and to standard error.
-
-        Raises:
-            subprocess.TimeoutExpired: it still writes after `timeout` seconds.
-        """
-        texts: dict[str, str] = {}
-
-        def read(name: str, stream: IO[str]) -> None:
-            texts[name] = stream.read()
-
-        assert self.stdout is not None
-        assert self.stderr is not None
-        readers = [
-            threading.Thread(target=read, args=(name, stream), daemon=True)
-            for name, stream in (("stdout", self.stdout), ("stderr", self.stderr))
-        ]
-        for reader in readers:
-            reader.start()
-        if self.stdin is not None:
-            with suppress(BrokenPipeError):
-                self.stdin.write(given or "")
-                self.stdin.close()
-        for reader in readers:
-            reader.join(timeout)
-            if reader.is_alive():
-                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
-        self.wait(timeout)
-        return texts["stdout"], texts["stderr"]
-
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        for stream in (self.stdin, self.stdout, self.stderr):
-            if stream is not None:
-                with suppress(BrokenPipeError):
-                    stream.close()
-        self.wait()
 
 
 def run_python(
@@ -154,8 +88,11 @@ def run_python(
     timeout: float = 120,
     check: bool = False,
     with_tensorflow: bool = False,
+    with_runners: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """What came of `python ARGUMENTS…`: `-m MODULE …`, `-c CODE …` or `FILE …`, its output captured as text.
+
+    The processes in which it runs models are forked, too, with `with_runners`.
 
     Raises:
         subprocess.TimeoutExpired: it was killed after `timeout` seconds.
@@ -170,7 +107,9 @@ def run_python(
         stdin.write(given.encode())
         stdin.seek(0)
         streams = (stdin.fileno(), stdout.fileno(), stderr.fileno())
-        process = start_python(words, streams, env=env, cwd=cwd, with_tensorflow=with_tensorflow)
+        process = start_python(
+            words, streams, env=env, cwd=cwd, with_tensorflow=with_tensorflow, with_runners=with_runners
+        )
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -193,6 +132,7 @@ def start_python(
     env: Mapping[str, str] | None = None,
     cwd: Path | str | None = None,
     with_tensorflow: bool = False,
+    with_runners: bool = False,
 ) -> Process | subprocess.Popen[bytes]:
     """`python ARGUMENTS…` on three open file descriptors, which stay open here."""
     words = [os.fspath(argument) for argument in arguments]
@@ -202,8 +142,11 @@ def start_python(
         return subprocess.Popen(
             [sys.executable, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd
         )
+    server = _server(_TENSORFLOW if with_tensorflow else ())
     order = {"arguments": words, "environment": environment, "directory": os.fspath(cwd or Path.cwd())}
-    return _server(_TENSORFLOW if with_tensorflow else ()).start(order, streams)
+    if with_runners and _fits_library(environment):
+        order["runners"] = runner_servers()
+    return server.start(order, streams)
 
 
 def open_python(
@@ -281,11 +224,7 @@ class _Server:
     """A connection to a server, which the first worker of the run starts."""
 
     def __init__(self, modules: tuple[str, ...]) -> None:
-        run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.monotonic_ns()}"
-        # A run within a test has other packages, and so a server of its own.
-        packages = hashlib.sha1(f"{sys.executable} {_STARTED_WITH.get('PYTHONPATH')}".encode()).hexdigest()
-        # An abstract name: it is free again once the server has ended, and leaves no file.
-        self.name = "\0" + "-".join(("hubcli-forks", run, packages[:8], *modules))
+        self.name = _server_name(modules)
         deadline = time.monotonic() + START_S
         while not self._connect(modules):
             assert time.monotonic() < deadline, "the fork server did not start"
@@ -293,33 +232,15 @@ class _Server:
 
     def _connect(self, modules: tuple[str, ...]) -> bool:
         """Whether a server answers, which this may have started; none does where the last is just ending."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener, suppress(OSError):
-            listener.bind(self.name)  # By one worker alone.
-            listener.listen(64)
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.forked_python", *modules], cwd=ROOT, stdin=listener.fileno()
-            )
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_ORDER_BYTES)
-        try:
-            self._socket.connect(self.name)
-            if self._socket.recv(16) == b"ready":
-                return True
-        except OSError:
-            pass
-        self._socket.close()
-        return False
+        _begin(self.name, modules)
+        connection = connected(self.name)
+        if connection is None:
+            return False
+        self._socket = connection
+        return True
 
-    def start(self, order: Mapping[str, Any], streams: tuple[int, int, int]) -> Process:
-        # Of packets: the number of the process and its status may come at once.
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            files = array.array("i", [*streams, theirs.fileno()])
-            text = json.dumps(order).encode()
-            self._socket.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
-        pid = ours.recv(16)
-        assert pid, "the fork server has ended"
-        return Process(int(pid), ours)
+    def start(self, order: Mapping[str, Any], streams: Sequence[int]) -> Process:
+        return send_order(self._socket, order, streams)
 
     def close(self) -> None:
         """Ends the server where no other worker is left, and waits until it has ended."""
@@ -327,6 +248,59 @@ class _Server:
             self._socket.shutdown(socket.SHUT_WR)
             self._socket.settimeout(10)
             self._socket.recv(16)
+
+
+def _server_name(modules: tuple[str, ...]) -> str:
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.monotonic_ns()}"
+    # A run within a test has other packages, and so a server of its own.
+    packages = hashlib.sha1(f"{sys.executable} {_STARTED_WITH.get('PYTHONPATH')}".encode()).hexdigest()
+    # An abstract name: it is free again once the server has ended, and leaves no file.
+    return "\0" + "-".join(("hubcli-forks", run, packages[:8], *modules))
+
+
+def _begin(name: str, modules: tuple[str, ...], **variables: str) -> None:
+    """Starts the server of that name where none has it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener, suppress(OSError):
+        listener.bind(name)  # By one worker alone.
+        listener.listen(64)
+        command = [sys.executable, "-m", "tests.forked_python", *modules]
+        environment = {**os.environ, **variables}
+        subprocess.Popen(command, cwd=ROOT, stdin=listener.fileno(), env=environment)
+
+
+_ahead: list[str] = []
+
+
+def start_tensorflow_ahead() -> None:
+    """Starts the server with TensorFlow for all workers of this run, without waiting for it.
+
+    Where there is no bytecode of TensorFlow yet, it writes that in six seconds of a processor.
+    """
+    if _FORKS and "PYTEST_XDIST_TESTRUNUID" in os.environ and find_spec("tensorflow") is not None:
+        _ahead.append(_server_name(_TENSORFLOW))
+        # Keras finds no place there for a file of settings. The tests set these variables, too.
+        _begin(_ahead[0], _TENSORFLOW, KERAS_HOME=os.devnull, TF_CPP_MIN_LOG_LEVEL="3")
+
+
+def wait_for_tensorflow() -> None:
+    """Waits for the server that was started ahead where it still compiles: else each worker would, too."""
+    last = find_spec(_TENSORFLOW[-1]) if _ahead else None
+    if last is not None and last.origin is not None and not Path(cache_from_source(last.origin)).exists():
+        _server(_TENSORFLOW)
+
+
+def runner_servers(*, with_package: bool = False) -> dict[str, str]:
+    """The names of the servers that fork runners, by which `tests.forked_runners` finds them.
+
+    That with TensorFlow's package starts in five seconds: without `with_package` it is there when another
+    process has needed it.
+    """
+    if not _FORKS:
+        return {}
+    servers = {"c": _server(_LIBRARY).name}
+    if with_package or _TENSORFLOW in _servers:
+        servers["python"] = _server(_TENSORFLOW).name
+    return servers
 
 
 def _server(modules: tuple[str, ...]) -> _Server:

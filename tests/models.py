@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import json
+import random
 import struct
 import tarfile
 from importlib import resources
@@ -15,6 +17,11 @@ CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
 
 def example_files() -> dict[str, bytes]:
     """The files of the built-in example, by path."""
+    return dict(_example_files())
+
+
+@functools.cache
+def _example_files() -> dict[str, bytes]:
     packed = (resources.files("hubcli.examples") / "mul-1.tar.gz").read_bytes()
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         return {
@@ -47,7 +54,26 @@ def pack(files: dict[str, bytes], *, prefix: str = "./", with_folders: bool = Fa
 
 def archive(**extra: bytes) -> bytes:
     """A tar.gz of the built-in example, with extra files whose names have `__` for `/`."""
+    if not extra:
+        return _packed_example()
     return pack({**example_files(), **{name.replace("__", "/"): content for name, content in extra.items()}})
+
+
+@functools.cache
+def _packed_example() -> bytes:
+    return pack(_example_files())
+
+
+@functools.cache
+def large_content() -> bytes:
+    """Random bytes, enough for several connections; a process makes them once for all its tests."""
+    return random.Random(3).randbytes(9 << 20)
+
+
+@functools.cache
+def large_archive() -> bytes:
+    """A tar.gz of the built-in example with them as `assets.extra/large`."""
+    return pack({**example_files(), "assets.extra/large": large_content()}, level=0)
 
 
 def write_tree(folder: Path, files: dict[str, bytes]) -> Path:

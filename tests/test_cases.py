@@ -26,6 +26,15 @@ def test_every_case_that_fails_is_told_with_its_value_and_its_message() -> None:
     assert "1 is odd" in str(caught.value.__cause__)
 
 
+def test_a_case_may_have_a_name() -> None:
+    @each_of("first, second", [pytest.param(1, 2, id="one and two"), (3, 3)])
+    def are_equal(first: int, second: int) -> None:
+        assert first == second
+
+    with pytest.raises(AssertionError, match=r"^1 of 2 cases failed:\n\n0: one and two\n"):
+        are_equal()
+
+
 def test_pytest_is_asked_for_fixtures_alone_and_each_case_has_a_directory(tmp_path: Path) -> None:
     @each_of("first, second", [(1, "a"), (2, "b")])
     @each_of("third", "xy")

@@ -25,6 +25,7 @@ from hubcli.concurrency import (
     running_beside,
     stage_bytes,
 )
+from tests.cases import each_of
 
 WAIT_S = 60.0
 
@@ -269,7 +270,7 @@ def test_no_jobs_have_no_results_and_need_no_thread() -> None:
     assert run_in_threads(list[Callable[[], int]](), 2) == []
 
 
-@pytest.mark.parametrize("place", [0, 1, 7])
+@each_of("place", [0, 1, 7])
 def test_the_first_error_is_raised_and_no_further_job_is_begun(place: int) -> None:
     started: list[int] = []
 

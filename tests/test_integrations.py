@@ -111,6 +111,7 @@ def run_action(folder: Path, variables: dict[str, str], **inputs: str) -> dict[s
         "RUNNER_TEMP": str(folder / "temp"),
         "GITHUB_WORKSPACE": str(folder / "workspace"),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_COMPILE": "0",
     }
     known = {f"inputs.{name}": value for name, value in values.items()} | {"github.action_path": str(ROOT)}
     for step in ACTION["runs"]["steps"]:

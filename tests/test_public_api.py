@@ -65,15 +65,14 @@ def test_the_public_names_are_these() -> None:
     assert dir(hubcli) == sorted(hubcli.__all__)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.tensorflow if name == "KerasLayer" else ())
-        for name in hubcli.__all__
-    ],
-)
+@each_of("name", [name for name in hubcli.__all__ if name != "KerasLayer"])
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(hubcli, name) is not None
+
+
+@pytest.mark.tensorflow
+def test_the_public_layer_is_there() -> None:
+    assert hubcli.KerasLayer is not None
 
 
 def test_the_public_names_are_what_they_say() -> None:
@@ -148,28 +147,37 @@ def test_what_only_reads_needs_neither_network_nor_tensorflow(module: str) -> No
     assert not _loaded_by(f"import {module}") & {"tensorflow", "httpx", "rich", "typer", "numpy", "isal"}
 
 
-@pytest.mark.parametrize(
-    ("old", "today"),
-    [
-        # The layer is a subclass of Keras's.
-        pytest.param(old, today, marks=pytest.mark.tensorflow if today == "hubcli.tf.keras.layer" else ())
-        for old, today in MOVED.items()
-    ],
-)
-def test_a_module_that_moved_is_the_same_under_its_old_name(old: str, today: str) -> None:
+# The layer is a subclass of Keras's.
+_OF_TENSORFLOW = "hubcli.tf.keras.layer"
+
+
+def test_a_module_that_moved_is_the_same_under_its_old_name() -> None:
+    _require_moved({old: today for old, today in MOVED.items() if today != _OF_TENSORFLOW})
+
+
+@pytest.mark.tensorflow
+def test_the_layer_that_moved_is_the_same_under_its_old_name() -> None:
+    _require_moved({old: today for old, today in MOVED.items() if today == _OF_TENSORFLOW})
+
+
+def _require_moved(moves: dict[str, str]) -> None:
     program = (
         "import importlib, json, sys, warnings\n"
-        "with warnings.catch_warnings(record=True) as caught:\n"
-        "    warnings.simplefilter('always')\n"
-        "    moved = importlib.import_module(sys.argv[1])\n"
-        "today = importlib.import_module(sys.argv[2])\n"
-        "told = [(one.category.__name__, str(one.message)) for one in caught]\n"
-        "print(json.dumps([moved is today, today.__name__, today.__spec__.name, told]))"
+        "results = {}\n"
+        "for old, name in json.loads(sys.argv[1]).items():\n"
+        "    with warnings.catch_warnings(record=True) as caught:\n"
+        "        warnings.simplefilter('always')\n"
+        "        moved = importlib.import_module(old)\n"
+        "    today = importlib.import_module(name)\n"
+        "    messages = [(warning.category.__name__, str(warning.message)) for warning in caught]\n"
+        "    results[old] = [moved is today, today.__name__, today.__spec__.name, messages]\n"
+        "print(json.dumps(results))"
     )
-    result = run_python(["-c", program, old, today], check=True)
-    is_same, name, spec, warnings = json.loads(result.stdout)
-    assert (is_same, name, spec) == (True, today, today)
-    assert warnings == [["DeprecationWarning", f"{old} is {today} since hubcli 0.2"]]
+    results = json.loads(run_python(["-c", program, json.dumps(moves)], check=True).stdout)
+    assert results == {
+        old: [True, today, today, [["DeprecationWarning", f"{old} is {today} since hubcli 0.2"]]]
+        for old, today in moves.items()
+    }
 
 
 @each_of(

@@ -19,6 +19,7 @@ from hubcli.formats.array_files import read_npz, read_safetensors
 from hubcli.formats.bundles import Bundle
 from hubcli.formats.tensor_values import file_pieces
 from hubcli.regular_file import contents, open_regular, open_stream, read_record, read_regular, read_stream
+from tests.cases import each_of
 
 
 def make_fifo(path: Path) -> None:
@@ -79,8 +80,8 @@ READERS: list[Callable[[Path], object]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("number", range(len(READERS)))
+@each_of("kind", KINDS)
+@each_of("number", range(len(READERS)))
 @pytest.mark.timeout(60)
 def test_what_is_no_regular_file_is_an_error_at_once(
     number: int, kind: Callable[[Path], None], tmp_path: Path

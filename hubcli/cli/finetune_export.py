@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.edit_options import EditFlags
-from hubcli.cli.main import LazyImports, reduce_garbage_collection
+from hubcli.cli.main import LazyImports, freeze_loaded_objects, reduce_garbage_collection
 from hubcli.cli.options import TAG_SETS, BucketFlags, GlobalOptions, NoSync, Replace
 from hubcli.cli.output import own_standard_output
 from hubcli.errors import UsageError
@@ -174,6 +174,7 @@ def finetune_export_command(
         allow_nan=allow_nan,
         force=force,
         edits=edit_flags.options(),
+        on_loaded=freeze_loaded_objects,
     )
     if train is None and method is not Method.RESAVE:
         reduce_garbage_collection()

@@ -123,6 +123,19 @@ class BucketOptions:
         ) and ("account_name" not in self.config)
 
     @property
+    def is_signed_with_time(self) -> bool:
+        """Whether each request has a signature that the service refuses from a clock which is off.
+
+        S3 and Azure's keys allow 15 minutes, and Google's tokens for a service account an hour. Other tokens
+        and signed addresses say nothing of the machine's clock.
+        """
+        if "skip_signature" in self.config:
+            return False
+        if "account_name" in self.config:
+            return "account_key" in self.config
+        return "region" in self.config or "service_account" in self.config
+
+    @property
     def is_plain_http(self) -> bool:
         """Whether the user named an endpoint without TLS."""
         return self.endpoint.lower().startswith("http://")

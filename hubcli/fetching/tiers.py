@@ -21,6 +21,7 @@ from hubcli.config.settings import Settings
 from hubcli.errors import (
     CacheError,
     ChecksumError,
+    DiskFullError,
     HubcliError,
     IntegrityError,
     NetworkError,
@@ -238,6 +239,11 @@ class TierTurn:
         """Turns an error of the tier into a note, and ends the context. Raises TierError if it counts."""
         try:
             yield
+        except DiskFullError as error:
+            # A tier may claim more bytes than the model has: the origin tells whether there is room.
+            if model is None or self._settings.require_tier:
+                raise
+            self._failed(tier, error)
         except _FAULTS as error:
             if model is not None and isinstance(error, (IntegrityError, NotFoundError)):
                 with suppress(*_FAULTS):

@@ -5,7 +5,7 @@ The options stand here: where the values come from, and how they are written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -39,7 +39,8 @@ class FinetuneOptions:
     Of weights: `root` is the object or layer that is the model, `map_file`
     names pairs, `dry_run` writes nothing. Of a training: `arguments` go to the
     function, `strategy` is `mirrored` or `multiworker`, `tag_set` chooses a graph.
-    `edits` change the model once it has its values.
+    `edits` change the model once it has its values. `on_loaded` is called when TensorFlow has loaded the
+    model, before the function: a program that ends soon may have `gc.freeze` there.
     """
 
     weights: Path | None = None
@@ -55,6 +56,7 @@ class FinetuneOptions:
     allow_nan: bool = False
     force: bool = False
     edits: EditOptions | None = None
+    on_loaded: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         """Raises UsageError for what doesn't go together."""

@@ -140,7 +140,7 @@ def _endpoints(outline: MetaGraphOutline, info: SavedModelInfo, model: Path) -> 
     """
     assert outline.objects is not None
     objects = ObjectGraph(outline.objects)
-    captures = Captures(outline, objects, model)
+    captures = Captures(outline, objects, model, info.variables)
     definitions = outline.rest.signature_def
     found: dict[str, Endpoint] = {}
     for signature in read_signatures(definitions):
@@ -150,7 +150,7 @@ def _endpoints(outline: MetaGraphOutline, info: SavedModelInfo, model: Path) -> 
         found[f"signature {name}"] = signature_endpoint(signature, definition, {})
     for function in info.functions:
         if function.path == _CALL:
-            for place, endpoint in enumerate(all_traces(function, outline, objects, model)):
+            for place, endpoint in enumerate(all_traces(function, outline, captures)):
                 if endpoint.binding is None or endpoint.binding.obstacle:
                     raise _UndecidedError("a capture of __call__ is not found in the graph")
                 found[f"trace {place}"] = endpoint

@@ -37,6 +37,7 @@ from hubcli.tf import StrategyKind
 from hubcli.tf.live_model import Keep, LiveModel, TrainingJob
 from hubcli.tf.resave import require_resavable, would_be_lost
 from hubcli.tf.training import Strategy
+from hubcli.tf.without_gc import without_gc
 from hubcli.units import plural
 
 __all__ = ["FromTraining"]
@@ -62,6 +63,11 @@ class FromTraining(NamedTuple):
         Raises TensorFlowError, UsageError for a strategy or tags that can't be had.
         """
         assert options.train is not None
+        with without_gc():
+            return cls._prepare(name, model, options, options.train)
+
+    @classmethod
+    def _prepare(cls, name: str, model: Path, options: FinetuneOptions, function: str) -> FromTraining:
         strategy = Strategy.start(None if options.strategy is None else StrategyKind(options.strategy))
         files = ModelFiles.of_directory(model)
         whole = read_model(files, hash_assets=True)
@@ -72,7 +78,7 @@ class FromTraining(NamedTuple):
         info = whole if tag_set is None else read_model(files, tag_set=tag_set)
         _require_distinct_paths(name, info)
         tags = None if tag_set is None else info.meta_graphs[0].tags
-        job = TrainingJob(options.train, options.arguments, strategy, tags)
+        job = TrainingJob(function, options.arguments, strategy, tags, options.on_loaded)
         return cls(name, model, info, read_assignable(model), job, options, losses)
 
     @property
@@ -138,6 +144,10 @@ class FromTraining(NamedTuple):
 
         Raises UnchangedError, ValuesError, IntegrityError, TensorFlowError.
         """
+        with without_gc():
+            return self._written(live, staged, listener)
+
+    def _written(self, live: LiveModel, staged: Path, listener: ProgressListener) -> StagedModel:
         if self.options.method is Method.REWRITE:
             return self._rewritten(live, staged, listener)
         if self.losses:

@@ -113,6 +113,14 @@ class FromWeights(NamedTuple):
         self, place: Path, staged: Path, values: ChangedValues, listener: ProgressListener
     ) -> StagedModel:
         """Lets TensorFlow load what was written to `place`, and save it."""
+        from hubcli.tf.without_gc import without_gc
+
+        with without_gc():
+            return self._saved_again(place, staged, values, listener)
+
+    def _saved_again(
+        self, place: Path, staged: Path, values: ChangedValues, listener: ProgressListener
+    ) -> StagedModel:
         from hubcli.finetuning.comparison import ExportComparison
         from hubcli.savedmodel.model import ModelFiles
         from hubcli.savedmodel.reader import read_model
@@ -121,6 +129,7 @@ class FromWeights(NamedTuple):
         info = read_model(ModelFiles.of_directory(place), hash_assets=True)
         listener.step("Loading the model with its new values")
         live = LiveModel.load(place, info, self.name)
+        self.options.on_loaded()
         if self.tables and self.weights.bundle is not None:
             bundle = self.weights.bundle
             live.fill_tables(self.tables, bundle.folder / bundle.prefix)

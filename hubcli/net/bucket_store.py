@@ -349,6 +349,11 @@ class BucketStore(ObjectStore):
         except FileNotFoundError as error:  # The bucket is missing: a missing object is no error here.
             raise self._client.missing(self.address) from error
 
+    @property
+    def refuses_other_clocks(self) -> bool:
+        """Whether each request is signed with its time, or by a token that was."""
+        return self._client.options.is_signed_with_time
+
     def now(self) -> datetime:
         """The store's own clock. Raises NetworkError."""
         return self._client.now()

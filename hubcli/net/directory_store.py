@@ -32,7 +32,7 @@ from hubcli.errors import (
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.file_source import FileSource
 from hubcli.net.object_store import ObjectInfo, ObjectStore
-from hubcli.regular_file import NotRegularError, open_regular
+from hubcli.regular_file import NotRegularError, open_at_once, open_regular
 
 __all__ = ["DirectoryStore", "require_key"]
 
@@ -113,7 +113,16 @@ class DirectoryStore(ObjectStore):
         """The objects whose keys begin with the prefix, in order of their keys, a directory at a time."""
         folder, slash, name = prefix.rpartition("/")
         with self._errors(prefix):
+            self._require_no_symlinks(folder)
             yield from self._below(f"{folder}{slash}", name, start_after or "")
+
+    def _require_no_symlinks(self, folder: str) -> None:
+        """Raises UnsupportedError for a folder below a link: a collection would remove files elsewhere."""
+        path = self.root
+        for segment in filter(None, folder.split("/")):
+            path /= segment
+            if path.is_symlink():
+                raise UnsupportedError(f"{path} is a symbolic link", hint="Use a bind mount instead.")
 
     def _below(self, folder: str, name: str, start_after: str) -> Iterator[ObjectInfo]:
         for child, is_directory in self._children(folder):
@@ -136,7 +145,8 @@ class DirectoryStore(ObjectStore):
                 names = [
                     (f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name)
                     for entry in found
-                    if entry.name[0] != "." and not entry.is_symlink()
+                    if entry.name[0] != "."
+                    and (entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False))
                 ]
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -268,7 +278,7 @@ class DirectoryStore(ObjectStore):
     def _locked(self) -> Iterator[None]:
         """Holds the one lock of the directory. Raises UnsupportedError if none holds, NetworkError."""
         self._require_shared_locks()
-        with _threads, (self.root / _LOCK_NAME).open("ab") as file:
+        with _threads, open(self.root / _LOCK_NAME, "ab", opener=open_at_once) as file:
             until_s = time.monotonic() + _LOCK_S
             while not self._takes_lock(file):
                 # A lock is held only for a comparison and a rename, unless its holder is suspended.

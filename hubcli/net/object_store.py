@@ -49,6 +49,14 @@ class ObjectStore(ABC):
     address: str
     is_writable = True
 
+    @property
+    def refuses_other_clocks(self) -> bool:
+        """Whether its service refuses requests from a machine whose clock is off by an hour or more.
+
+        Then such a machine gets nothing from it, and its own clock tells the age of an object well enough.
+        """
+        return False
+
     @abstractmethod
     def head(self, key: str) -> ObjectInfo | None:
         """What is under the key now; None if nothing is."""

@@ -8,7 +8,7 @@ tensorflow/python/saved_model/save.py and tensorflow/python/training/saving/save
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline, fed_assets_of
 from hubcli.savedmodel.layout import read_index
 from hubcli.savedmodel.nodes import Node
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.variables import model_variables
+from hubcli.savedmodel.variables import Variable, model_variables
 
 __all__ = ["CannotBindError", "Captures"]
 
@@ -33,9 +33,19 @@ class CannotBindError(Exception):
 
 
 class Captures:
-    """Finds the graph's tensors of objects, by their numbers, in the model at the path."""
+    """Finds the graph's tensors of objects, by their numbers, in the model at the path.
 
-    def __init__(self, outline: MetaGraphOutline, objects: ObjectGraph, model: Path) -> None:
+    `variables` are those of the model; they are read where they aren't given.
+    """
+
+    def __init__(
+        self,
+        outline: MetaGraphOutline,
+        objects: ObjectGraph,
+        model: Path,
+        variables: Sequence[Variable] | None = None,
+    ) -> None:
+        self._variables = variables
         self._outline = outline
         self._objects = objects
         self._graph = outline.graph
@@ -101,11 +111,13 @@ class Captures:
     @cached_property
     def _checkpoint_keys(self) -> dict[int, str]:
         """The key of each variable, by its number."""
-        try:
-            index = read_index(self._model / "variables")
-            variables, _ = model_variables((self._outline,), self._objects, index, self._model)
-        except (HubcliError, OSError):
-            return {}
+        variables = self._variables
+        if variables is None:
+            try:
+                index = read_index(self._model / "variables")
+                variables, _ = model_variables((self._outline,), self._objects, index, self._model)
+            except (HubcliError, OSError):
+                return {}
         return {
             variable.node: variable.checkpoint_key
             for variable in variables

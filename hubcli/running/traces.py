@@ -89,11 +89,8 @@ def function_endpoints(
     return [trace_endpoint(function.path, trace, outline, captures) for trace in chosen]
 
 
-def all_traces(
-    function: Function, outline: MetaGraphOutline, objects: ObjectGraph, model: Path
-) -> list[Endpoint]:
+def all_traces(function: Function, outline: MetaGraphOutline, captures: Captures) -> list[Endpoint]:
     """An endpoint for each trace of the function, in their order."""
-    captures = Captures(outline, objects, model)
     return [
         trace_endpoint(function.path, _trace(function, variant, place), outline, captures)
         for place, variant in enumerate(function.variants)

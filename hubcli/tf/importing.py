@@ -28,6 +28,7 @@ from typing import Any
 
 from hubcli.config.process_variables import library_variable, set_unless_there, variables_set
 from hubcli.errors import HubcliError, NotFoundError, TensorFlowError, UsageError
+from hubcli.tf.without_gc import without_gc
 
 __all__ = [
     "KerasGeneration",
@@ -84,7 +85,7 @@ def import_tensorflow() -> Any:
     if sys.modules.get("tensorflow") is not None:
         return sys.modules["tensorflow"]
     set_unless_there("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _tensorflow_backend():
+    with _tensorflow_backend(), without_gc():
         module = _import("tensorflow", _HINT)
     # What it says of deprecated names and untraced functions is for the model's author. Errors stay.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -23,7 +23,6 @@ from hubcli.tf.loading import (
     load_model,
     raw_bytes,
     restore_lists,
-    without_gc,
 )
 from hubcli.tf.resave import ResaveReport, disk_errors, resave
 from hubcli.tf.training import (
@@ -36,6 +35,7 @@ from hubcli.tf.training import (
     tables_of,
     train,
 )
+from hubcli.tf.without_gc import without_gc
 from hubcli.units import plural
 
 __all__ = ["Keep", "LiveModel", "TrainedValues", "TrainingJob", "saved_values"]
@@ -117,13 +117,14 @@ Keep: TypeAlias = Callable[[TrainedValues], None]
 class TrainingJob:
     """A training as the user names it: `FILE.py:function`, and what it is called with beside the object.
 
-    `tags` choose the graph of a model with several.
+    `tags` choose the graph of a model with several. `on_loaded` is called before the function.
     """
 
     function: str
     arguments: Mapping[str, Any]
     strategy: Strategy
     tags: tuple[str, ...] | None = None
+    on_loaded: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,17 +159,17 @@ class LiveModel:
         values as soon as the training ends, however it does, where any changed.
         Raises what `TrainingFunction.load`, `load_model` and `train` do.
         """
-        with without_gc():
-            import_tensorflow()  # Imported before the user's module does it, to keep its log messages out.
+        import_tensorflow()  # Imported before the user's module does it, to keep its log messages out.
         with own_directory():
             function = TrainingFunction.load(job.function)
             function.require_arguments(job.arguments)  # Checked before a large model is loaded.
-            with job.strategy.scope():
+            with without_gc(), job.strategy.scope():
                 obj = load_model(directory, job.tags, name=name)
                 lists = ListAttributes.of(obj)
                 restored = restore_lists(obj, info)
                 watch = TrainingWatch(obj, info, job.strategy.local_value)
                 _require_loaded_as_saved(watch, directory, name)
+            job.on_loaded()
             try:
                 with job.strategy.scope():
                     report = train(obj, function, job.arguments, info, watch)

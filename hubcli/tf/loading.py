@@ -5,7 +5,6 @@ Beside their values: how far new ones are from old ones.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,6 +20,7 @@ from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.objects import LISTS
 from hubcli.savedmodel.variables import Variable
 from hubcli.tf.importing import first_line, import_tensorflow, use_tensorflow
+from hubcli.tf.without_gc import without_gc
 
 __all__ = [
     "ListAttributes",
@@ -36,27 +36,9 @@ __all__ = [
     "require_path",
     "restore_lists",
     "snapshot",
-    "without_gc",
 ]
 
 _TF1_HUB_MARKER = "tfhub_module.pb"
-
-
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """Disables garbage collection within the context.
-
-    Importing, loading and saving create a million objects that stay: scanning them again and again takes
-    a sixth of the time.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    try:
-        gc.disable()
-        yield
-    finally:
-        gc.enable()
 
 
 @dataclass(frozen=True, slots=True)

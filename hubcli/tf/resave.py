@@ -20,7 +20,7 @@ from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.layout import ModelFormat
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf.importing import first_line, import_tensorflow
-from hubcli.tf.loading import without_gc
+from hubcli.tf.without_gc import without_gc
 
 __all__ = ["Dropped", "ResaveReport", "disk_errors", "require_resavable", "resave", "would_be_lost"]
 

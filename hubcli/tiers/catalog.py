@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from itertools import groupby
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from hubcli.concurrency import map_in_order
@@ -22,6 +22,7 @@ __all__ = ["TierEntry", "entries_of", "verify_tier"]
 
 _THREADS = 8
 _AHEAD = 32
+_MAX_GROUP = 256
 
 
 class TierEntry(NamedTuple):
@@ -62,9 +63,11 @@ def entries_of(tier: SharedTier) -> Generator[TierEntry, None, None]:
         if entry is not None
     )
     for _, group in groupby(found, key=lambda entry: entry.key.model):
-        entries = list(group)
-        is_conflict = _is_conflict(entries)
-        yield from (entry._replace(is_conflict=is_conflict) for entry in entries)
+        trees: set[str] = set()
+        # A handle has few archives, unless somebody fills the tier with them.
+        while entries := list(islice(group, _MAX_GROUP)):
+            is_conflict = _is_conflict(entries, trees)
+            yield from (entry._replace(is_conflict=is_conflict) for entry in entries)
 
 
 def _entry(tier: SharedTier, key: ManifestKey, used_s: float) -> TierEntry | None:
@@ -79,9 +82,12 @@ def _entry(tier: SharedTier, key: ManifestKey, used_s: float) -> TierEntry | Non
     )
 
 
-def _is_conflict(entries: list[TierEntry]) -> bool:
+def _is_conflict(entries: list[TierEntry], trees: set[str]) -> bool:
+    """Whether the entries of a handle conflict; `trees`, some of its digests, get those of the entries."""
     manifests = [entry.manifest for entry in entries if entry.manifest is not None]
-    return len({manifest.tree_sha256 for manifest in manifests}) > 1 and _is_immutable(manifests[0].handle)
+    if len(trees) < 2:
+        trees.update(manifest.tree_sha256 for manifest in manifests)
+    return len(trees) > 1 and bool(manifests) and _is_immutable(manifests[0].handle)
 
 
 def _is_immutable(text: str) -> bool:

@@ -15,20 +15,20 @@ from typing import Any, TypeVar
 from hubcli.archive import FileRecord
 from hubcli.archive.compression import ARCHIVE_FORMATS
 from hubcli.archive.tree import tree_digest
-from hubcli.errors import IntegrityError
+from hubcli.errors import IntegrityError, UnsupportedError
 from hubcli.providers.handle import key_of
 from hubcli.tiers.layout import ManifestKey, parse_object, written_by
-from hubcli.units import to_iso_utc
+from hubcli.units import format_size, to_iso_utc
 from hubcli.urls import stored_url
 
 __all__ = ["MAX_MANIFEST_BYTES", "Current", "TierManifest"]
 
-MAX_MANIFEST_BYTES = 32 << 20  # A hundred thousand files with long names fit.
+MAX_MANIFEST_BYTES = 16 << 20  # A hundred thousand files fit, the most that a fetch unpacks by default.
 _SCHEMA = 1
 _MAX_TEXT = 4096
-_MAX_FILES = 1_000_000
+_MAX_FILES = 150_000
 _MAX_ARCHIVES = 16
-_MAX_VALUES = 2_000_000  # A value of one byte takes a hundred once it is parsed.
+_MAX_VALUES = 500_000  # Three for each file. A value of one byte takes a hundred once it is parsed.
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ class TierManifest:
             raise IntegrityError(f"Invalid manifest {name}: {_reason(error)}") from error
 
     def to_bytes(self) -> bytes:
-        """The content of the object."""
+        """The content of the object. Raises UnsupportedError for more files than a reader accepts."""
         document = {
             "schema": _SCHEMA,
             "handle": self.handle,
@@ -135,7 +135,13 @@ class TierManifest:
             "written_by": written_by(),
             "written_at": self.written_at,
         }
-        return (json.dumps(document, indent=1) + "\n").encode()
+        content = (json.dumps(document, indent=1) + "\n").encode()
+        if len(content) > MAX_MANIFEST_BYTES or len(self.files) > _MAX_FILES:
+            raise UnsupportedError(
+                f"{self.handle} has too many files for a shared tier: {len(self.files):,}, and a manifest of "
+                f"{format_size(len(content))}, more than {format_size(MAX_MANIFEST_BYTES)}"
+            )
+        return content
 
 
 @dataclass(frozen=True, slots=True)

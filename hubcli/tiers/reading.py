@@ -50,10 +50,37 @@ T = TypeVar("T")
 
 # A manifest that is older is written anew by who uses it: its time is that of its last use.
 _RENEWED_AFTER_S = 86400.0
-# If it is younger by this machine's clock, the store's clock is not needed: clouds refuse requests from
-# a clock that is more than 15 minutes off.
+# If it is younger by this machine's clock, the store's clock, which takes a request, is not needed where
+# the service refuses requests from a clock that is off by an hour.
 _SURELY_FRESH_S = _RENEWED_AFTER_S - 3600.0
-_MAX_SEEN, _MAX_SEEN_BYTES = 64, 64 << 20
+_MAX_SEEN, _MAX_SEEN_BYTES = 64, 16 << 20
+# What several threads may read at a time; a manifest that is larger is read by one of them.
+_SHARED_BYTES = 256 << 10
+_POLL_S = 0.1
+
+
+def _on_new_thread(job: Callable[[], T]) -> T:
+    """What the job returns or raises.
+
+    What a thread frees, glibc's malloc keeps for it, up to 64 MB; a thread that begins gets what those that
+    ended left. So threads that share a pool would hold as much each.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(job())
+        except BaseException as error:  # noqa: BLE001 - any error is the caller's
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="hubcli-manifest", daemon=True)
+    thread.start()
+    while thread.is_alive():  # Looks up now and then: a signal that comes as the wait begins doesn't end it.
+        thread.join(_POLL_S)
+    if errors:
+        raise errors.pop()  # One that stays in the list refers to itself, and to what was read.
+    return results[0]
 
 
 class TierReader:
@@ -71,7 +98,7 @@ class TierReader:
         # The latest manifests, so that their use can be recorded, and how many bytes they have.
         self._seen: dict[ManifestKey, tuple[bytes, ObjectInfo]] = {}
         self._seen_bytes = 0
-        self._parsing = threading.Lock()  # Parsing a large one takes hundreds of megabytes.
+        self._reading_large = threading.Lock()  # A large manifest takes a hundred megabytes once parsed.
         self._corrupt: dict[str, str | None] = {}  # The ETags of archives that failed a check.
 
     @property
@@ -168,20 +195,33 @@ class TierReader:
     def manifest(self, key: ManifestKey) -> TierManifest | None:
         """The manifest under the key; None if it is absent. Raises IntegrityError if it is invalid."""
         object_key = manifest_key(*key)
-        found = self.store.read(object_key, MAX_MANIFEST_BYTES)
-        if found is None:
-            return None
-        with self._parsing:
+
+        def parsed(found: tuple[bytes, ObjectInfo] | None) -> TierManifest | None:
+            if found is None:
+                return None
             manifest = TierManifest.parse(found[0], f"{self.name}/{object_key}")
-        if manifest.key != key:
-            raise IntegrityError(f"{self.name}/{object_key} is the manifest of another model")
+            if manifest.key != key:
+                raise IntegrityError(f"{self.name}/{object_key} is the manifest of another model")
+            self._remember(key, found)
+            return manifest
+
+        is_small = False
+        with suppress(IntegrityError):  # It is larger.
+            found = self.store.read(object_key, _SHARED_BYTES)
+            is_small = True
+        if is_small:
+            return parsed(found)
+        with self._reading_large:
+            return _on_new_thread(lambda: parsed(self.store.read(object_key, MAX_MANIFEST_BYTES)))
+
+    def _remember(self, key: ManifestKey, found: tuple[bytes, ObjectInfo]) -> None:
+        """Stores the manifest with its object, so that its use can be recorded."""
         with self._lock:
             self._forget(key)
             self._seen[key] = found
             self._seen_bytes += len(found[0])
             while len(self._seen) > 1 and (len(self._seen) > _MAX_SEEN or self._seen_bytes > _MAX_SEEN_BYTES):
                 self._forget(next(iter(self._seen)))
-        return manifest
 
     def _forget(self, key: ManifestKey) -> None:
         content, _ = self._seen.pop(key, (b"", None))
@@ -240,7 +280,9 @@ class TierReader:
 
     def _renew(self, key: ManifestKey) -> None:
         content, info = self._seen.get(key, (b"", None))
-        if info is None or time.time() - info.modified.timestamp() < _SURELY_FRESH_S:
+        if info is None:
+            return
+        if self.store.refuses_other_clocks and time.time() - info.modified.timestamp() < _SURELY_FRESH_S:
             return
         if self._age_s(info) > _RENEWED_AFTER_S:
             with suppress(UnsupportedError):

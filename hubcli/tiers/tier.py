@@ -117,7 +117,7 @@ class SharedTier(TierReader):
         self, manifest: TierManifest, archive: Path, on_sent: Callable[[int], None], *, replace: bool
     ) -> bool:
         """The archive, then its manifest; whether one of them wasn't there."""
-        key, sha256 = manifest_key(*manifest.key), manifest.archive_sha256
+        key, sha256, content = manifest_key(*manifest.key), manifest.archive_sha256, manifest.to_bytes()
         with suppress(IntegrityError):  # An invalid one is replaced.
             there = self.manifest(manifest.key)
             is_same = there is not None and not replace and there.files == manifest.files
@@ -134,7 +134,6 @@ class SharedTier(TierReader):
                     f"instead of {manifest.archive_bytes}"
                 )
             self._corrupt.pop(sha256, None)
-        content = manifest.to_bytes()
         if not self.store.create(key, content):
             # The archive decides what is in it: a manifest that tells something else is wrong.
             self.store.put(key, content)

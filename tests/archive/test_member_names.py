@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from hubcli.errors import HubcliError, UnsafeArchiveError
 from tests import archives
 from tests.archive.conftest import Sandbox
 from tests.archives import UNSAFE_NAMES, directory, file, tar
+from tests.cases import each_of
 
 # Pieces of which names are made that deserve a second look.
 _PIECES = st.sampled_from(
@@ -25,26 +25,30 @@ _PIECES = st.sampled_from(
 _NAMES = st.one_of(st.text(), st.lists(st.one_of(_PIECES, st.text(max_size=3))).map("".join))
 
 
-@pytest.mark.parametrize("name", UNSAFE_NAMES.values(), ids=UNSAFE_NAMES.keys())
-def test_an_unsafe_name_is_refused(sandbox: Sandbox, name: str) -> None:
+@each_of("name", UNSAFE_NAMES.values())
+def test_an_unsafe_name_is_refused(tmp_path: Path, name: str) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     sandbox.refusal(tar(file(name)), UnsafeArchiveError)
     assert sandbox.files == {}
 
 
-@pytest.mark.parametrize("name", UNSAFE_NAMES.values(), ids=UNSAFE_NAMES.keys())
-def test_an_unsafe_name_in_a_pax_header_is_refused(sandbox: Sandbox, name: str) -> None:
+@each_of("name", UNSAFE_NAMES.values())
+def test_an_unsafe_name_in_a_pax_header_is_refused(tmp_path: Path, name: str) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     sandbox.refusal(tar(archives.pax_named_file(name)), UnsafeArchiveError)
     assert sandbox.files == {}
 
 
-@pytest.mark.parametrize("name", UNSAFE_NAMES.values(), ids=UNSAFE_NAMES.keys())
-def test_an_unsafe_name_in_a_gnu_header_is_refused(sandbox: Sandbox, name: str) -> None:
+@each_of("name", UNSAFE_NAMES.values())
+def test_an_unsafe_name_in_a_gnu_header_is_refused(tmp_path: Path, name: str) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     sandbox.refusal(tar(archives.gnu_long_named_file(name)), UnsafeArchiveError)
     assert sandbox.files == {}
 
 
-@pytest.mark.parametrize("name", UNSAFE_NAMES.values(), ids=UNSAFE_NAMES.keys())
-def test_an_unsafe_name_of_a_directory_is_refused(sandbox: Sandbox, name: str) -> None:
+@each_of("name", UNSAFE_NAMES.values())
+def test_an_unsafe_name_of_a_directory_is_refused(tmp_path: Path, name: str) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     sandbox.refusal(tar(directory(name)), UnsafeArchiveError)
     assert list(sandbox.destination.iterdir()) == []
 
@@ -59,8 +63,9 @@ def test_a_prefix_that_climbs_out_is_refused(sandbox: Sandbox) -> None:
     sandbox.refusal(tar(file("evil", prefix="/tmp")), UnsafeArchiveError)
 
 
-@pytest.mark.parametrize("name", ["a\0b", "a\0", "\0", "a/\0/b"])
-def test_a_nul_in_a_pax_name_is_refused(sandbox: Sandbox, name: str) -> None:
+@each_of("name", ["a\0b", "a\0", "\0", "a/\0/b"])
+def test_a_nul_in_a_pax_name_is_refused(tmp_path: Path, name: str) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     error = sandbox.refusal(tar(archives.pax_named_file(name)), UnsafeArchiveError)
     assert "control character" in error.message
 
@@ -69,30 +74,34 @@ def test_a_nul_within_a_gnu_name_is_refused(sandbox: Sandbox) -> None:
     sandbox.refusal(tar(archives.gnu_long_named_file(b"a\0b")), UnsafeArchiveError)
 
 
-@pytest.mark.parametrize("name", ["", ".", "./", "./."])
-def test_a_file_without_a_name_is_refused(sandbox: Sandbox, name: str) -> None:
+@each_of("name", ["", ".", "./", "./."])
+def test_a_file_without_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     sandbox.refusal(tar(archives.pax_named_file(name)), UnsafeArchiveError)
     assert sandbox.files == {}
 
 
-@pytest.mark.parametrize("name", [b"\xff", b"caf\xe9", b"\xc0\xae\xc0\xae/a", b"\xed\xa0\x80"])
-def test_a_name_that_is_no_utf_8_is_refused(sandbox: Sandbox, name: bytes) -> None:
+@each_of("name", [b"\xff", b"caf\xe9", b"\xc0\xae\xc0\xae/a", b"\xed\xa0\x80"])
+def test_a_name_that_is_no_utf_8_is_refused(tmp_path: Path, name: bytes) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     for member in (file(name), archives.pax_named_file(name), archives.gnu_long_named_file(name)):
         error = sandbox.refusal(tar(member), UnsafeArchiveError)
         assert "not UTF-8" in error.message
 
 
-@pytest.mark.parametrize("name", ["a<b", "a>b", 'a"b', "a|b", "a?b", "a*b", "con .txt", "nul  .tar.gz"])
-def test_a_name_that_windows_can_not_hold_is_refused(sandbox: Sandbox, name: str) -> None:
+@each_of("name", ["a<b", "a>b", 'a"b', "a|b", "a?b", "a*b", "con .txt", "nul  .tar.gz"])
+def test_a_name_that_windows_can_not_hold_is_refused(tmp_path: Path, name: str) -> None:
     # "Naming Files, Paths, and Namespaces": reserved characters; what follows a device's name is cut off.
+    sandbox = Sandbox(tmp_path / "sandbox")
     sandbox.refusal(tar(file(name)), UnsafeArchiveError)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "name",
     ["console", "nullable.txt", "com", "com10", "auxiliary/a", ".hidden", "a b", "a..b", "データ", "ü"],
 )
-def test_a_name_that_only_looks_reserved_is_taken(sandbox: Sandbox, name: str) -> None:
+def test_a_name_that_only_looks_reserved_is_taken(tmp_path: Path, name: str) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     sandbox.unpack(tar(file(name)))
     assert list(sandbox.files) == [name]
 

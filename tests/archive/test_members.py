@@ -14,6 +14,7 @@ from hubcli.errors import IntegrityError, UnsafeArchiveError
 from tests import archives
 from tests.archive.conftest import Sandbox
 from tests.archives import directory, file, tar
+from tests.cases import each_of
 
 
 def test_files_and_directories_are_unpacked(sandbox: Sandbox) -> None:
@@ -57,8 +58,9 @@ def test_dots_and_double_slashes_in_names_mean_nothing(sandbox: Sandbox) -> None
     assert [record.path for record in records] == ["a/b/c"]
 
 
-@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_what_the_standard_library_packs_is_unpacked(sandbox: Sandbox, form: int) -> None:
+@each_of("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_what_the_standard_library_packs_is_unpacked(tmp_path: Path, form: int) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     files = {"a": b"1", "b/c": b"22" * 600, f"{'d' * 60}/{'e' * 70}": b"long", "f": b""}
     sandbox.unpack(archives.packed_by_tarfile(files, form))
     assert sandbox.files == files
@@ -97,8 +99,9 @@ def test_a_chain_of_links_past_the_length_of_a_path_is_refused(sandbox: Sandbox)
     sandbox.refusal(tar(*chain, *links, file("escape/canary")), UnsafeArchiveError)
 
 
-@pytest.mark.parametrize("make", [archives.character_device, archives.block_device, archives.fifo])
-def test_a_device_or_a_fifo_is_refused(sandbox: Sandbox, make: archives.MakeMember) -> None:
+@each_of("make", [archives.character_device, archives.block_device, archives.fifo])
+def test_a_device_or_a_fifo_is_refused(tmp_path: Path, make: archives.MakeMember) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     sandbox.refusal(tar(make("a")), UnsafeArchiveError)
     assert not (sandbox.destination / "a").exists()
 
@@ -113,8 +116,9 @@ def test_a_link_with_a_long_target_is_refused(sandbox: Sandbox) -> None:
     sandbox.refusal(tar(archives.long_link("a", "b" * 200)), UnsafeArchiveError)
 
 
-@pytest.mark.parametrize("kind", [b"7", b"A", b"D", b"M", b"N", b"V", b"X", b"\xff"])
-def test_a_member_of_another_type_is_refused(sandbox: Sandbox, kind: bytes) -> None:
+@each_of("kind", [b"7", b"A", b"D", b"M", b"N", b"V", b"X", b"\xff"])
+def test_a_member_of_another_type_is_refused(tmp_path: Path, kind: bytes) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     error = sandbox.refusal(tar(archives.header("a", kind=kind)), UnsafeArchiveError)
     assert "unknown type" in error.message
 
@@ -126,8 +130,9 @@ def test_a_directory_that_claims_to_have_bytes_is_refused(sandbox: Sandbox) -> N
 # Modes and owners --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o777, 0o4755, 0o2755, 0o1777, 0o6000])
-def test_stored_modes_are_ignored(sandbox: Sandbox, mode: int) -> None:
+@each_of("mode", [0o000, 0o777, 0o4755, 0o2755, 0o1777, 0o6000])
+def test_stored_modes_are_ignored(tmp_path: Path, mode: int) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     before = os.umask(0o022)
     try:
         sandbox.unpack(tar(directory("d", mode=mode), file("d/a", mode=mode)))
@@ -163,12 +168,13 @@ def test_a_long_name_in_a_gnu_header_is_taken(sandbox: Sandbox) -> None:
     assert sandbox.files == {name: b"gnu"}
 
 
-@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-@pytest.mark.parametrize("content", [b"", b"content"])
+@each_of("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@each_of("content", [b"", b"content"])
 def test_a_file_stays_one_where_its_shortened_name_ends_with_a_slash(
-    sandbox: Sandbox, form: int, content: bytes
+    tmp_path: Path, form: int, content: bytes
 ) -> None:
     # The 100 bytes of the name field end right behind a directory of the real name.
+    sandbox = Sandbox(tmp_path / "sandbox")
     name = "d" * 99 + "/variables.index"
     sandbox.unpack(archives.packed_by_tarfile({name: content}, form))
     assert sandbox.files == {name: content}
@@ -189,14 +195,16 @@ def test_a_base_256_size_is_understood(sandbox: Sandbox) -> None:
     assert sandbox.files == {"a": b"large"}
 
 
-@pytest.mark.parametrize("size", [1 << 40, 1 << 63, (1 << 88) - 1])
-def test_a_base_256_size_beyond_all_limits_is_refused(sandbox: Sandbox, size: int) -> None:
+@each_of("size", [1 << 40, 1 << 63, (1 << 88) - 1])
+def test_a_base_256_size_beyond_all_limits_is_refused(tmp_path: Path, size: int) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     archive = tar(archives.base256_file("a", b"", claimed_size=size))
     sandbox.refusal(archive, UnsafeArchiveError)
 
 
-@pytest.mark.parametrize("field", [b"\xff" * 12, b"-0000000001\0", b"0x00000000\0", b"00000000009\0", b"1 2"])
-def test_a_size_that_is_no_number_is_damage(sandbox: Sandbox, field: bytes) -> None:
+@each_of("field", [b"\xff" * 12, b"-0000000001\0", b"0x00000000\0", b"00000000009\0", b"1 2"])
+def test_a_size_that_is_no_number_is_damage(tmp_path: Path, field: bytes) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     sandbox.refusal(tar(archives.header("a", size_field=field)), IntegrityError)
 
 
@@ -207,8 +215,9 @@ def test_a_pax_size_stands_above_the_header_s(sandbox: Sandbox) -> None:
     assert sandbox.files == {"a": content}
 
 
-@pytest.mark.parametrize("size", ["-1", "1e3", "", "9" * 20, "٣"])
-def test_a_pax_size_that_is_no_number_is_damage(sandbox: Sandbox, size: str) -> None:
+@each_of("size", ["-1", "1e3", "", "9" * 20, "٣"])
+def test_a_pax_size_that_is_no_number_is_damage(tmp_path: Path, size: str) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     sandbox.refusal(tar(archives.pax({"size": size}) + file("a")), IntegrityError)
 
 
@@ -228,11 +237,12 @@ def test_a_global_path_or_size_is_refused(sandbox: Sandbox, key: str) -> None:
     sandbox.refusal(tar(archives.pax_global({key: "7"}), file("a")), UnsafeArchiveError)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "data",
     [b"x", b"5 a=b\n", b"7 a=b\n", b"0 a=b\n", b"99 a=b\n", b"6 ab=c", b"-6 a=b\n", b"6 a=b\0", b"5 =b\n"],
 )
-def test_a_pax_header_that_makes_no_sense_is_damage(sandbox: Sandbox, data: bytes) -> None:
+def test_a_pax_header_that_makes_no_sense_is_damage(tmp_path: Path, data: bytes) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     sandbox.refusal(tar(archives.raw_pax(data), file("a")), IntegrityError)
 
 
@@ -250,8 +260,9 @@ def test_a_header_with_a_wrong_checksum_is_damage(sandbox: Sandbox) -> None:
 # Twins -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("other", [b"2", b"", b"11"])
-def test_a_file_that_is_there_twice_with_different_bytes_is_refused(other: bytes, sandbox: Sandbox) -> None:
+@each_of("other", [b"2", b"", b"11"])
+def test_a_file_that_is_there_twice_with_different_bytes_is_refused(other: bytes, tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     error = sandbox.refusal(tar(file("a", b"1"), file("./a", other)), UnsafeArchiveError)
     assert "twice, with different content" in error.message
 
@@ -271,8 +282,8 @@ def test_copies_count_among_the_unpacked_bytes(sandbox: Sandbox) -> None:
     sandbox.refusal(archive, UnsafeArchiveError, Limits(unpacked_bytes=1500))
 
 
-@pytest.mark.parametrize(
-    ("name", "other"),
+@each_of(
+    "name, other",
     [
         ("a", "A"),
         ("d/a", "D/b"),
@@ -284,7 +295,8 @@ def test_copies_count_among_the_unpacked_bytes(sandbox: Sandbox) -> None:
         ("\u03c3", "\u03c2"),
     ],
 )
-def test_names_that_some_systems_take_for_one_are_refused(sandbox: Sandbox, name: str, other: str) -> None:
+def test_names_that_some_systems_take_for_one_are_refused(tmp_path: Path, name: str, other: str) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     error = sandbox.refusal(tar(file(name), file(other)), UnsafeArchiveError)
     assert "only in case or accents" in error.message
 
@@ -293,7 +305,7 @@ def test_directories_that_differ_by_case_alone_are_refused(sandbox: Sandbox) -> 
     sandbox.refusal(tar(directory("assets"), directory("Assets")), UnsafeArchiveError)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "archive",
     [
         tar(file("a"), directory("a")),
@@ -303,7 +315,8 @@ def test_directories_that_differ_by_case_alone_are_refused(sandbox: Sandbox) -> 
         tar(file("a"), directory("a/b")),
     ],
 )
-def test_a_name_for_both_a_file_and_a_directory_is_refused(sandbox: Sandbox, archive: bytes) -> None:
+def test_a_name_for_both_a_file_and_a_directory_is_refused(tmp_path: Path, archive: bytes) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     error = sandbox.refusal(archive, UnsafeArchiveError)
     assert "both a file and a directory" in error.message
 

@@ -54,7 +54,7 @@ ENDLESS = {
 }
 
 
-@pytest.mark.parametrize("name", ENDLESS)
+@each_of("name", ENDLESS)
 def test_padding_without_an_end_is_refused(name: str) -> None:
     head, piece = ENDLESS[name]
     taken = 0
@@ -78,9 +78,7 @@ def test_padding_as_packers_write_it_is_passed_over(pad: int) -> None:
     assert b"".join(decompressed([PACKED + bytes(pad)])) == CONTENT
 
 
-@pytest.mark.parametrize(
-    ("pack", "size"), [(gzip.compress, 6 << 20), (bz2.compress, 1 << 20), (lzma.compress, 1 << 20)]
-)
+@each_of("pack, size", [(gzip.compress, 6 << 20), (bz2.compress, 1 << 20), (lzma.compress, 1 << 20)])
 def test_what_cannot_be_compressed_comes_whole(pack: Callable[[bytes], bytes], size: int) -> None:
     noise = tar(file("noise", random.Random(2).randbytes(size)))
     whole = pack(noise)

@@ -13,6 +13,7 @@ from hubcli.archive.unpack import lift_wrapping_folder, unpack
 from hubcli.errors import TruncatedError
 from tests.archive.conftest import Sandbox
 from tests.archives import directory, file, read_tree, tar
+from tests.cases import each_of
 
 
 def _lift(sandbox: Sandbox, archive: bytes) -> tuple[str | None, list[str]]:
@@ -82,12 +83,12 @@ def test_hidden_files_are_lifted_too(sandbox: Sandbox) -> None:
     assert _lift(sandbox, tar(file("m/.hidden"), file("m/a"))) == ("m", [".hidden", "a"])
 
 
-@pytest.mark.parametrize(
+@each_of(
     "archive",
     [tar(), tar(file("a")), tar(file("d/a"), file("b")), tar(file("d/a"), directory("e"))],
-    ids=["nothing", "one file", "a folder and a file", "two folders"],
 )
-def test_where_nothing_wraps_everything_nothing_is_moved(sandbox: Sandbox, archive: bytes) -> None:
+def test_where_nothing_wraps_everything_nothing_is_moved(tmp_path: Path, archive: bytes) -> None:
+    sandbox = Sandbox(tmp_path / "sandbox")
     records = sandbox.unpack(archive)
     before = read_tree(sandbox.destination)
     assert lift_wrapping_folder(sandbox.destination, records) == (None, records)

@@ -253,7 +253,7 @@ def test_tab_completes_a_handle_beside_bash_completion(filled: Path, tmp_path: P
         assert running.arguments() == ["rm", HANDLE]
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@each_of("shell", SHELLS)
 def test_a_hostile_handle_is_one_argument_and_runs_nothing(shell: str, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     for handle in HOSTILE:

@@ -339,7 +339,7 @@ for line in json.loads(sys.argv[1]):
 """
 
 
-@pytest.mark.parametrize("name", ["serving_half_plus_two", "tfx_keras_serving", "basic_pitch_nmp"])
+@each_of("name", ["serving_half_plus_two", "tfx_keras_serving", "basic_pitch_nmp"])
 def test_no_line_is_longer_than_the_terminal(name: str) -> None:
     lines = [["inspect", str(corpus_model(name)), *words] for words in _LAYOUTS.values()]
     status, screen = run_on_terminal([sys.executable, "-c", _RESIZED, json.dumps(lines)], os.environ)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.cli.completion import SHELLS
+from tests.cases import each_of
 from tests.cli.shells import ENTER, TAB, home_of, require, shell_at_work
 from tests.conftest import Run
 from tests.entries import hubcli_entry
@@ -37,7 +38,7 @@ def test_the_script_of_a_shell_is_shown(shell: str, form: str, hubcli: Run) -> N
     assert result.stdout.endswith("\n")
 
 
-@pytest.mark.parametrize("shell", MARKS)
+@each_of("shell", MARKS)
 def test_the_shell_that_runs_it_is_known(shell: str) -> None:
     # Another command follows: a shell puts the last one in its own place.
     result = subprocess.run(
@@ -56,7 +57,7 @@ def test_another_shell_is_refused_and_the_near_miss_named(hubcli: Run) -> None:
         assert result.stderr.startswith("Error: Unsupported shell 'bsh'. Did you mean 'bash'?")
 
 
-@pytest.mark.parametrize("shell", MARKS)
+@each_of("shell", MARKS)
 def test_what_is_installed_completes_in_the_next_shell(shell: str, tmp_path: Path) -> None:
     require(shell)
     cache, home = tmp_path / "cache", home_of(shell, tmp_path)

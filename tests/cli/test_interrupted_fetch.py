@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import time
 from contextlib import suppress
@@ -28,9 +27,7 @@ from tests.server import HubServer, Reply
 
 # More than one block that is written at once: the first of them has been counted then.
 _WRITTEN_BYTES = 300_000
-LARGE = models.pack(
-    {**models.example_files(), "assets.extra/large": random.Random(5).randbytes(9 << 20)}, level=0
-)
+LARGE = models.large_archive()
 SLOW = Reply(LARGE, etag='"one"', stall_at=1 << 20)
 
 

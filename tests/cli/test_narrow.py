@@ -8,10 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.options import GLOBAL_PANEL
+from tests.cases import each_of
 from tests.cli.command_batch import run_many
 from tests.cli.terminal import run_on_terminal
 from tests.entries import gut_entry, hubcli_entry
@@ -26,7 +25,7 @@ def _bare(text: str) -> str:
     return re.sub(r"\s", "", text)
 
 
-@pytest.mark.parametrize("columns", [30, 40, 59])
+@each_of("columns", [30, 40, 59])
 def test_help_fits_and_tells_every_option_in_full(columns: int) -> None:
     line = read_command_line(app_of())
     lines = [["--help"], *([command, "--help"] for command in COMMANDS), ["help", "ls"]]

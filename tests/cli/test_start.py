@@ -252,8 +252,8 @@ def test_garbage_is_looked_for_in_commands_that_may_take_long_alone(line: list[s
     assert run_python(["-c", program], check=True).stdout.splitlines()[-1] == str(collects)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status"),
+@each_of(
+    "arguments, status",
     [(["--version", ">", "/dev/full"], 8), (["--version", ">&-"], 120), (["--version"], 0)],
 )
 def test_the_version_fails_as_every_payload_does(arguments: list[str], status: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from tests.kill_server import KillServer, Order
 from tests.server import HubServer, Reply
 
 SMALL = models.example_files()
-LARGE = {**SMALL, "assets.extra/large": random.Random(3).randbytes(9 << 20)}
+LARGE = {**SMALL, "assets.extra/large": models.large_content()}
 PATH = "/maker/model/1"
 ENTRY = [NameKind.DESCRIPTOR, NameKind.MANIFEST, NameKind.MODEL, NameKind.TAG]
 

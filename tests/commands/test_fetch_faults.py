@@ -28,9 +28,9 @@ from tests.entries import ends_beyond
 from tests.server import HubServer, Reply
 
 SIZE = 9 << 20
-LARGE = random.Random(3).randbytes(SIZE)
+LARGE = models.large_content()
 FILES = {**models.example_files(), "assets.extra/large": LARGE}
-ARCHIVE = models.pack(FILES, level=0)
+ARCHIVE = models.large_archive()
 ENCODED = gzip.compress(ARCHIVE, 0)
 TAGGED = Reply(ARCHIVE, etag='"one"')
 PATH = "/maker/model/1"

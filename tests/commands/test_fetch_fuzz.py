@@ -319,10 +319,10 @@ def run_cases(
     "start",
     [
         pytest.param(start, marks=pytest.mark.slow if start == 0 else pytest.mark.soak)
-        for start in range(0, 10_000, 400)
+        for start in range(0, 10_000, 200)
     ],
 )
 def test_no_answer_of_ten_thousand_ends_in_a_fault(
     start: int, fuzzed: tuple[Fuzzed, RawServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_cases(range(start, start + 400), fuzzed, tmp_path, monkeypatch)
+    run_cases(range(start, start + 200), fuzzed, tmp_path, monkeypatch)

@@ -7,7 +7,6 @@ import json
 import os
 import struct
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +40,7 @@ from tests.conftest import ROOT
 from tests.corpus import KINDS, corpus_model
 from tests.disks import mounted
 from tests.entries import SHARD
+from tests.forkserver import open_python
 from tests.savedmodel.bundles import write_bundle_model
 from tests.server import HubServer
 
@@ -393,13 +393,9 @@ def test_a_process_that_is_killed_while_it_writes_shows_nothing(
 ) -> None:
     model = write_bundle_model(tmp_path / "large", {KEY: bytes(64 << 20)})
     tuned = write_bundle_model(tmp_path / "tuned", {KEY: b"\1" * (64 << 20)})
-    command = ["finetune-export", str(model), str(out / "tuned"), "--weights", str(tuned)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "hubcli", *command, "--method", "rewrite"],
-        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-    ) as running:
+    command = ["-m", "hubcli", "finetune-export", str(model), str(out / "tuned"), "--weights", str(tuned)]
+    environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache)}
+    with open_python([*command, "--method", "rewrite"], env=environment, cwd=ROOT) as running:
         shard: list[Path] = []
         while not shard or shard[0].stat().st_size < written_bytes:
             assert running.poll() is None

@@ -239,8 +239,8 @@ def test_leftovers_are_counted_whatever_the_pattern(three: Path) -> None:
 # --- Order
 
 
-@pytest.mark.parametrize(
-    ("sort", "order"),
+@each_of(
+    "sort, order",
     [
         (None, [LARGE, SMALL, MIDDLE]),
         ("name", [LARGE, SMALL, MIDDLE]),
@@ -311,8 +311,8 @@ def test_any_rows_are_sorted_the_same_however_they_come(
 # --- Filters
 
 
-@pytest.mark.parametrize(
-    ("filters", "fitting"),
+@each_of(
+    "filters, fitting",
     [
         (["size>1GB"], {LARGE}),
         (["size>=1GB"], {LARGE}),
@@ -407,8 +407,8 @@ def test_any_text_is_a_filter_or_refused(text: str) -> None:
 # --- Patterns
 
 
-@pytest.mark.parametrize(
-    ("patterns", "fitting"),
+@each_of(
+    "patterns, fitting",
     [
         (["*"], {SMALL, LARGE, MIDDLE, "notes.txt"}),
         (["*google*"], {SMALL, LARGE, MIDDLE}),
@@ -427,8 +427,8 @@ def test_rows_are_found_by_pattern(three: Path, patterns: list[str], fitting: se
     assert set(_handles(three, *patterns)) == fitting
 
 
-@pytest.mark.parametrize(
-    ("spelling", "handle"),
+@each_of(
+    "spelling, handle",
     [
         (SMALL, SMALL),
         (f"{SMALL}/", SMALL),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import io
 import os
 import shutil
@@ -15,6 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+# Before the model is loaded.
+FROZEN_COUNT = gc.get_freeze_count()
 
 # Those whose lines come after a training.
 WATCHED = (
@@ -48,6 +52,13 @@ def add_to_all(obj: Any) -> None:
 def add_one(obj: Any) -> None:
     for variable in obj.variables:
         variable.assign_add(variable * 0 + 1)
+
+
+def add_with_frozen_objects(obj: Any) -> None:
+    """Requires that garbage is collected here, but for what was loaded."""
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > FROZEN_COUNT
+    add_one(obj)
 
 
 def nothing(obj: Any) -> None:

@@ -301,3 +301,28 @@ def test_what_cannot_stand_in_a_header_is_refused(name: str, value: str, message
     keys = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s3cr3t", name: value}
     with pytest.raises(HubcliError, match=message):
         bucket_options(BucketConfig.read(keys), "s3")
+
+
+# --- Clocks
+
+
+def test_signatures_tell_whether_the_clock_of_this_machine_is_checked(home: Path) -> None:
+    key = write(home / "key.json", '{"type": "service_account"}')
+    user = write(home / "user.json", '{"type": "authorized_user"}')
+    account = {"AZURE_STORAGE_ACCOUNT": "name"}
+    checked = [
+        options("s3", KEYS),
+        options("s3", {}),
+        options("gs", {"GOOGLE_APPLICATION_CREDENTIALS": str(key)}),
+        options("az", {**account, "AZURE_STORAGE_KEY": "a2V5"}),
+    ]
+    unchecked = [
+        options("s3", KEYS, anonymous=True),
+        options("gs", {}),
+        options("gs", {"GOOGLE_APPLICATION_CREDENTIALS": str(user)}),
+        options("gs", {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1"}),
+        options("az", {**account, "AZURE_STORAGE_SAS_TOKEN": "sig=x"}),
+        options("az", account),
+    ]
+    assert all(found.is_signed_with_time for found in checked)
+    assert not any(found.is_signed_with_time for found in unchecked)

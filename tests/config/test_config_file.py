@@ -21,6 +21,7 @@ from hubcli.config.environment import ConfigFile
 from hubcli.config.settings import Settings, UpkeepRules, read_config
 from hubcli.errors import ExitStatus, UsageError
 from tests import models
+from tests.cases import each_of
 from tests.cli.command_batch import run_many
 from tests.conftest import Run
 from tests.doctor import check_named, diagnose
@@ -68,7 +69,7 @@ SET: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("key", SET)
+@each_of("key", SET)
 def test_each_key_sets_its_setting(key: str, config: Path) -> None:
     text, look, expected = SET[key]
     before = look(Settings.read({}))
@@ -82,8 +83,8 @@ def test_every_key_is_tried_here_or_is_the_rules_of_gc() -> None:
     assert {*SET, "gc"} == set(KEYS)
 
 
-@pytest.mark.parametrize(
-    ("key", "variables", "expected"),
+@each_of(
+    "key, variables, expected",
     [
         ("cache-dir", {"HUBCLI_CACHE_DIR": "/v"}, Path("/v")),
         ("cache-dir", {"TFHUB_CACHE_DIR": "/v"}, Path("/v")),
@@ -111,8 +112,8 @@ def test_a_variable_comes_before_the_file(
     assert look(Settings.read(variables)) == expected
 
 
-@pytest.mark.parametrize(
-    ("key", "option", "expected"),
+@each_of(
+    "key, option, expected",
     [
         ("cache-dir", {"cache_dir": "/o"}, Path("/o")),
         ("mirrors", {"mirrors": ["https://a=https://o"]}, "https://o/x"),
@@ -249,7 +250,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("text", WRONG)
+@each_of("text", WRONG)
 def test_a_wrong_value_names_file_line_and_key(text: str, config: Path) -> None:
     config.write_text(
         f"# A comment with {text.split()[0]} = 1\n\n  # and\n{text}  # why\n\nother = 2\n"
@@ -265,8 +266,8 @@ def test_a_wrong_value_names_file_line_and_key(text: str, config: Path) -> None:
     assert refused.value.hint
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
+@each_of(
+    "text, line",
     [
         ("jobs = 99", 1),
         ('"jobs" = 99', 1),
@@ -311,7 +312,7 @@ INVALID = {
 }
 
 
-@pytest.mark.parametrize("content", INVALID)
+@each_of("content", INVALID)
 def test_a_file_that_cannot_be_parsed_is_told_with_its_line(content: bytes, config: Path) -> None:
     config.write_bytes(content)
     line, what = INVALID[content]

@@ -194,7 +194,7 @@ def _mirrored(url: str, *mirrors: str, environment: str = "") -> str:
     return Settings.read({"HUBCLI_MIRRORS": environment}, mirrors=mirrors).mirrored(url)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "mirror",
     [
         "https://tfhub.dev=https://mirror.corp/tfhub",
@@ -335,7 +335,7 @@ def test_the_cache_of_kagglehub(
     assert Settings.read(environment).kagglehub_root == tmp_path / root
 
 
-@pytest.mark.parametrize("text", ["tfhub.dev=https://me:s3cret@host", "https://a=me:s3cret@host", "s3cret@"])
+@each_of("text", ["tfhub.dev=https://me:s3cret@host", "https://a=me:s3cret@host", "s3cret@"])
 def test_a_mirror_that_is_none_is_not_quoted_where_it_may_hold_a_password(text: str) -> None:
     with pytest.raises(UsageError, match="invalid mirror .not shown") as refused:
         Mirror.parse(text)

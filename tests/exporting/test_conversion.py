@@ -32,6 +32,7 @@ from hubcli.issues import Issue, Severity
 from hubcli.progress import ProgressListener
 from hubcli.tf.run_process import RunnerError
 from hubcli.tf.run_protocol import Tensor
+from tests.cases import each_of
 from tests.corpus import corpus_model
 from tests.models import example_files, write_tree
 from tests.savedmodel.targets.recorded import unpack
@@ -42,8 +43,8 @@ INT8 = Quantization.INT8
 FULL = os.strerror(errno.ENOSPC)
 
 
-@pytest.mark.parametrize(
-    ("form", "options", "message"),
+@each_of(
+    "form, options, message",
     [
         (ONNX, ConversionOptions(quantize=INT8), "--quantize requires a DEST that ends in .tflite"),
         (ONNX, ConversionOptions(select_tf_ops=True), "--select-tf-ops requires a DEST that ends in .tflite"),

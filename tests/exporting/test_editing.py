@@ -111,7 +111,7 @@ def test_another_form_of_the_graph_does_not_stay_beside_an_edited_one(model: Pat
     assert "saved_model.pbtxt" not in tree_files(tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", KINDS)
+@each_of("name", KINDS)
 def test_a_renaming_that_is_undone_gives_the_bytes_back(name: str, tmp_path: Path) -> None:
     source = corpus_model(name)
     old = EditableModel.parse((source / "saved_model.pb").read_bytes()).signature_names
@@ -241,8 +241,8 @@ def floats(*values: float) -> dict[str, list[Tensor]]:
     return {"y": [Tensor(1, (len(values),), struct.pack(f"<{len(values)}f", *values))]}
 
 
-@pytest.mark.parametrize(
-    ("left", "right", "apart"),
+@each_of(
+    "left, right, apart",
     [
         ((1.0, 2.0), (1.0, 2.0), 0.0),
         ((1.0, -4.0), (1.5, -4.0), 0.125),

@@ -26,6 +26,7 @@ from hubcli.running.endpoints import Endpoint, tensor_of_proto
 from hubcli.running.model_process import sampled_inputs
 from hubcli.savedmodel.edit.editable import EditableModel
 from hubcli.tf.run_protocol import STRING, Tensor
+from tests.cases import each_of
 from tests.models import example_files
 
 
@@ -69,8 +70,8 @@ BODIES = [
 EXPECTED = ("serving_default", {"x": (1, (2, 1), b"\x00\x00\x80?\x00\x00\x00@")})
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
+@each_of(
+    "name, text",
     [
         ("one.json", json.dumps(BODIES[0], indent=1)),
         ("several.json", json.dumps(BODIES, indent=1)),
@@ -114,8 +115,8 @@ def test_arrays_of_an_npz_are_one_request(tmp_path: Path, signatures: dict[str, 
     assert [read_back(record) for record in records(encoded_requests(requests))] == [EXPECTED]
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
+@each_of(
+    "text, words",
     [
         ('{"instances": [[1.0]], "signature_name": "other"}', "no signature 'other'"),
         ('{"instances": [["text"]]}', "request 1"),
@@ -169,8 +170,8 @@ def test_sampled_requests_have_batches_of_two_and_one(signatures: dict[str, Endp
     assert encoded_requests(requests) == encoded_requests(sampled_requests(4, signatures, sampled_inputs)[0])
 
 
-@pytest.mark.parametrize(
-    ("text", "error", "words"),
+@each_of(
+    "text, error, words",
     [
         ("serving_default.y=1", UsageError, "no signature input 'serving_default.y'"),
         ("x=1", UsageError, "no signature input 'x'"),

@@ -20,7 +20,6 @@ from hubcli.commands.rm import rm
 from hubcli.commands.verify import VerifyOptions, verify
 from hubcli.config.settings import Mirror, Settings
 from hubcli.errors import AuthenticationError, NetworkError, OfflineError
-from hubcli.net.download import MIN_SEGMENTED_BYTES
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import key_of
 from tests import models
@@ -337,9 +336,7 @@ def test_another_host_may_not_say_that_it_is_kaggles_model(both: Settings, other
 
 # Secrets, as a person or a log would see them ----------------------------------------------------
 
-LARGE = models.pack(
-    {**models.example_files(), "assets.extra/large": os.urandom(MIN_SEGMENTED_BYTES)}, level=0
-)
+LARGE = models.large_archive()
 SMALL = models.archive()
 FAULTS = {
     "none": Reply(SMALL),

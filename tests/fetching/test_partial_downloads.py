@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from tests.conftest import Run
 from tests.entries import live_process, lock
 from tests.server import HubServer, Reply
 
-LARGE = models.pack({**models.example_files(), "assets.extra/large": os.urandom(9 << 20)}, level=0)
+LARGE = models.large_archive()
 
 
 class Enough(Exception):

@@ -49,7 +49,7 @@ def test_a_line_is_a_handle_and_comments_are_none(
     assert [handle for handle, _ in asked_in(tmp_path, text)] == handles
 
 
-@pytest.mark.parametrize("option", [f"--sha256={HEX}", f"--sha256 {HEX}", f"--sha256={HEX.upper()}   # so"])
+@each_of("option", [f"--sha256={HEX}", f"--sha256 {HEX}", f"--sha256={HEX.upper()}   # so"])
 def test_a_line_can_promise_the_hash_of_the_archive(option: str, tmp_path: Path) -> None:
     assert asked_in(tmp_path, f"{HANDLE}  {option}\nexample://mul/1\n") == [
         (HANDLE, HEX),
@@ -63,7 +63,7 @@ def test_a_line_that_is_not_understood_is_named(option: str, tmp_path: Path) -> 
         asked_in(tmp_path, f"# one\n\n{HANDLE} {option}\n")
 
 
-@pytest.mark.parametrize("mark", ["<<<<<<< HEAD", "||||||| merged common ancestors", ">>>>>>> theirs"])
+@each_of("mark", ["<<<<<<< HEAD", "||||||| merged common ancestors", ">>>>>>> theirs"])
 def test_a_merge_that_is_not_resolved_is_told_and_nothing_of_it_fetched(mark: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"models\.txt, line 2: unresolved merge conflict"):
         asked_in(tmp_path, f"{HANDLE}\n{mark}\nexample://mul/1\n")

@@ -58,6 +58,13 @@ def test_whatever_the_function_raises_is_shown_as_its_own(
     assert "Traceback" not in result.stderr
 
 
+def test_what_tensorflow_loaded_is_left_out_of_garbage_collection(
+    model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    result = hubcli(*command(model, out, script, "add_with_frozen_objects", "-q"))
+    assert (result.returncode, result.stdout) == (0, f"{out / 'tuned'}\n"), result.stderr
+
+
 def test_an_exception_is_shown_as_the_functions_own(
     model: Path, script: Path, out: Path, hubcli: Run
 ) -> None:

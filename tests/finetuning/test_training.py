@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import shutil
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,26 @@ def differences(model: Path, result: Path) -> list[Difference]:
 
 
 # Trained -----------------------------------------------------------------------------------------
+
+
+def test_a_program_is_called_once_the_model_is_loaded_and_keeps_its_garbage_collection(
+    model: Path, script: Path, out: Path
+) -> None:
+    states = list[bool]()
+    for train in ("add", "fail"):
+        with suppress(TensorFlowError):
+            trained(model, out, f"{script}:{train}", on_loaded=lambda: states.append(gc.isenabled()))
+        assert gc.isenabled()
+        shutil.rmtree(out / "tuned", ignore_errors=True)
+    weights = FinetuneOptions(
+        weights=model,
+        method=Method.RESAVE,
+        allow_unchanged=True,
+        on_loaded=lambda: states.append(gc.isenabled()),
+    )
+    finetune_export(str(model), out / "tuned", options=weights)
+    assert states == [True, True, False]
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("method", Method)
@@ -316,9 +338,9 @@ def quick_or_slow(names: Iterable[str]) -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.slow) if name == SLOW_MODEL else name for name in names]
 
 
-# `auto` is one of the others.
+# `auto` is one of the others; which one, the next test says.
 @pytest.mark.parametrize(
-    "method", [Method.RESAVE, Method.REWRITE, pytest.param(Method.AUTO, marks=pytest.mark.slow)]
+    "method", [Method.RESAVE, Method.REWRITE, pytest.param(Method.AUTO, marks=pytest.mark.soak)]
 )
 @pytest.mark.parametrize("name", quick_or_slow(name for name in KINDS if name not in WITHOUT_VARIABLES))
 def test_every_model_of_the_corpus_survives_a_training_of_nothing(

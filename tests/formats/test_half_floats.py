@@ -14,6 +14,7 @@ from hubcli.formats import HalfType
 from hubcli.formats.half_floats import half_piece, halved
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.numbers import decoded, encoded
+from tests.cases import each_of
 
 SINGLES = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -42,8 +43,8 @@ def test_ties_go_to_even() -> None:
     assert half_piece(packed(1 + 2**-8, 1 + 3 * 2**-8), HalfType.BFLOAT16) == bytes.fromhex("803f823f")
 
 
-@pytest.mark.parametrize(
-    ("half", "value"),
+@each_of(
+    "half, value",
     [
         (HalfType.FLOAT16, 65520.0),
         (HalfType.FLOAT16, -1e30),
@@ -56,8 +57,8 @@ def test_a_value_beyond_the_type_is_refused(half: HalfType, value: float) -> Non
         list(halved([packed(1.0, value)], half, "layer/kernel"))
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("half", list(HalfType))
+@each_of("value", [math.nan, math.inf, -math.inf])
+@each_of("half", list(HalfType))
 def test_nan_and_infinity_are_refused(half: HalfType, value: float) -> None:
     with pytest.raises(ValuesError, match="NaN or infinity"):
         list(halved([packed(1.0), packed(value)], half, "w"))

@@ -35,7 +35,7 @@ def test_the_length_of_a_literal_may_take_one_to_four_bytes(tag: int, width: int
     assert decompress(varint(100) + bytes([tag << 2]) + (99).to_bytes(width, "little") + data) == data
 
 
-@pytest.mark.parametrize(
+@each_of(
     "copy",
     [
         b"\x05\x04",  # One byte of offset: 4 + 1 bytes from 4 back.

@@ -29,7 +29,7 @@ def test_a_varint_of_more_than_64_bits_is_refused(value: int) -> None:
         read_varint(varint(value), 0)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x80", b"\xff" * 9])
+@each_of("data", [b"", b"\x80", b"\xff" * 9])
 def test_a_varint_that_is_cut_off_is_refused(data: bytes) -> None:
     with pytest.raises(BrokenModelError, match="truncated"):
         read_varint(data, 0)

@@ -65,19 +65,28 @@ BOTH_METHODS = pytest.mark.parametrize(
     ids=lambda method: method.value,
 )
 # What a file is doesn't matter any more once its values are found: a few of them are saved again. The quick
-# tests take every second kind.
+# tests take every second kind of the smaller model, the slow ones each of the larger, which has more of all.
+QUICK_FILES = [*(("text", kind, Method.REWRITE) for kind in KINDS[::2]), ("text", KINDS[0], Method.RESAVE)]
+SLOW_FILES = [
+    *(("image", kind, Method.REWRITE) for kind in KINDS),
+    *(("image", kind, Method.RESAVE) for kind in KINDS[::5]),
+]
 EVERY_FILE = pytest.mark.parametrize(
-    ("kind", "method"),
+    ("model", "kind", "method"),
     [
-        *((kind, Method.REWRITE) for kind in KINDS[::2]),
-        *(pytest.param(kind, Method.REWRITE, marks=pytest.mark.slow) for kind in KINDS[1::2]),
-        (KINDS[0], Method.RESAVE),
-        *(pytest.param(kind, Method.RESAVE, marks=pytest.mark.slow) for kind in KINDS[5::5]),
-        *(
-            pytest.param(kind, Method.RESAVE, marks=pytest.mark.soak)
-            for kind in KINDS
-            if kind not in KINDS[::5]
-        ),
+        pytest.param(
+            model,
+            kind,
+            method,
+            marks=()
+            if (model, kind, method) in QUICK_FILES
+            else pytest.mark.slow
+            if (model, kind, method) in SLOW_FILES
+            else pytest.mark.soak,
+        )
+        for model in MODELS
+        for kind in KINDS
+        for method in (Method.REWRITE, Method.RESAVE)
     ],
 )
 # The third shows nothing that the second doesn't, but for its own names.
@@ -90,7 +99,7 @@ EVERY_MODEL = pytest.mark.parametrize(
     ],
 )
 EVERY_IMAGE_MODEL = pytest.mark.parametrize(
-    "model", ["image", pytest.param("keras image", marks=pytest.mark.slow)]
+    "model", ["image", pytest.param("keras image", marks=pytest.mark.soak)]
 )
 
 
@@ -326,7 +335,6 @@ def test_a_training_may_keep_checkpoints_of_the_object_and_around_it(
     assert not any("save_counter" in change.path for change in result.staged_model.values.changed)
 
 
-@EVERY_MODEL
 @EVERY_FILE
 def test_every_file_that_a_training_leaves_makes_the_same_export(
     model: str, kind: str, method: Method, host: Host, trainings: Trainings, tmp_path: Path

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from hubcli.config.settings import Settings
 from tests import models
 from tests.buckets import running_bucket
 from tests.cases import each_of
+from tests.forkserver import run_python
 from tests.installed import require_installed
 from tests.server import HubServer, Reply
 
@@ -124,13 +123,11 @@ def test_models_are_read_from_a_bucket_by_tensorflow_itself(
     files["model.tar.gz"] = models.pack(models.example_files(), with_folders=True)
     url = server.serve("/maker/model/1", Reply(UNPACKED.encode(), 303))
     with running_bucket(files, tmp_path) as bucket:
-        result = subprocess.run(
-            [sys.executable, "-c", FROM_A_BUCKET, url, UNPACKED, PACKED],
+        result = run_python(
+            ["-c", FROM_A_BUCKET, url, UNPACKED, PACKED],
             env={**os.environ, **bucket.variables, "TFHUB_MODEL_LOAD_FORMAT": "UNCOMPRESSED"},
-            capture_output=True,
-            text=True,
             timeout=200,
-            check=False,
+            with_tensorflow=True,
         )
     assert result.stdout.splitlines() == [
         f"{UNPACKED} 42.0 42.0 42.0",

@@ -309,8 +309,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("text", "path"),
+@each_of(
+    "text, path",
     [
         ("./model", "model"),
         ("model", "model"),
@@ -336,8 +336,8 @@ def test_a_directory_is_understood(here: Path, text: str, path: str) -> None:
     assert not handle.is_remote
 
 
-@pytest.mark.parametrize(
-    ("text", "path"),
+@each_of(
+    "text, path",
     [
         ("./model.tar.gz", "model.tar.gz"),
         ("model.tar.gz", "model.tar.gz"),
@@ -410,7 +410,7 @@ def _assert_refused(text: str, *, message: str = "", hint: str = "") -> HandleEr
     return error
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t"])
+@each_of("text", ["", " ", "\n\t"])
 def test_empty_text_is_refused(text: str) -> None:
     _assert_refused(text, message="empty", hint="https://tfhub.dev/")
 
@@ -487,7 +487,7 @@ def test_what_is_no_saved_model_is_refused(query: str) -> None:
     _assert_refused(f"{TFHUB}?{query}", message="TF Lite or TF.js")
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         "bert",
@@ -707,9 +707,7 @@ def test_what_is_near_to_no_address_gets_no_suggestion(text: str) -> None:
     assert "Did you mean" not in refused.value.hint
 
 
-@pytest.mark.parametrize(
-    "text", ["me:hunter2@host/x/1", "hunter2@host/x/1", "https:/me:hunter2@host.example/x"]
-)
+@each_of("text", ["me:hunter2@host/x/1", "hunter2@host/x/1", "https:/me:hunter2@host.example/x"])
 def test_no_suggestion_tells_a_secret(text: str) -> None:
     with pytest.raises(HandleError) as refused:
         Handle.parse(text)

@@ -145,7 +145,7 @@ def test_a_provider_imports_nothing_of_net(module: str) -> None:
     assert not [name for name in imported if name.startswith(forbidden)]
 
 
-@pytest.mark.parametrize("module", ["byte_source", "download", "spool"])
+@each_of("module", ["byte_source", "download", "spool"])
 def test_what_reads_byte_sources_knows_no_http(module: str) -> None:
     program = f"import sys; import hubcli.net.{module}; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

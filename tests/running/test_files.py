@@ -21,7 +21,7 @@ IMAGES = port("images", shape=(None, None, None, 3))
 ROWS = [{"a": 0.5, "b": [1, 2]}, {"a": 1.5, "b": [3, 4]}]
 
 
-@pytest.mark.parametrize(
+@each_of(
     "content",
     [
         b'{"a": 0.5, "b": [1, 2]}\n{"a": 1.5, "b": [3, 4]}\n',
@@ -63,8 +63,8 @@ def test_a_line_that_is_no_json_is_told_by_its_column(tmp_path: Path) -> None:
     assert caught.value.message.endswith("x.jsonl, line 2 is not JSON: Expecting value (column 5)")
 
 
-@pytest.mark.parametrize(
-    ("descr", "is_fortran", "data"),
+@each_of(
+    "descr, is_fortran, data",
     [
         ("<f4", True, struct.pack("<6f", 0, 3, 1, 4, 2, 5)),
         (">f4", False, struct.pack(">6f", *range(6))),
@@ -106,8 +106,8 @@ def bitmap(bits: int, palette: bytes) -> bytes:
 GREYS = b"".join(bytes((grey, grey, grey, 0)) for grey in range(256))
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
+@each_of(
+    "data, message",
     [
         (bitmap(8, GREYS[::-1]), "BMP with a palette"),
         (bitmap(1, GREYS[:8]), "BMP with a palette"),

@@ -75,8 +75,8 @@ def test_nothing_else_is_broadcast() -> None:
         value(FLOATS, "[1, 2, 3]")
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype", "text", "line"),
+@each_of(
+    "shape, dtype, text, line",
     [
         ((None, 1), "float32", "3", "--input 'x=[[3]]'"),
         ((None, 2), "float32", "7", "--input 'x=[[0, 0]]'"),

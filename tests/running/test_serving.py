@@ -76,8 +76,8 @@ def test_columns_of_no_input_are_left_out_as_serving_does() -> None:
     assert columns(ONE_INPUT, {"inputs": {"x": [[1.0]], "other": 1}}) == {"x": [[1.0]]}
 
 
-@pytest.mark.parametrize(
-    ("document", "message"),
+@each_of(
+    "document, message",
     [
         ({"signature_name": "x"}, "Missing 'inputs' or 'instances' key"),
         ({"inputs": {"a": [1]}}, "Missing named input: text in 'inputs' object"),

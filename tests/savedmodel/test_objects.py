@@ -7,6 +7,7 @@ import pytest
 from hubcli.errors import BrokenModelError
 from hubcli.formats.protos import parse
 from hubcli.savedmodel.objects import Child, ObjectGraph
+from tests.cases import each_of
 from tests.savedmodel.protos import Objects, message
 
 
@@ -30,7 +31,7 @@ def test_objects_have_kinds_children_and_identifiers() -> None:
     assert graph.of_kind("variable") == [variable]
 
 
-@pytest.mark.parametrize("child", [7, -1, 2**31 - 1])
+@each_of("child", [7, -1, 2**31 - 1])
 def test_a_child_that_is_not_there_is_refused(child: int) -> None:
     objects = Objects()
     objects.hang(child, "x")

@@ -32,7 +32,7 @@ from tests.savedmodel.protos import (
 )
 
 
-@pytest.mark.parametrize(
+@each_of(
     "name",
     [pytest.param(name) for name in KINDS],
 )

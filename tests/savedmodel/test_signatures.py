@@ -5,8 +5,6 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-import pytest
-
 from hubcli.savedmodel.functions import INIT_OP, TRAIN_OP, Default, op_name, read_signatures
 from tests.cases import each_of
 from tests.savedmodel.protos import FLOAT, INT, STRING, call_signature, init_signature, message
@@ -111,7 +109,7 @@ def test_the_line_that_calls_it() -> None:
     assert signature_of().call == 'obj.signatures["s"]()'
 
 
-@pytest.mark.parametrize(("signature", "key"), [("s", "class"), ('a"b', "x"), ("a\\", "x")])
+@each_of("signature, key", [("s", "class"), ('a"b', "x"), ("a\\", "x")])
 def test_the_line_that_calls_it_is_python(signature: str, key: str) -> None:
     (definition,) = read_signatures({signature: message("SignatureDef", inputs={key: {}})})
     compile(definition.call.replace("…", "..."), "call", "eval")

@@ -115,7 +115,7 @@ def test_the_other_kinds_are_values_of_their_own() -> None:
     assert decode(value([])) == Items(is_tuple=False, items=())
 
 
-@pytest.mark.parametrize("where", ["top", "list", "dict"])
+@each_of("where", ["top", "list", "dict"])
 def test_a_value_that_holds_nothing_is_refused(where: str) -> None:
     empty = message("StructuredValue")
     content = {"top": empty, "list": [empty], "dict": {"a": empty}}[where]

@@ -118,4 +118,12 @@ def test_a_newer_layout_is_refused_and_what_is_no_marker_too() -> None:
 @each_of("item", [b"{}", b"[]", b'""', b"1"])
 def test_a_manifest_of_many_small_values_is_not_parsed(item: bytes) -> None:
     with pytest.raises(IntegrityError, match="too many values"):
-        TierManifest.parse(b'{"files": [' + (item + b",") * 2_000_001 + item + b"]}", "name")
+        TierManifest.parse(b'{"files": [' + (item + b",") * 500_001 + item + b"]}", "name")
+
+
+def test_what_no_reader_accepts_is_not_written() -> None:
+    name = "d" * 200
+    files = tuple(FileRecord(f"{name}/{number}", 1, "b" * 64) for number in range(60_000))
+    manifest = TierManifest(_HANDLE, "a" * 64, 10, "tar", "c" * 64, files)
+    with pytest.raises(UnsupportedError, match="too many files for a shared tier: 60,000, and a"):
+        manifest.to_bytes()

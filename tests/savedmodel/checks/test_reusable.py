@@ -340,13 +340,13 @@ def test_text_of_one_dimension_that_gives_vectors_is_fine(tmp_path: Path) -> Non
     assert codes_of(tmp_path, model) == []
 
 
-@pytest.mark.parametrize("shape", [(), (None, 1), (None, None)])
+@each_of("shape", [(), (None, 1), (None, None)])
 def test_text_of_another_form(tmp_path: Path, shape: tuple[int | None, ...]) -> None:
     model = Model(args=(Spec(STRING, shape),), outputs=Spec(FLOAT, (None, 128)))
     assert codes_of(tmp_path, model) == ["text-input"]
 
 
-@pytest.mark.parametrize("output", [Spec(FLOAT, (None,)), Spec(INT, (None, 128)), Spec(FLOAT, (None, 2, 3))])
+@each_of("output", [Spec(FLOAT, (None,)), Spec(INT, (None, 128)), Spec(FLOAT, (None, 2, 3))])
 def test_text_that_gives_no_vectors(tmp_path: Path, output: Spec) -> None:
     conformance = Model(args=(Spec(STRING, (None,)),), outputs=output).check(tmp_path)
     assert codes(conformance) == ["text-output"]
@@ -377,7 +377,7 @@ def test_sound_is_no_image(tmp_path: Path) -> None:
 # Outputs -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("op", ["Softmax", "TopK", "TopKV2"])
+@each_of("op", ["Softmax", "TopK", "TopKV2"])
 def test_probabilities_are_told(tmp_path: Path, op: str) -> None:
     body = function("call_0", node("p", op, "x"), inputs=("x",), results={"o": "p:softmax:0"})
     conformance = Model().check(tmp_path, graph(functions=[body]))

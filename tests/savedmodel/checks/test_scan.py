@@ -260,7 +260,7 @@ _WIDE = {
 }
 
 
-@pytest.mark.parametrize(
+@each_of(
     "where",
     [
         "node",
@@ -384,7 +384,7 @@ def test_a_save_of_tensorflow_1_that_the_saver_asks_for_is_exempt(tmp_path: Path
     assert findings_of(tmp_path, meta_graph(encoded, saver_def=saver("done:0", "all", "prefix:0"))) == ()
 
 
-@pytest.mark.parametrize("loader", ["_create_resource", "_initialize", "_destroy_resource"])
+@each_of("loader", ["_create_resource", "_initialize", "_destroy_resource"])
 def test_what_a_resource_runs_on_load_is_found(tmp_path: Path, loader: str) -> None:
     objects = Objects()
     table = objects.add("table", resource={})
@@ -546,7 +546,7 @@ _UNSEEN_CALLS = {
 }
 
 
-@pytest.mark.parametrize(
+@each_of(
     "how",
     [pytest.param(how) for how in HIDDEN_CALLS],
 )

@@ -23,6 +23,7 @@ from hubcli.savedmodel.edit.signatures import (
     keep_signatures,
     rename_signatures,
 )
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_file, corpus_model
 from tests.models import example_files, write_tree
 
@@ -68,7 +69,7 @@ def test_a_renaming_and_its_inverse_give_the_bytes_back(name: str) -> None:
     assert again.encode() == EXAMPLE
 
 
-@pytest.mark.parametrize("name", KINDS)
+@each_of("name", KINDS)
 def test_renaming_all_signatures_and_back_gives_the_bytes_of_a_real_model_back(name: str) -> None:
     data = corpus_file(name, "saved_model.pb")
     names = EditableModel.parse(data).signature_names
@@ -84,8 +85,8 @@ def test_two_signatures_change_places() -> None:
     assert model.encode() != two_signatures().encode()
 
 
-@pytest.mark.parametrize(
-    ("names", "words"),
+@each_of(
+    "names, words",
     [
         ({"serving_default": "timestwo"}, "Two signatures would have the name 'timestwo'"),
         ({"serving_defualt": "x"}, "no signature 'serving_defualt'"),
@@ -137,7 +138,7 @@ def test_a_default_is_added_where_the_input_is() -> None:
     assert [list(graph.signature_def["serving_default"].defaults) for graph in graphs] == [["x"], []]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@each_of("name", KINDS)
 def test_devices_are_cleared_and_nothing_else(name: str) -> None:
     data = corpus_file(name, "saved_model.pb")
     edited = clear_devices(EditableModel.parse(data))
@@ -176,7 +177,7 @@ def test_a_keras_model_for_serving_has_no_traces_slots_and_optimizer() -> None:
         assert {source.removeprefix("^").partition(":")[0] for source in node.input} <= names
 
 
-@pytest.mark.parametrize("name", KINDS)
+@each_of("name", KINDS)
 def test_pruning_twice_is_pruning_once(name: str) -> None:
     _, edit = served(name)
     if edit.checkpoint_objects is None:

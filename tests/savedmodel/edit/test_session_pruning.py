@@ -11,6 +11,7 @@ from hubcli.formats.wire import encode_field
 from hubcli.formats.wire_message import WireMessage, map_entry
 from hubcli.savedmodel.edit.editable import EditableMetaGraph, EditableModel
 from hubcli.savedmodel.edit.serving import keep_for_serving
+from tests.cases import each_of
 
 WHILE, COND = "while_context", "cond_context"
 
@@ -135,7 +136,7 @@ def test_what_names_nodes_that_go_goes_too(name: str) -> None:
     assert [item.text(2) for item in items_of(graph, name)] == ["y"]
 
 
-@pytest.mark.parametrize("number", [2, 5, 9])
+@each_of("number", [2, 5, 9])
 def test_a_graph_whose_collections_may_name_anything_is_left_as_it_is(number: int) -> None:
     source = model(collection("of_somebody", number, b"\x0a\x01x"))
     edit = keep_for_serving(source, None, ())

@@ -14,6 +14,7 @@ from hubcli.savedmodel.targets.check import check_targets
 from hubcli.savedmodel.targets.obstacle import CALL, LOAD, ConversionTrial, Obstacle, TargetReport
 from hubcli.savedmodel.targets.releases import op_releases
 from hubcli.savedmodel.targets.target import parse_targets
+from tests.cases import each_of
 from tests.savedmodel.protos import (
     Func,
     Objects,
@@ -107,8 +108,8 @@ def test_an_unknown_element_type_is_named(models: Path) -> None:
     assert "has no type int4" in found.issue.message
 
 
-@pytest.mark.parametrize(
-    ("model", "severity"),
+@each_of(
+    "model, severity",
     [
         ("pinned_to_gpu", Severity.WARNING),
         ("pinned_to_worker", Severity.ERROR),

@@ -12,6 +12,7 @@ from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.targets.check import check_targets
 from hubcli.savedmodel.targets.obstacle import LOAD, TargetReport
 from hubcli.savedmodel.targets.target import parse_targets
+from tests.cases import each_of
 from tests.savedmodel.targets.recorded import (
     RecordedModel,
     recorded_layers,
@@ -51,7 +52,7 @@ def _blocked(report: TargetReport, release: str, *, when: str | None = None) -> 
     )
 
 
-@pytest.mark.parametrize("model", recorded_models(), ids=lambda model: model.name)
+@each_of("model", recorded_models())
 def test_releases_do_what_is_said_of_the_model(model: RecordedModel, models: Path) -> None:
     path = model.path(models)
     if path is None:
@@ -68,7 +69,7 @@ def test_releases_do_what_is_said_of_the_model(model: RecordedModel, models: Pat
             assert not failed - refused, f"{loader}: no obstacle is found, and it doesn't load"
 
 
-@pytest.mark.parametrize("name", sorted(recorded_layers()))
+@each_of("name", sorted(recorded_layers()))
 def test_layers_do_what_is_said_of_the_model(name: str, models: Path) -> None:
     path = RecordedModel(name, {}).path(models)
     if path is None:

@@ -7,6 +7,7 @@ import pytest
 from hubcli.errors import UsageError
 from hubcli.savedmodel.targets.releases import op_releases
 from hubcli.savedmodel.targets.target import TargetKind, parse_targets, target_names
+from tests.cases import each_of
 
 
 def _releases(text: str) -> tuple[str, ...]:
@@ -18,7 +19,7 @@ def test_a_release_stands_for_itself() -> None:
     assert _releases("tensorflow==2.15") == ("2.15",)
 
 
-@pytest.mark.parametrize("text", ["tensorflow==2.15.1", "tensorflow == 2.15.*", "TensorFlow==2.15.0"])
+@each_of("text", ["tensorflow==2.15.1", "tensorflow == 2.15.*", "TensorFlow==2.15.0"])
 def test_a_patch_release_and_spaces_change_nothing(text: str) -> None:
     assert _releases(text) == ("2.15",)
 
@@ -31,7 +32,7 @@ def test_a_comparison_stands_for_every_release_that_is_known() -> None:
     assert _releases("tensorflow>2.20") == ("2.21",)
 
 
-@pytest.mark.parametrize("name", target_names())
+@each_of("name", target_names())
 def test_a_name_alone_means_the_newest_release(name: str) -> None:
     assert _releases(name) == op_releases().releases[-1:]
 
@@ -42,8 +43,8 @@ def test_several_targets_are_divided_by_commas_and_told_once() -> None:
     assert [target.kind for target in targets] == [TargetKind.SERVING, TargetKind.LITERT, TargetKind.CPU]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
+@each_of(
+    "text, message",
     [
         ("tensorflw==2.15", "Unknown target 'tensorflw==2.15'. Did you mean 'tensorflow'?"),
         ("", "Unknown target ''"),
