@@ -20,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tests.server import serving
+
 __all__ = ["BucketProxy", "Fault", "running_bucket_proxy"]
 
 Kind = Literal[
@@ -205,11 +207,5 @@ def running_bucket_proxy(upstream_url: str, faults: list[Fault] | None = None) -
     server = _Server(("127.0.0.1", 0), handler)
     proxy = BucketProxy(f"http://127.0.0.1:{server.server_address[1]}", faults or [])
     handler.proxy = proxy  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield proxy
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import trustme
+
+from tests.server import serving
 
 __all__ = ["Bucket", "running_bucket"]
 
@@ -49,19 +50,13 @@ def running_bucket(objects: Mapping[str, bytes], folder: Path) -> Iterator[Bucke
         "Handler", (_Google,), {"objects": objects, "context": context, "requested_paths": requested_paths}
     )
     server = _Server(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
     variables = {
         "https_proxy": f"http://127.0.0.1:{server.server_address[1]}",
         "CURL_CA_BUNDLE": str(folder / "authority.pem"),
         "NO_GCE_CHECK": "true",  # No credentials, and nobody is asked for some.
     }
-    try:
+    with serving(server):
         yield Bucket(variables, requested_paths)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Google(BaseHTTPRequestHandler):

@@ -23,7 +23,7 @@ from zlib import crc32
 
 from hubcli.config.environment import KaggleAccount, NetworkConfig
 from hubcli.config.settings import Settings
-from tests.server import _QuietServer
+from tests.server import _QuietServer, serving
 
 __all__ = ["Answer", "ApiRequest", "FakeKaggle", "Instance", "Model", "Version", "json_answer", "route"]
 
@@ -368,16 +368,8 @@ class FakeKaggle:
     @contextmanager
     def running(self) -> Iterator[FakeKaggle]:
         """Serves as long as the context lasts."""
-        thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
-        thread.start()
-        try:
+        with serving(self._http):
             yield self
-        finally:
-            self._http.shutdown()
-            self._http.server_close()
-            thread.join()
 
     def answer(self, request: ApiRequest) -> Answer:
         """What is answered: a scripted answer, else the first route's that fits."""

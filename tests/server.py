@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +31,19 @@ def free_port() -> int:
         with suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port
+
+
+@contextmanager
+def serving(server: BaseServer) -> Iterator[None]:
+    """Answers requests on a thread, as long as the context lasts."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @dataclass
@@ -152,19 +166,13 @@ class HubServer:
 
     @contextmanager
     def running(self) -> Iterator[HubServer]:
-        thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.release.set()
-            with suppress(OSError):  # Where it can be, this wakes it at once, as a thousand tests end.
-                self._http.socket.shutdown(socket.SHUT_RDWR)
-            self._http.shutdown()
-            self._http.server_close()
-            thread.join()
+        with serving(self._http):
+            try:
+                yield self
+            finally:
+                self.release.set()
+                with suppress(OSError):  # Where it can be, this wakes it at once, as a thousand tests end.
+                    self._http.socket.shutdown(socket.SHUT_RDWR)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self

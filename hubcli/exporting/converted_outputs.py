@@ -22,7 +22,7 @@ from hubcli.tf.run_protocol import Tensor
 __all__ = [
     "NOT_RUN_HINT",
     "Comparer",
-    "OutputError",
+    "OutputDifference",
     "SignatureComparison",
     "files_by_signature",
     "read_batches",
@@ -35,7 +35,7 @@ NOT_RUN_HINT = (
 )
 
 
-class OutputError(NamedTuple):
+class OutputDifference(NamedTuple):
     """The largest error of an output over all inputs, as `hubcli.tf.differences.difference` defines it."""
 
     name: str
@@ -48,10 +48,10 @@ class SignatureComparison(NamedTuple):
     signature: str
     inputs: str
     runs: int
-    outputs: tuple[OutputError, ...]
+    outputs: tuple[OutputDifference, ...]
 
     @property
-    def largest(self) -> OutputError:
+    def largest(self) -> OutputDifference:
         """The output with the largest error."""
         return max(self.outputs, key=lambda output: output.error)
 
@@ -103,7 +103,7 @@ class Comparer:
                 f"on the {kind} inputs, which prove nothing",
                 hint=NOT_RUN_HINT,
             )
-        outputs = tuple(OutputError(name, error) for name, error in errors.items())
+        outputs = tuple(OutputDifference(name, error) for name, error in errors.items())
         return SignatureComparison(endpoint.name, kind, len(batches), outputs)
 
     def _sampled(self, endpoint: Endpoint) -> Batch:

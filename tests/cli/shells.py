@@ -203,16 +203,7 @@ def bash_offers(
             f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _hubcli hubcli",
             'printf "%s\\n" "${COMPREPLY[@]}" END',
         ]
-    process = subprocess.run(
-        [require("bash"), "--norc", "--noprofile", "-c", "\n".join(script)],
-        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), "LC_ALL": "C.UTF-8"},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert process.stderr == ""
-    groups = process.stdout.split("END\n")[:-1]
+    groups = _groups(["bash", "--norc", "--noprofile"], script, cache, folder)
     return [
         [start + word for word in group.split("\n")[:-1] if word]
         for start, group in zip(candidates, groups, strict=True)
@@ -225,14 +216,11 @@ def _pieces(word: str, breaks: str) -> list[str]:
     return re.findall(f"[{breaks}]+|(?:[^{breaks}\\\\]|\\\\.)+", word)
 
 
-def fish_offers(lines: Sequence[str], cache: Path, folder: Path) -> list[list[tuple[str, str]]]:
-    """The words that fish offers for each line, and what it says of each."""
-    script = [f"source '{COMPLETIONS}/hubcli.fish'"]
-    for line in lines:
-        quoted = "'" + line.replace("\\", "\\\\").replace("'", "\\'") + "'"
-        script += [f"complete -C {quoted}", "echo END"]
+def _groups(shell: Sequence[str], script: Sequence[str], cache: Path, folder: Path) -> list[str]:
+    """What the shell prints before each line `END`."""
+    name, *options = shell
     process = subprocess.run(
-        [require("fish"), "--no-config", "-c", "\n".join(script)],
+        [require(name), *options, "-c", "\n".join(script)],
         env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), "LC_ALL": "C.UTF-8"},
         cwd=folder,
         capture_output=True,
@@ -240,7 +228,16 @@ def fish_offers(lines: Sequence[str], cache: Path, folder: Path) -> list[list[tu
         check=True,
     )
     assert process.stderr == ""
-    groups = process.stdout.split("END\n")[:-1]
+    return process.stdout.split("END\n")[:-1]
+
+
+def fish_offers(lines: Sequence[str], cache: Path, folder: Path) -> list[list[tuple[str, str]]]:
+    """The words that fish offers for each line, and what it says of each."""
+    script = [f"source '{COMPLETIONS}/hubcli.fish'"]
+    for line in lines:
+        quoted = "'" + line.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        script += [f"complete -C {quoted}", "echo END"]
+    groups = _groups(["fish", "--no-config"], script, cache, folder)
     return [
         [(row.partition("\t")[0], row.partition("\t")[2]) for row in group.splitlines()] for group in groups
     ]

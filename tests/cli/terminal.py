@@ -9,7 +9,8 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.forkserver import Process, open_python, start_python
@@ -28,17 +29,16 @@ def run_on_terminal(
     else:
         process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
-    seen = b""
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:  # Linux's way to say that the other side is closed.
-            break
-        if not piece:
-            break
-        seen += piece
+    seen = b"".join(_pieces(ours))
     os.close(ours)
     return process.wait(60), seen.decode().replace("\r\n", "\n")
+
+
+def _pieces(terminal: int) -> Iterator[bytes]:
+    """What appears on the terminal, until its other side is closed."""
+    with suppress(OSError):  # Linux's way to say that it is closed.
+        while piece := os.read(terminal, 4096):
+            yield piece
 
 
 _ON_ITS_TERMINAL = """
@@ -56,13 +56,7 @@ def run_answered(cache: Path, replies: Sequence[str], *arguments: str) -> tuple[
     process = start_python(["-c", _ON_ITS_TERMINAL, *arguments], (theirs, theirs, theirs), env=environment)
     os.close(theirs)
     seen, left = b"", list(replies)
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:  # Linux's way to say that the other side is closed.
-            break
-        if not piece:
-            break
+    for piece in _pieces(ours):
         seen += piece
         if seen.endswith(b"[y/N] "):
             os.write(ours, f"{left.pop(0)}\n".encode())
