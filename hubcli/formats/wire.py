@@ -116,7 +116,10 @@ def scan(
             raise BrokenModelError(f"Field number {number} at byte {position}")
         value, length = 0, 0
         if wire_type == LENGTH_DELIMITED:
-            length, body = read_varint(data, body)
+            if body < end and data[body] < 0x80:  # As are most lengths.
+                length, body = data[body], body + 1
+            else:
+                length, body = read_varint(data, body)
         elif wire_type == VARINT:
             value, body = read_varint(data, body)
         elif wire_type in (FIXED64, FIXED32):

@@ -180,6 +180,9 @@ class GraphBody:
         self.pieces = pieces
         self._ops = ops
         self._encoded_signature = signature
+        # Each check walks the graph itself, of which TensorFlow 2 has little beside its functions.
+        is_small = message == "GraphDef" and self.size_bytes <= BATCH_BYTES
+        self._nodes_by_piece: dict[FieldRun, Any] | None = {} if is_small else None
 
     @property
     def is_function(self) -> bool:
@@ -258,8 +261,13 @@ class GraphBody:
         return parse(self.message, self.pieces[0].read(self.data)).signature
 
     def _parsed(self, piece: FieldRun) -> Any:
+        if self._nodes_by_piece is not None and piece in self._nodes_by_piece:
+            return self._nodes_by_piece[piece]
         message = parse_merged(self.message, piece.read(self.data))
-        return message.node if self.message == "GraphDef" else message.node_def
+        nodes = message.node if self.message == "GraphDef" else message.node_def
+        if self._nodes_by_piece is not None:
+            self._nodes_by_piece[piece] = nodes
+        return nodes
 
 
 class Graph:
@@ -297,9 +305,12 @@ class Graph:
     def op_counts(self) -> Counter[str]:
         """How often each op stands in the graph and its functions."""
         total: Counter[str] = Counter()
+        nodes = 0
         for body in self.bodies:
-            total.update(body.op_counts)
-            if total.total() > MAX_NODES:
+            counts = body.op_counts
+            total.update(counts)
+            nodes += counts.total()
+            if nodes > MAX_NODES:
                 raise BrokenModelError(f"its graph has more than {MAX_NODES} nodes")
         if len(total) > _MAX_OP_TYPES:
             raise BrokenModelError(f"its graph has nodes of {len(total)} types")

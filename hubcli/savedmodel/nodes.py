@@ -77,6 +77,7 @@ def class_of(op: str) -> str | None:
     return None if known is None else known.name
 
 
+@lru_cache(maxsize=4096)  # Asked of the same few ops in each function of a model.
 def takes_functions(op: str) -> bool:
     """Whether the op may name functions in its attributes; True for an unknown one."""
     known = op_classes().get(op)

@@ -79,14 +79,15 @@ class ObjectGraph:
 
     def __init__(self, message: Any) -> None:
         """Raises BrokenModelError if there is no root, or an object that isn't there is named."""
-        self._nodes = message.nodes
+        self._nodes = list(message.nodes)
         self._concrete_functions = message.concrete_functions
         count = len(self._nodes)
         if not count:
             raise BrokenModelError("its object graph has no root")
-        # Asked once: each question costs as much as making the object that answers it.
+        # Asked once: each question costs as much as making the object that answers it. Plain pairs: a
+        # named tuple takes twice as long to make, and a model of 300 variables has 17,000.
         self._kinds: list[str | None] = []
-        self._children: list[list[Child]] = []
+        self._children: list[list[tuple[str, int]]] = []
         total = 0
         for node in self._nodes:
             children = node.children
@@ -94,11 +95,10 @@ class ObjectGraph:
             if total > _MAX_CHILDREN or count > _MAX_NODES:
                 raise BrokenModelError("its object graph is too large")
             self._kinds.append(node.WhichOneof("kind"))
-            self._children.append([Child(child.local_name, child.node_id) for child in children])
-        for held in self._children:
-            for child in held:
-                if not 0 <= child.node < count:
-                    raise BrokenModelError(f"its object graph names object {child.node} of {count}")
+            self._children.append([(child.local_name, child.node_id) for child in children])
+        outside = [node for held in self._children for _, node in held if not 0 <= node < count]
+        if outside:
+            raise BrokenModelError(f"its object graph names object {outside[0]} of {count}")
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -140,19 +140,19 @@ class ObjectGraph:
 
     def children(self, node: int) -> list[Child]:
         """The objects that the object holds, in the order of the file."""
-        return self._children[node]
+        return [Child(*child) for child in self._children[node]]
 
     def child(self, node: int, name: str) -> int | None:
         """The object that the object holds under the name."""
-        return next((child.node for child in self._children[node] if child.name == name), None)
+        return next((child for held, child in self._children[node] if held == name), None)
 
     def items(self, node: int, name: str) -> list[int] | None:
         """The objects in the list that the object holds under the name; None if there is no list."""
         holder = self.child(node, name)
         if holder is None or self.kind(holder) != "user_object":
             return None
-        places = [child for child in self._children[holder] if child.name.isdecimal()]
-        return [child.node for child in sorted(places, key=lambda child: int(child.name))]
+        places = [(int(name), item) for name, item in self._children[holder] if name.isdecimal()]
+        return [item for _, item in sorted(places, key=lambda place: place[0])]
 
     def of_kind(self, kind: str) -> list[int]:
         """The objects of the kind, by number."""
@@ -183,31 +183,31 @@ class ObjectGraph:
         return self._names(self._parents, node)
 
     @cached_property
-    def _parents_by_name(self) -> dict[int, Child]:
+    def _parents_by_name(self) -> dict[int, tuple[str, int]]:
         return self._walk(_SECOND_NAMES)
 
     @cached_property
-    def _parents(self) -> dict[int, Child]:
+    def _parents(self) -> dict[int, tuple[str, int]]:
         return self._walk(frozenset())
 
-    def _walk(self, left_out: frozenset[str]) -> dict[int, Child]:
-        """Whose child each object is, and under which name, on a walk in breadth from the root."""
-        parents: dict[int, Child] = {}
+    def _walk(self, left_out: frozenset[str]) -> dict[int, tuple[str, int]]:
+        """Under which name each object is the child of which, on a walk in breadth from the root."""
+        parents: dict[int, tuple[str, int]] = {}
         level, depth = [0], 0
         while level:
             if depth > _MAX_DEPTH:
                 raise BrokenModelError(f"its objects are nested more than {_MAX_DEPTH} deep")
             below = []
             for node in level:
-                for child in self._children[node]:
-                    if child.node and child.node not in parents and child.name not in left_out:
-                        parents[child.node] = Child(child.name, node)
-                        below.append(child.node)
+                for name, child in self._children[node]:
+                    if child and child not in parents and name not in left_out:
+                        parents[child] = name, node
+                        below.append(child)
             level, depth = below, depth + 1
         return parents
 
     @staticmethod
-    def _names(parents: dict[int, Child], node: int) -> tuple[str, ...] | None:
+    def _names(parents: dict[int, tuple[str, int]], node: int) -> tuple[str, ...] | None:
         names = []
         size = 0
         while node:
@@ -231,34 +231,37 @@ class ObjectGraph:
 
     def concrete_names(self, node: int) -> list[str]:
         """Names of the concrete functions of a function; none for another kind of object."""
-        content = self.content(node)
-        if self.kind(node) == "function":
-            return list(content.concrete_functions)
-        return [content.concrete_function_name] if self.kind(node) == "bare_concrete_function" else []
+        return self._concrete_names.get(node, [])
 
-    def held_functions(self) -> list[Child]:
+    @cached_property
+    def _concrete_names(self) -> dict[int, list[str]]:
+        """Names of the concrete functions of every function, by its number."""
+        names: dict[int, list[str]] = {}
+        for number, (kind, node) in enumerate(zip(self._kinds, self._nodes, strict=True)):
+            if kind == "function":
+                names[number] = list(node.function.concrete_functions)
+            elif kind == "bare_concrete_function":
+                names[number] = [node.bare_concrete_function.concrete_function_name]
+        return names
+
+    def held_functions(self) -> Iterator[Child]:
         """Every function that an object holds, by the name under which it does.
 
         Left out are the traces that a function holds as children of its own: they are named by it already.
         """
-        kinds = self._kinds
-        held: list[Child] = []
+        functions = self._concrete_names
         for holder, children in enumerate(self._children):
-            functions = [child for child in children if kinds[child.node] in _FUNCTIONS]
-            if not functions:
-                continue
-            traces = set(self.concrete_names(holder)) if kinds[holder] == "function" else set()
-            held += [
-                function
-                for function in functions
-                if not traces or not traces.issuperset(self.concrete_names(function.node))
-            ]
-        return held
+            traces = set(functions.get(holder, ()))
+            for name, node in children:
+                names = functions.get(node)
+                if names is not None and not (traces and traces.issuperset(names)):
+                    yield Child(name, node)
 
     def saver_functions(self) -> tuple[list[int], list[int]]:
         """The functions that save and those that restore what objects hold beside variables."""
         holders = (self._nodes[node] for node, kind in enumerate(self._kinds) if kind not in _FUNCTIONS)
-        saveables = [saveable for holder in holders for saveable in holder.saveable_objects.values()]
+        maps = [holder.saveable_objects for holder in holders]
+        saveables = [saveable for by_name in maps if by_name for saveable in by_name.values()]
         saving = [saveable.save_function for saveable in saveables if 0 <= saveable.save_function < len(self)]
         restoring = [
             saveable.restore_function for saveable in saveables if 0 <= saveable.restore_function < len(self)
@@ -280,7 +283,7 @@ class ObjectGraph:
                     yield function
 
     def _functions_of(self, node: int, prefix: str, access: str) -> Iterator[HeldFunction]:
-        for child in sorted(self._children[node], key=lambda child: (child.name != "__call__", child.name)):
+        for child in sorted(self.children(node), key=lambda child: (child.name != "__call__", child.name)):
             if self._is_function(child):
                 own = access if child.name == "__call__" else self._step(access, node, child.name)
                 yield HeldFunction(prefix + child.name, own, child.node)

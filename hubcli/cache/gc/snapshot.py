@@ -118,14 +118,17 @@ class _Links:
         folder = f"{names.root}/"
         models = names.models
         self._targets = _targets(folder, names.links)
-        self._aliases: dict[str, list[str]] = {key: [] for key in (*models, *names.moved)}
+        self._aliases: dict[str | None, list[str]] = {key: [] for key in models}
         self._dangling: list[str] = []
         indirect: list[str] = []
+        aliases_of = self._aliases.get
         for link, target in self._targets.items():
-            if target in models:  # The usual case, some seven times a model.
-                self._aliases[target].append(link)
+            aliases = aliases_of(target)
+            if aliases is not None:  # The usual case, some seven times a model.
+                aliases.append(link)
             else:
                 indirect.append(link)
+        self._aliases.update((key, []) for key in names.moved)
         for link in indirect:
             end = self._end(link)
             if end is None:
@@ -171,16 +174,28 @@ class _Links:
 
 def _targets(folder: str, links: Iterable[str]) -> dict[str, str | None]:
     """The name in the folder, which ends in a slash, that each link leads to; None for one that leads out."""
-    read = os.readlink  # For 70,000 names, making Paths would take longer than reading the directory.
     try:
-        targets: dict[str, str | None] = {link: read(folder + link) for link in links}
-    except OSError:  # It was removed meanwhile.
+        targets = _read_all(folder, links)
+    except OSError:  # One was removed meanwhile.
         return {link: _target(folder + link) for link in links}
     odd = {target for target in {*targets.values()} if target is None or not is_key(target)}
     for link in links if odd else ():
         if targets[link] in odd:
             targets[link] = _target(folder + link)
     return targets
+
+
+def _read_all(folder: str, links: Iterable[str]) -> dict[str, str | None]:
+    """What stands in each link. Of seventy thousand, Paths would cost more than the reading."""
+    read = os.readlink
+    if read not in os.supports_dir_fd:
+        return {link: read(folder + link) for link in links}
+    # From the open folder on: for a whole path, the system looks up each of its parts again.
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        return {link: read(link, dir_fd=opened) for link in links}
+    finally:
+        os.close(opened)
 
 
 def _target(link: str) -> str | None:
