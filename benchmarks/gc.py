@@ -14,12 +14,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.ls import add_model
+from benchmarks.ls import build_cache
 from benchmarks.measure import Contender, compare, median_seconds, options_parser, print_table, tool_beside
 from hubcli.cache.gc.plan import Policy
 from hubcli.cache.gc.planner import make_plan
 from hubcli.cache.gc.snapshot import take_snapshot
-from hubcli.cache.store import Store
 
 _BOUND_S = 1.0
 _POLICY = Policy(older_than_s=300 * 86400, keep_versions=2, max_size_bytes=10**7)
@@ -30,9 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     with tempfile.TemporaryDirectory(prefix="hubcli-gc-", dir=options.work_dir) as folder:
         work, root = Path(folder), Path(folder) / "cache"
-        print(f"building a cache of {options.entries} models …", file=sys.stderr)
-        for number in range(options.entries):
-            add_model(Store(root), number)
+        build_cache(root, options.entries)
         contenders = _contenders(options.python, root)
         costs = compare(contenders, options.rounds, work)
         snapshot_s, plan_s = _inner_seconds(root, options.rounds)

@@ -44,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     with tempfile.TemporaryDirectory(prefix="hubcli-ls-", dir=options.work_dir) as folder:
         work, root = Path(folder), Path(folder) / "cache"
-        print(f"building a cache of {options.entries} models …", file=sys.stderr)
-        for number in range(options.entries):
-            add_model(Store(root), number)
+        build_cache(root, options.entries)
         contenders = _contenders(options.python, root)
         costs = compare(contenders, options.rounds, work)
     print(f"{options.entries} models, {options.rounds} rounds")
@@ -57,6 +55,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = options_parser("ls", __doc__, rounds=5)
     parser.add_argument("--entries", type=int, default=10_000, help="models in the cache")
     return parser.parse_args(arguments)
+
+
+def build_cache(root: Path, entries: int) -> None:
+    """Publishes this many models in the new cache, and says so."""
+    print(f"building a cache of {entries} models …", file=sys.stderr)
+    for number in range(entries):
+        add_model(Store(root), number)
 
 
 def add_model(store: Store, number: int) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "free_port",
     "median_seconds",
     "options_parser",
+    "print_ratios",
     "print_table",
     "report_ratios",
     "tool_beside",
@@ -160,16 +161,32 @@ def report_ratios(
 ) -> int:
     """Prints the first contender's time as a share of each one's, and its peak memory; 1 beyond a bound."""
     own = costs[contenders[0].name]
+    own_s = median_seconds(own)
+    all_met = print_ratios(contenders, costs, "hubcli / it", lambda seconds: own_s / seconds)
+    peak = max(cost.peak_rss_bytes for cost in own)
+    is_small = peak <= memory_bound_bytes
+    bound = f"bound {memory_bound_bytes / 1e6:.0f} MB: {_verdict(is_small)}"
+    print(f"peak memory of hubcli {peak / 1e6:.0f} MB, {bound}", flush=True)
+    return 0 if all_met and is_small else 1
+
+
+def print_ratios(
+    contenders: Sequence[Contender],
+    costs: Mapping[str, Sequence[Cost]],
+    title: str,
+    ratio_of: Callable[[float], float],
+) -> bool:
+    """Prints what each contender cost, with a ratio of its median seconds; whether every bound is met."""
     rows, all_met = [], True
     for contender in contenders:
         theirs = costs[contender.name]
-        ratio = median_seconds(own) / median_seconds(theirs)
+        ratio = ratio_of(median_seconds(theirs))
         met = contender.bound is None or ratio <= contender.bound
         all_met &= met
         rows.append(
             (
                 contender.name,
-                f"{median_seconds(theirs):.2f}",
+                f"{median_seconds(theirs):.3f}",
                 f"{statistics.median(cost.cpu_seconds for cost in theirs):.2f}",
                 f"{max(cost.peak_rss_bytes for cost in theirs) / 1e6:.0f}",
                 f"{ratio:.2f}",
@@ -177,12 +194,8 @@ def report_ratios(
                 "" if contender.bound is None else _verdict(met),
             )
         )
-    print_table(("command", "median s", "CPU s", "peak MB", "hubcli / it", "bound", "verdict"), rows)
-    peak = max(cost.peak_rss_bytes for cost in own)
-    is_small = peak <= memory_bound_bytes
-    bound = f"bound {memory_bound_bytes / 1e6:.0f} MB: {_verdict(is_small)}"
-    print(f"peak memory of hubcli {peak / 1e6:.0f} MB, {bound}", flush=True)
-    return 0 if all_met and is_small else 1
+    print_table(("command", "median s", "CPU s", "peak MB", title, "bound", "verdict"), rows)
+    return all_met
 
 
 def _verdict(met: bool) -> str:

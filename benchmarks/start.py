@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.ls import add_model
+from benchmarks.ls import build_cache
 from benchmarks.measure import (
     Contender,
     Cost,
@@ -22,7 +22,6 @@ from benchmarks.measure import (
     print_table,
     tool_beside,
 )
-from hubcli.cache.store import Store
 from tools.cached_handles import AWK_PROGRAM, SH_PROGRAM
 
 _START_BOUND_S = 0.1
@@ -36,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     with tempfile.TemporaryDirectory(prefix="hubcli-start-", dir=options.work_dir) as folder:
         work, root = Path(folder), Path(folder) / "cache"
-        print(f"building a cache of {options.entries} models …", file=sys.stderr)
-        for number in range(options.entries):
-            add_model(Store(root), number)
+        build_cache(root, options.entries)
         bounds = {**_starts(options.python), **_completions(root)}
         costs = compare(list(bounds), options.rounds, work)
     print(f"{options.entries} models, {options.rounds} rounds")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import statistics
 import subprocess
 import sys
 import tarfile
@@ -19,11 +18,10 @@ from pathlib import Path
 
 from benchmarks.measure import (
     Contender,
-    Cost,
     compare,
     median_seconds,
     options_parser,
-    print_table,
+    print_ratios,
     tool_beside,
 )
 from hubcli.formats.checksums import extend_crc32c, mask_crc32c
@@ -47,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contenders = _contenders(options.python, work)
         costs = compare(contenders, options.rounds, work)
     print(f"model {options.size_mib} MiB, {options.rounds} rounds")
-    return _report(contenders, costs)
+    peer_s = median_seconds(costs[_PEER])
+    return 0 if print_ratios(contenders, costs, "it / cat", lambda seconds: seconds / peer_s) else 1
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -107,29 +106,6 @@ def _contenders(python: Path, work: Path) -> list[Contender]:
         Contender("sha256sum FILES", lambda folder: ["sha256sum", *files]),
         Contender(_PEER, lambda folder: ["sh", "-c", 'exec cat "$@" > /dev/null', "cat", *files]),
     ]
-
-
-def _report(contenders: Sequence[Contender], costs: dict[str, list[Cost]]) -> int:
-    peer = median_seconds(costs[_PEER])
-    rows, all_met = [], True
-    for contender in contenders:
-        ours = costs[contender.name]
-        ratio = median_seconds(ours) / peer
-        met = contender.bound is None or ratio <= contender.bound
-        all_met &= met
-        rows.append(
-            (
-                contender.name,
-                f"{median_seconds(ours):.3f}",
-                f"{statistics.median(cost.cpu_seconds for cost in ours):.2f}",
-                f"{max(cost.peak_rss_bytes for cost in ours) / 1e6:.0f}",
-                f"{ratio:.2f}",
-                "" if contender.bound is None else f"{contender.bound:.2f}",
-                "" if contender.bound is None else "met" if met else "not met",
-            )
-        )
-    print_table(("command", "median s", "CPU s", "peak MB", "it / cat", "bound", "verdict"), rows)
-    return 0 if all_met else 1
 
 
 if __name__ == "__main__":

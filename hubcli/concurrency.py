@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import TracebackType
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from hubcli.errors import Interrupted
@@ -22,8 +22,8 @@ from hubcli.errors import Interrupted
 __all__ = [
     "STAGE_BYTES",
     "CancellationToken",
-    "JobResult",
     "ReadAhead",
+    "map_in_order",
     "run_concurrently",
     "run_in_threads",
     "running_beside",
@@ -43,8 +43,8 @@ def usable_cores() -> int:
 class CancellationToken:
     """Cancels once, from any thread; work notices when it checks.
 
-    A thread that waits for a host can't look. What it holds meanwhile it leaves
-    here, and who stops it undoes that in its place.
+    A thread that waits for a host can't check. It registers what undoes its
+    work, and the thread that cancels runs that in its place.
     """
 
     def __init__(self) -> None:
@@ -88,6 +88,7 @@ class CancellationToken:
             last()
 
 
+S = TypeVar("S")
 T = TypeVar("T")
 _POLL_S = 0.1
 _JOIN_S = 1.0  # Threads that notice the cancellation end within it; those that wait for a host are left.
@@ -175,12 +176,7 @@ class ReadAhead(Generic[T]):
     def __enter__(self) -> ReadAhead[T]:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -230,14 +226,8 @@ def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
                 return
             results[number] = job()
 
-    def help_out() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - any error is handed to the caller
-            errors.append(error)
-
     others = [
-        threading.Thread(target=help_out, name="hubcli-share", daemon=True)
+        threading.Thread(target=_collect_error, args=(work, errors), name="hubcli-share", daemon=True)
         for _ in range(min(threads, len(jobs)) - 1)
     ]
     for other in others:
@@ -256,6 +246,14 @@ def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
     return [results[number] for number in range(len(jobs))]
 
 
+def _collect_error(job: Callable[[], None], errors: list[BaseException]) -> None:
+    """What a thread runs whose errors are raised on the caller's."""
+    try:
+        job()
+    except BaseException as error:  # noqa: BLE001 - any error is handed to the caller
+        errors.append(error)
+
+
 @contextmanager
 def running_beside(job: Callable[[], None], stop: CancellationToken) -> Iterator[None]:
     """Runs the job on another thread while the context runs, and waits for it at the end.
@@ -264,14 +262,7 @@ def running_beside(job: Callable[[], None], stop: CancellationToken) -> Iterator
     and is waited for, too: after the context it touches nothing.
     """
     errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            job()
-        except BaseException as error:  # noqa: BLE001 - any error is handed to the caller
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="hubcli-beside", daemon=True)
+    thread = threading.Thread(target=_collect_error, args=(job, errors), name="hubcli-beside", daemon=True)
     try:
         thread.start()  # A signal may come before it returns.
         yield
@@ -291,20 +282,12 @@ def _wait_for(thread: threading.Thread) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class JobResult(Generic[T]):
+class _JobResult(Generic[T]):
     """What the job of that number gave: one result, or what it raised."""
 
     number: int
     results: tuple[T, ...] = ()
     error: BaseException | None = None
-
-    @classmethod
-    def of(cls, number: int, job: Callable[[], T]) -> JobResult[T]:
-        """Runs the job."""
-        try:
-            return cls(number, (job(),))
-        except BaseException as error:  # noqa: BLE001 - any error is handed to the caller's thread
-            return cls(number, (), error)
 
     def result(self) -> T:
         """The result; raises what the job raised."""
@@ -326,35 +309,69 @@ def run_concurrently(
         for number, job in enumerate(jobs):
             yield number, job()
         return
-    crew = _WorkerPool(jobs)
+    pool = _WorkerPool[T](threads)
     try:
-        crew.begin(min(threads, len(jobs)))
+        for job in jobs:
+            pool.add(job)
         for _ in jobs:
-            job_result = crew.next_done()
+            job_result = pool.next_done()
             yield job_result.number, job_result.result()
     finally:
         stop.ask()
-        crew.leave()
+        pool.leave()
         stop.undo()
 
 
-class _WorkerPool(Generic[T]):
-    """Threads that take one job after the other."""
+def map_in_order(
+    items: Iterable[S], job: Callable[[S], T], threads: int, ahead: int
+) -> Generator[T, None, None]:
+    """The results of the job for the items, in order; it works at most `ahead` items ahead of the caller.
 
-    def __init__(self, jobs: Sequence[Callable[[], T]]) -> None:
-        self._finished: queue.SimpleQueue[JobResult[T]] = queue.SimpleQueue()
-        self._waiting = list(enumerate(jobs))
-        self._lock = threading.Lock()
+    Items are taken on the caller's thread. What a job raises is raised here, an interrupt too; no further
+    one is begun then, and those that run are given a second to end.
+    """
+    pool, early, given = _WorkerPool[T](threads), dict[int, _JobResult[T]](), 0
+
+    def result_of(number: int) -> T:
+        while number not in early:
+            job_result = pool.next_done()
+            early[job_result.number] = job_result
+        return early.pop(number).result()
+
+    try:
+        for item in items:
+            pool.add(partial(job, item))
+            if pool.added - given >= ahead:
+                yield result_of(given)
+                given += 1
+        for number in range(given, pool.added):
+            yield result_of(number)
+    finally:
+        pool.leave()
+
+
+class _WorkerPool(Generic[T]):
+    """Up to a number of threads that take one job after the other, in the order in which they are added.
+
+    They are daemons: no process waits at its end for a host that does not answer.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.added, self._most = 0, threads
+        self._waiting: queue.SimpleQueue[tuple[int, Callable[[], T]] | None] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[_JobResult[T]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    def begin(self, threads: int) -> None:
-        """Starts this many workers."""
-        for _ in range(threads):
+    def add(self, job: Callable[[], T]) -> None:
+        """Has the job done once a worker is free; its number is how many were added before."""
+        self._waiting.put((self.added, job))
+        self.added += 1
+        if len(self._threads) < self._most:
             thread = threading.Thread(target=self._work, name="hubcli-job", daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def next_done(self) -> JobResult[T]:
+    def next_done(self) -> _JobResult[T]:
         """What the next job gave that ends."""
         while True:
             # A signal that comes in the moment before the wait doesn't end it: look again now and then.
@@ -363,16 +380,20 @@ class _WorkerPool(Generic[T]):
 
     def leave(self) -> None:
         """Begins no further job, and gives those that run a moment."""
-        with self._lock:
-            self._waiting.clear()
+        with suppress(queue.Empty):
+            while True:
+                self._waiting.get_nowait()
+        for _ in self._threads:
+            self._waiting.put(None)
         until_s = time.monotonic() + _JOIN_S
         for thread in self._threads:
             thread.join(max(0.0, until_s - time.monotonic()))
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    return
-                number, job = self._waiting.pop(0)
-            self._finished.put(JobResult.of(number, job))
+        while (taken := self._waiting.get()) is not None:
+            number, job = taken
+            try:
+                job_result = _JobResult(number, (job(),))
+            except BaseException as error:  # noqa: BLE001 - any error is handed to the caller's thread
+                job_result = _JobResult(number, (), error)
+            self._finished.put(job_result)

@@ -1,6 +1,6 @@
-"""Durable and atomic writes: what stays on the disk through a power loss, and is seen whole or as it was.
+"""Durable and atomic writes: what survives a power loss, and is seen complete or as it was before.
 
-A rename is atomic for who looks at a directory, but not for the disk: a file system with delayed
+A rename is atomic for other processes, but not on the disk: a file system with delayed
 allocation (ext4, XFS, btrfs, APFS) may write the rename before the data of the file. After a power
 loss the name is there, with zeros or nothing behind it. So data is synced first, then the directory
 that names it, then the record that counts on both.
@@ -115,7 +115,7 @@ class Durability(NamedTuple):
 
             jobs = [partial(self._paths, files[number::_THREADS]) for number in range(_THREADS)]
             run_in_threads(jobs, _THREADS)
-        for folder in reversed(folders):  # The innermost first.
+        for folder in reversed(folders):  # The deepest first.
             self.directory(folder)
 
     def _paths(self, files: list[str]) -> None:
@@ -221,7 +221,7 @@ def _open_unlinked(path: str, flags: int) -> int:
 def _names_below(top: Path) -> tuple[list[str], list[str]]:
     """Directories, each before those in it, the top among them; and regular files. Nothing else is synced."""
     folders, files = [str(top)], list[str]()
-    for folder in folders:  # Grows meanwhile.
+    for folder in folders:  # The file grows meanwhile.
         with _opened(folder, _DIRECTORY | _NO_FOLLOW) as descriptor, os.scandir(descriptor) as children:
             for child in children:
                 path = f"{folder}/{child.name}"
@@ -234,7 +234,7 @@ def _names_below(top: Path) -> tuple[list[str], list[str]]:
 
 def _start_write_back(descriptor: int, start: int, size_bytes: int) -> bool:
     """Whether the system took the request: it is only asked, and may not know the call."""
-    import ctypes  # Small files, and who only reads, don't wait for it.
+    import ctypes  # Small files, and commands that only read, don't need it.
 
     call: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
     if call is None:

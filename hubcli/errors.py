@@ -95,6 +95,11 @@ class HubcliError(Exception):
         added = [f"{what} {name}" for what, name in named if name and name not in self.message]
         return f"{self.message} ({', '.join(added)})" if added else self.message
 
+    def name_model(self, handle: str, address: str = "") -> None:
+        """Says which model it is about, unless it says so already. Neither text may hold secrets."""
+        self.handle = self.handle or handle
+        self.address = self.address or address
+
     def transient(self: _Error, retry_after_s: float | None = None) -> _Error:
         """The same error, as a transient one, to be retried after this many seconds."""
         self.is_transient = True
@@ -352,15 +357,11 @@ class NoModelError(BrokenModelError, ValueError):
 
 @contextmanager
 def about_model(handle: str, address: str = "") -> Iterator[None]:
-    """Names the model in each HubcliError that leaves the context, unless it names one already.
-
-    Neither text may hold secrets.
-    """
+    """Names the model in each HubcliError that leaves the context, as `name_model` does."""
     try:
         yield
     except HubcliError as error:
-        error.handle = error.handle or handle
-        error.address = error.address or address
+        error.name_model(handle, address)
         raise
 
 

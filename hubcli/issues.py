@@ -156,7 +156,7 @@ class Issue(NamedTuple):
 
 
 def codes() -> dict[str, dict[str, str]]:
-    """Every code by who tells it, with its cause and cure in a sentence, as issue_codes.tsv has them.
+    """The codes by the check that reports them, each with its cause and remedy, as issue_codes.tsv has them.
 
     Of a code such as `<host>` each value of that name is a code.
     """

@@ -137,7 +137,7 @@ def _has_bytes(descriptor: int, wait_s: float) -> bool:
     return bool(waiting.poll(wait_s * 1000))
 
 
-# A file that somebody cuts while it is mapped ends the process: only large ones are.
+# Truncating a mapped file kills the process that reads it: only large files are mapped.
 _MAPPED_FROM_BYTES = 64 << 20
 # Of an outline a few pages are looked at, which must not cost the reading of the whole file.
 _OUTLINED_FROM_BYTES = 1 << 18

@@ -90,7 +90,7 @@ def _require_unit(text: str, likely: Callable[[str, float], str]) -> None:
         return
     try:
         number = float(match[0].replace(",", "").replace("_", ""))
-    except ValueError:  # Points in two places: a number of no kind, which the parser refuses.
+    except ValueError:  # Two decimal separators: the parser refuses it.
         return
     digits = match[1] or f"{number:g}"
     if not digits.replace(".", "", 1).isdecimal():  # Too large or too small to be meant.
@@ -118,7 +118,7 @@ def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fracti
     scale: int = 10 ** len(decimals)
     if scaled % scale == 0:
         return scaled // scale
-    from fractions import Fraction  # Takes 3 ms to load, which options with their defaults would pay.
+    from fractions import Fraction  # Takes 3 ms to load, and no option's default needs it.
 
     return Fraction(scaled, scale)
 

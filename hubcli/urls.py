@@ -337,7 +337,7 @@ def _without_respelled(text: str, secrets: Iterable[str]) -> str:
     try:
         data = text.encode("utf-8", "surrogateescape")
         keys = [secret.encode("utf-8", "surrogateescape").lower() for secret in respelled]
-    except UnicodeEncodeError:  # No text that came from outside.
+    except UnicodeEncodeError:  # Lone surrogates: not a text that came from outside.
         return text
     # Each byte as it was before any percent encoding, and where it ends.
     units = [(int(unit[1], 16) if unit[1] else unit[0][0], unit.start()) for unit in re.finditer(_UNIT, data)]
@@ -360,7 +360,7 @@ def _places(plain: bytes, keys: Iterable[bytes]) -> list[tuple[int, int]]:
 
 def stored_url(url: str) -> str:
     """The address as it may be stored: without secrets of its own, and without credentials that were sent."""
-    # Ours go first: of one that holds a `;`, what is in front of that would else be left.
+    # Known secrets first: of one with a `;`, only the part behind it would be masked otherwise.
     scheme, separator, rest = url.partition("://")
     return without_known_secrets(without_secrets(f"{scheme}{separator}{without_known_secrets(rest)}"))
 

@@ -18,9 +18,10 @@ import trustme
 from hubcli import durability
 from hubcli.config.settings import Settings
 from hubcli.net import download, retries
+from hubcli.tf import run_child
 from tests.bucket_proxy import BucketProxy, running_bucket_proxy
 from tests.bucket_servers import BucketServer, running_azurite, running_gcs, running_moto
-from tests.forkserver import run_python
+from tests.forkserver import run_python, runner_servers
 from tests.proxy import Proxy, running_proxy
 from tests.server import HubServer
 from tests.tls import https_server
@@ -38,6 +39,16 @@ _OTHERS_VARIABLES = (
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=50, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("quick")
+
+
+def _collect_garbage_seldom() -> None:
+    """What is made is small and soon gone, or stays: tests that are collected, their modules."""
+    gc.enable()
+    gc.set_threshold(50_000, 20, 20)
+
+
+# Before tests are imported: with Python's own threshold a third of the collection looks for garbage.
+_collect_garbage_seldom()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -79,9 +90,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """What tests make is small and soon gone: look for garbage seldom, also after a command turned it off."""
-    gc.enable()
-    gc.set_threshold(50_000, 20, 20)
+    """Also after a command turned it off."""
+    _collect_garbage_seldom()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -214,12 +224,23 @@ def s3_proxy(s3_server: BucketServer) -> Iterator[BucketProxy]:
         yield running
 
 
+@pytest.fixture
+def forked_runners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forks the processes in which this process runs models by TensorFlow's library."""
+    from tests.forked_runners import ForkedRunners
+
+    monkeypatch.setattr(run_child, "start_process", ForkedRunners(runner_servers()))
+
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
 def hubcli(cache: Path, request: pytest.FixtureRequest) -> Run:
-    """Runs `hubcli ARGUMENTS…` as a process of its own, on this test's cache."""
+    """Runs `hubcli ARGUMENTS…` as a process of its own, on this test's cache.
+
+    It is forked, and so are the processes in which it runs models: HUBCLI_TEST_FORKS=0 starts interpreters.
+    """
     needs_tensorflow = request.node.get_closest_marker("tensorflow") is not None
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -227,6 +248,12 @@ def hubcli(cache: Path, request: pytest.FixtureRequest) -> Run:
         command = ["-m", "hubcli", *arguments]
         # `hubcli run` has the model run in a process of its own, and imports no TensorFlow.
         imports_it = needs_tensorflow and arguments[:1] != ("run",)
-        return run_python(command, env=environment, timeout=120, with_tensorflow=imports_it)
+        return run_python(
+            command,
+            env=environment,
+            timeout=120,
+            with_tensorflow=imports_it,
+            with_runners=needs_tensorflow,
+        )
 
     return run

@@ -2,7 +2,7 @@
 
 It imports the modules and all of hubcli, and forks a process for each order. Standard input is a socket
 that listens. Over each connection, which is a worker of pytest, come orders in JSON, each with the file
-descriptors of the process.
+descriptors of the process: its three streams, sockets that it gets besides, and that of who waits for it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from typing import Any, NoReturn
 import hubcli
 
 MAX_ORDER_BYTES = 1 << 22
+# An argument that stands for the number of a socket that came with the order.
+SOCKET_ARGUMENT = "{socket}"
 # With TensorFlow, on a machine that is busy.
 START_S = 120
 # What commands import when they need it, but for what reads the environment when it is imported.
@@ -49,17 +51,21 @@ LIBRARIES = (
     "rich.table",
     "rich.traceback",
     "tarfile",
+    "tests.forked_runners",
     "typer._click._textwrap",
     "typer._click.decorators",
 )
 
 
 def _serve(modules: Sequence[str]) -> None:
-    for module in (*modules, *LIBRARIES, *_hubcli_modules()):
+    # A runner by TensorFlow's library needs nothing else.
+    others = () if "tests.loaded_library" in modules else (*LIBRARIES, *_hubcli_modules())
+    for module in (*modules, *others):
         # One that isn't installed is missed by the process that needs it.
         with suppress(ImportError):
             importlib.import_module(module)
-    _read_certificates()
+    if others:
+        _read_certificates()
     # A collection in a child would copy every page that the server has filled.
     gc.collect()
     gc.freeze()
@@ -125,7 +131,7 @@ def _report(children: dict[int, socket.socket]) -> None:
 def _fork_one(worker: socket.socket, others: list[socket.socket], children: dict[int, socket.socket]) -> bool:
     """Whether there was an order: there is none any more once the worker has ended."""
     try:
-        text, files, _, _ = socket.recv_fds(worker, MAX_ORDER_BYTES, 4)
+        text, files, _, _ = socket.recv_fds(worker, MAX_ORDER_BYTES, 5)
     except ConnectionError:  # It was killed.
         return False
     if not text:
@@ -135,7 +141,7 @@ def _fork_one(worker: socket.socket, others: list[socket.socket], children: dict
     if not pid:
         for other in (*others, asker, *children.values()):
             other.close()
-        _be_python(json.loads(text), files)
+        _be_python(json.loads(text), files[:3], files[3:])
     children[pid] = asker
     asker.send(str(pid).encode())
     for file in files:
@@ -143,12 +149,18 @@ def _fork_one(worker: socket.socket, others: list[socket.socket], children: dict
     return True
 
 
-def _be_python(order: dict[str, Any], streams: list[int]) -> NoReturn:
+def _be_python(order: dict[str, Any], streams: list[int], sockets: list[int]) -> NoReturn:
     """Runs the order as an interpreter would that has just started, and ends the process."""
     status = 1
     try:
         _set_up(order, streams)
-        status = _exit_status(order["arguments"])
+        if order.get("runners"):
+            from tests.forked_runners import fork_runners
+
+            fork_runners(order["runners"])
+        status = _exit_status(
+            [str(sockets.pop()) if word == SOCKET_ARGUMENT else word for word in order["arguments"]]
+        )
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         status = max(status, _flush_status())

@@ -3,7 +3,8 @@
 `run_python` stands for `subprocess.run([sys.executable, …])` where a test wants a process of its own but not
 the start of an interpreter: 10 ms instead of 200, and 20 ms instead of 5 s with TensorFlow. An order whose
 PYTHON* variables or locale differ from those of the tests gets a real interpreter; a test of what an import
-costs or changes asks for one itself. With HUBCLI_TEST_FORKS=0, and where there is no Linux, all are real.
+costs or changes asks for one itself. With HUBCLI_TEST_FORKS=0, of the tests or of an order, and where it is
+not Linux, they are real.
 
 All workers of a run of pytest share the servers (`tests.forked_python`), which end with the last of them.
 """
@@ -29,10 +30,20 @@ from typing import IO, Any
 
 from tests.forked_python import MAX_ORDER_BYTES, START_S
 
-__all__ = ["Process", "forked_commands", "open_python", "run_python", "start_python"]
+__all__ = [
+    "Process",
+    "connected",
+    "forked_commands",
+    "open_python",
+    "run_python",
+    "runner_servers",
+    "send_order",
+    "start_python",
+]
 
 ROOT = Path(__file__).parent.parent
 _TENSORFLOW = ("tensorflow", "keras", "tf_keras", "tensorflow_hub")
+_LIBRARY = ("tests.loaded_library",)
 
 # What tests/conftest.py sets.
 _OF_EVERY_TEST = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME")
@@ -54,8 +65,16 @@ _STARTED_WITH = dict(os.environ)
 
 
 def _needs_interpreter(environment: Mapping[str, str], with_tensorflow: bool) -> bool:
+    if not _FORKS or environment.get("HUBCLI_TEST_FORKS") == "0":
+        return True
     start_variables = _start_variables(environment, with_tensorflow)
-    return not _FORKS or start_variables != _start_variables(_STARTED_WITH, with_tensorflow)
+    return start_variables != _start_variables(_STARTED_WITH, with_tensorflow)
+
+
+def _fits_library(environment: Mapping[str, str]) -> bool:
+    """Whether TensorFlow would be loaded with these variables as the servers have loaded it."""
+    level = "TF_CPP_MIN_LOG_LEVEL"
+    return environment.get(level) == os.environ.get(level) and not _needs_interpreter(environment, True)
 
 
 _servers: dict[tuple[str, ...], _Server] = {}
@@ -154,8 +173,11 @@ def run_python(
     timeout: float = 120,
     check: bool = False,
     with_tensorflow: bool = False,
+    with_runners: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """What came of `python ARGUMENTS…`: `-m MODULE …`, `-c CODE …` or `FILE …`, its output captured as text.
+
+    The processes in which it runs models are forked, too, with `with_runners`.
 
     Raises:
         subprocess.TimeoutExpired: it was killed after `timeout` seconds.
@@ -170,7 +192,9 @@ def run_python(
         stdin.write(given.encode())
         stdin.seek(0)
         streams = (stdin.fileno(), stdout.fileno(), stderr.fileno())
-        process = start_python(words, streams, env=env, cwd=cwd, with_tensorflow=with_tensorflow)
+        process = start_python(
+            words, streams, env=env, cwd=cwd, with_tensorflow=with_tensorflow, with_runners=with_runners
+        )
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -193,6 +217,7 @@ def start_python(
     env: Mapping[str, str] | None = None,
     cwd: Path | str | None = None,
     with_tensorflow: bool = False,
+    with_runners: bool = False,
 ) -> Process | subprocess.Popen[bytes]:
     """`python ARGUMENTS…` on three open file descriptors, which stay open here."""
     words = [os.fspath(argument) for argument in arguments]
@@ -202,8 +227,11 @@ def start_python(
         return subprocess.Popen(
             [sys.executable, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd
         )
+    server = _server(_TENSORFLOW if with_tensorflow else ())
     order = {"arguments": words, "environment": environment, "directory": os.fspath(cwd or Path.cwd())}
-    return _server(_TENSORFLOW if with_tensorflow else ()).start(order, streams)
+    if with_runners and _fits_library(environment):
+        order["runners"] = runner_servers()
+    return server.start(order, streams)
 
 
 def open_python(
@@ -299,27 +327,14 @@ class _Server:
             subprocess.Popen(
                 [sys.executable, "-m", "tests.forked_python", *modules], cwd=ROOT, stdin=listener.fileno()
             )
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_ORDER_BYTES)
-        try:
-            self._socket.connect(self.name)
-            if self._socket.recv(16) == b"ready":
-                return True
-        except OSError:
-            pass
-        self._socket.close()
-        return False
+        connection = connected(self.name)
+        if connection is None:
+            return False
+        self._socket = connection
+        return True
 
-    def start(self, order: Mapping[str, Any], streams: tuple[int, int, int]) -> Process:
-        # Of packets: the number of the process and its status may come at once.
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            files = array.array("i", [*streams, theirs.fileno()])
-            text = json.dumps(order).encode()
-            self._socket.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
-        pid = ours.recv(16)
-        assert pid, "the fork server has ended"
-        return Process(int(pid), ours)
+    def start(self, order: Mapping[str, Any], streams: Sequence[int]) -> Process:
+        return send_order(self._socket, order, streams)
 
     def close(self) -> None:
         """Ends the server where no other worker is left, and waits until it has ended."""
@@ -327,6 +342,45 @@ class _Server:
             self._socket.shutdown(socket.SHUT_WR)
             self._socket.settimeout(10)
             self._socket.recv(16)
+
+
+def connected(name: str) -> socket.socket | None:
+    """A connection to the server of that name; None where there is none, or it is just ending."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_ORDER_BYTES)
+    with suppress(OSError):
+        connection.connect(name)
+        if connection.recv(16) == b"ready":
+            return connection
+    connection.close()
+    return None
+
+
+def send_order(connection: socket.socket, order: Mapping[str, Any], files: Sequence[int]) -> Process:
+    """The process that the server has forked for the order, with the three streams and a socket besides."""
+    # Of packets: the number of the process and its status may come at once.
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        numbers = array.array("i", [*files, theirs.fileno()])
+        text = json.dumps(order).encode()
+        connection.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)])
+    pid = ours.recv(16)
+    assert pid, "the fork server has ended"
+    return Process(int(pid), ours)
+
+
+def runner_servers(*, with_package: bool = False) -> dict[str, str]:
+    """The names of the servers that fork runners, by which `tests.forked_runners` finds them.
+
+    That with TensorFlow's package starts in five seconds: without `with_package` it is there when another
+    process has needed it.
+    """
+    if not _FORKS:
+        return {}
+    servers = {"c": _server(_LIBRARY).name}
+    if with_package or _TENSORFLOW in _servers:
+        servers["python"] = _server(_TENSORFLOW).name
+    return servers
 
 
 def _server(modules: tuple[str, ...]) -> _Server:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.fault_points import activate_fault_points
+from tests.forkserver import Process, open_python
 from tests.interrupt_injection import InterruptInjection
 
 __all__ = ["CommandResult", "KillServer", "Order"]
@@ -34,7 +35,7 @@ class Order:
 
     The seconds count from where something in the cache has a name of the pattern `since`.
     `watched` are the files whose lines count, `fault_points` what the process has to live with.
-    `patience_s` is the `QUICK_S` of the process.
+    `patience_s` is the `QUICK_S` of the process, and `piece_bytes` how much of a file it uploads at a time.
     """
 
     arguments: Sequence[str]
@@ -44,6 +45,7 @@ class Order:
     watched: Sequence[str] = ()
     fault_points: Sequence[str] = ()
     patience_s: float = 0.0
+    piece_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +64,15 @@ class CommandResult:
 class KillServer:
     """The process that has loaded everything, on a cache of its own."""
 
-    process: subprocess.Popen[str] = field(repr=False)
+    process: Process | subprocess.Popen[str] = field(repr=False)
 
     @classmethod
     @contextmanager
     def running(cls, cache: Path) -> Iterator[KillServer]:
-        command = [sys.executable, "-m", "tests.kill_server"]
         environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache)}
-        with subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        # Forked itself: it has loaded all of hubcli, which its processes would each load anew.
+        with open_python(
+            ["-m", "tests.kill_server"], cwd=ROOT, env=environment, stdin=subprocess.PIPE
         ) as process:
             yield cls(process)
             assert process.stdin is not None
@@ -130,9 +132,12 @@ def _watched(child: int, order: Order) -> tuple[int, float]:
 def _be_hubcli(order: Order, output: int) -> None:
     from hubcli.cli.main import main
     from hubcli.net import download, retries
+    from hubcli.publishing import blobs
 
     activate_fault_points(order.fault_points)
     download.QUICK_S, retries.FIRST_WAIT_S = order.patience_s, 0.001
+    if order.piece_bytes is not None:
+        vars(blobs)["PIECE_BYTES"] = order.piece_bytes
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -20,6 +20,7 @@ from hubcli.concurrency import (
     STAGE_BYTES,
     CancellationToken,
     ReadAhead,
+    map_in_order,
     run_in_threads,
     running_beside,
     stage_bytes,
@@ -337,3 +338,52 @@ def test_an_interrupt_as_the_thread_of_a_job_beside_starts_stops_it(monkeypatch:
     with pytest.raises(KeyboardInterrupt), running_beside(work, stop):
         pytest.fail("the context was begun")
     assert not [thread for thread in threading.enumerate() if thread.name == "hubcli-beside"]
+
+
+def test_items_are_mapped_in_order_and_taken_only_as_far_ahead_as_allowed() -> None:
+    items_taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            items_taken.append(number)
+            yield number
+
+    results = map_in_order(items(), lambda number: number * number, 4, 8)
+    assert next(results) == 0
+    assert len(items_taken) == 8
+    assert list(results) == [number * number for number in range(1, 100)]
+
+
+def test_an_error_of_an_item_is_raised_in_its_turn_and_begins_no_further_one() -> None:
+    started: list[int] = []
+
+    def job(number: int) -> int:
+        started.append(number)
+        return 1 // (number - 3)
+
+    results = map_in_order(range(100), job, 2, 4)
+    assert [next(results) for _ in range(3)] == [-1, -1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert len(started) <= 8
+
+
+def test_a_job_that_waits_for_its_host_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an interrupt."""
+    monkeypatch.setattr("hubcli.concurrency._JOIN_S", 0.01)
+    is_waiting, has_answered, is_over = threading.Event(), threading.Event(), threading.Event()
+
+    def job(number: int) -> int:
+        if number:
+            is_waiting.set()
+            has_answered.wait(60)
+            is_over.set()
+        return number
+
+    results = map_in_order(range(2), job, 2, 4)
+    assert next(results) == 0
+    assert is_waiting.wait(60)  # One that has not begun is cancelled.
+    results.close()
+    assert not is_over.is_set()
+    has_answered.set()
+    assert is_over.wait(60)

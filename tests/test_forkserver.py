@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.errors import TensorFlowError
+from hubcli.tf.run_process import RunProcess, find_library
 from tests.cases import each_of
 from tests.forkserver import Process, forked_commands, open_python, run_python
 
@@ -100,3 +102,21 @@ def test_the_command_of_a_script_is_hubcli(tmp_path: Path) -> None:
     found = run_python(["-m", "hubcli", "fetch", "/nowhere"])
     assert result.stdout == f"{folder / 'hubcli'}\n{found.returncode}\n"
     assert result.stderr == found.stderr
+
+
+@linux
+@pytest.mark.tensorflow
+def test_a_runner_of_models_is_forked_and_ends_as_one_that_was_started(forked_runners: None) -> None:
+    library = find_library()
+    if library is None:
+        pytest.skip("TensorFlow isn't installed: pip install '.[dev]'")
+    running = RunProcess("c", library, 60)
+    process = running._process
+    assert isinstance(process, Process)
+    assert running.ask("memory", doing="measuring")[0]["peak_bytes"] > 0
+    process.kill()
+    with pytest.raises(TensorFlowError, match="was killed while measuring"):
+        running.ask("memory", doing="measuring")
+    running.close()
+    assert process.returncode == -signal.SIGKILL
+    assert not Path(f"/proc/{process.pid}").exists()

@@ -26,7 +26,7 @@ _OUTPUT_CHUNK_BYTES = 256 << 10
 HEAD_BYTES = 512  # What tells an archive and its compression.
 _XZ_MEMORY_BYTES = 256 << 20
 _MAX_LAYERS = 2
-# As many streams may be empty or nearly so; each costs as much as a hundred kilobytes of content.
+# The most streams that may be almost empty: each costs as much time as 100 kB of content.
 _FREE_STREAMS = 1000
 # Input that may bring no output: a block of bzip2 has 900 kB, packers pad to some MiB at most. In all,
 # a packer never makes more of its input than some hundredths; streams with little in them cost a header.

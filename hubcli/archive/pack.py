@@ -1,7 +1,7 @@
-"""Archives that are the same, byte for byte, wherever and by whomever a directory is packed.
+"""Reproducible archives: the same directory gives the same bytes on every machine and for every user.
 
-What a look at the model needs comes first, for a reader who stops behind
-it: the graph, the small files that tell its kind, and the index of the
+What `inspect` needs comes first, so that a reader can stop behind it: the
+graph, the small files that tell its kind, and the index of the
 variables; the rest follows sorted by name. Times are 0, owners are 0 and
 nameless, modes are 0644 and 0755, empty directories are left out.
 Headers are written here, as the standard library's changed between

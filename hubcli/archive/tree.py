@@ -233,7 +233,7 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
     copied = 0
     with source, target.open("xb", buffering=0) as target_file:
         write_back = WriteBack(target_file.fileno(), durability)
-        left = node.size_bytes + 1  # A byte more than there was: a file that always grows has no end.
+        left = node.size_bytes + 1  # One more: a file that keeps growing ends, too.
         while size := _copy_piece(node.path, source, target_file, left):
             copied += size
             left -= size

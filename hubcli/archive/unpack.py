@@ -157,7 +157,7 @@ def _sha256(pieces: Iterator[memoryview]) -> str:
 
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-# What stays free on the disk: a file system that is full to the last block hurts everyone.
+# What is left free on the disk: a file system that is full to the last block fails for every process.
 _RESERVE_BYTES = 16 << 20
 
 

@@ -20,14 +20,14 @@ from hubcli.cache.records import LockOwner
 from hubcli.durability import remove_tree, temporary_beside
 from hubcli.errors import LockTimeoutError, means_full
 
-__all__ = ["MIN_SILENCE_S", "Lock", "hold_lock", "last_sign_of_life_s", "lock_at_once"]
+__all__ = ["MIN_SILENCE_S", "Lock", "hold_lock", "last_activity_s", "lock_at_once"]
 
 # tensorflow_hub breaks the lock of a holder without progress for this long; hubcli does so no sooner.
 MIN_SILENCE_S = 600.0
 
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 1.0
 _REPORT_EVERY_S = 30.0
-# Who makes a lock names himself in the next instant, unless he dies in it.
+# A process that makes a lock writes its name into it at once, unless it is killed in between.
 _NAMELESS_S = 5.0
 
 
@@ -82,8 +82,8 @@ def hold_lock(
 def lock_at_once(paths: EntryPaths, *, silence_s: float) -> Iterator[Lock | None]:
     """Holds the entry's lock if it can be had without waiting; gives None if another holds it.
 
-    A holder of this host that is dead is robbed, and one that nothing is known of
-    if neither its lock nor what it unpacks has changed for `silence_s` seconds,
+    The lock of a dead process of this host is taken over, and that of an unknown holder
+    if neither the lock nor what is unpacked under it has changed for `silence_s` seconds,
     MIN_SILENCE_S at least. Raises OSError if the root can't be written, but not
     for a full disk.
     """
@@ -100,7 +100,7 @@ def _at_once(paths: EntryPaths, silence_s: float) -> Lock | None:
     if _try_take(paths.lock, owner):
         return Lock(paths, owner)
     holder = LockOwner.read(paths.lock)
-    if os.path.lexists(paths.lock):  # Else its holder has just released it.
+    if os.path.lexists(paths.lock):  # Otherwise its holder has just released it.
         if not _is_abandoned(paths, holder, silence_s):
             return None
         was_broken = _break(paths.lock, holder)
@@ -123,11 +123,11 @@ def _try_take(lock: Path, owner: LockOwner) -> bool:
 def _is_abandoned(paths: EntryPaths, holder: LockOwner | None, silence_s: float) -> bool:
     if holder is not None and holder.is_here:
         return holder.is_dead(paths.lock)
-    silent_s = time.time() - last_sign_of_life_s(paths, holder)
+    silent_s = time.time() - last_activity_s(paths, holder)
     return silent_s > max(silence_s, MIN_SILENCE_S)
 
 
-def last_sign_of_life_s(paths: EntryPaths, holder: LockOwner | None) -> float:
+def last_activity_s(paths: EntryPaths, holder: LockOwner | None) -> float:
     """When the lock, or anything that its holder unpacks, last changed, in seconds since 1970."""
     at_s = measure(paths.lock).changed_at_s
     return at_s if holder is None else max(at_s, measure(paths.staging(holder.uid)).changed_at_s)
@@ -207,17 +207,17 @@ def _timed_out(paths: EntryPaths, owner: LockOwner, timeout_s: float) -> LockTim
     )
 
 
-def _break(lock: Path, condemned: LockOwner | None) -> bool:
-    """Removes the lock file of `condemned`; False if it is gone, or that of a new holder by now.
+def _break(lock: Path, dead_owner: LockOwner | None) -> bool:
+    """Removes the lock file of `dead_owner`; False if it is gone, or that of a new holder by now.
 
-    Of two who find the same holder dead, the slower would else take the lock that the
-    faster one has made since for the one that it condemned. So who breaks a lock
-    holds flock(2) on that very file, and looks once more whether it still stands there.
+    Two processes may find the same holder dead: without care, the slower one would remove the lock
+    that the faster one has made since. So a process that breaks a lock holds flock(2) on that very
+    file, and checks once more that it is still there.
     """
     aside = temporary_beside(lock)
     try:
         with _opened(lock) as descriptor:
-            if not _may_break(lock, descriptor, condemned):
+            if not _may_break(lock, descriptor, dead_owner):
                 return False
             lock.rename(aside)  # Anything, also a directory that holds files.
     except FileNotFoundError:
@@ -226,14 +226,14 @@ def _break(lock: Path, condemned: LockOwner | None) -> bool:
     return True
 
 
-def _may_break(lock: Path, descriptor: int | None, condemned: LockOwner | None) -> bool:
-    """Whether the file is that of `condemned`, and stays there until `descriptor` is closed.
+def _may_break(lock: Path, descriptor: int | None, dead_owner: LockOwner | None) -> bool:
+    """Whether the file is that of `dead_owner`, and stays there until `descriptor` is closed.
 
     On file systems without flock, and for a link, nothing guarantees that.
     """
     if descriptor is not None and not _is_claimed(descriptor):
-        return False  # Another process is just breaking it.
-    if LockOwner.read(lock) != condemned:
+        return False  # Another process is breaking it right now.
+    if LockOwner.read(lock) != dead_owner:
         return False
     return descriptor is None or os.path.samestat(os.fstat(descriptor), lock.lstat())
 

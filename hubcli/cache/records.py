@@ -204,7 +204,7 @@ class Descriptor(NamedTuple):
     @classmethod
     def of_this_process(cls, handle: str, downloaded_at_s: float) -> Descriptor:
         """The descriptor of a download made here."""
-        import socket  # Who only reads the cache doesn't wait for it.
+        import socket  # Commands that only read the cache don't need it.
 
         return cls(handle, downloaded_at_s, socket.gethostname(), os.getpid())
 
@@ -279,7 +279,7 @@ class LockOwner(NamedTuple):
         """
         if not self.is_here or os.name == "nt":  # os.kill would end the process on Windows.
             return False
-        if self.pid == 0:  # No process; to os.kill it means this one and its brothers.
+        if self.pid == 0:  # Not a process: to os.kill, 0 means the whole process group.
             return True
         try:
             os.kill(self.pid, 0)
@@ -297,7 +297,7 @@ class LockOwner(NamedTuple):
 
 
 def _host() -> str:
-    import socket  # Who only reads the cache doesn't wait for it.
+    import socket  # Commands that only read the cache don't need it.
 
     return socket.gethostname()
 

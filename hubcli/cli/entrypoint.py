@@ -22,7 +22,7 @@ from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.main import DeferredClasses, LazyImports
 from hubcli.cli.options import GLOBAL_OPTIONS, VALUED_GLOBAL_OPTIONS
 from hubcli.cli.output import Output, error_document
-from hubcli.config.config_file import COLORS
+from hubcli.config.environment import COLORS
 from hubcli.config.process_variables import variables_set
 from hubcli.config.settings import color_choice, environment, read_config
 from hubcli.errors import (
@@ -219,13 +219,14 @@ class _Interrupts:
                     signal.signal(number, self._on_signal)
 
     def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
-        if not self._holds or self._is_due:  # What is held may hang, at a terminal that takes nothing.
+        # The second signal interrupts anyway: a write to a stopped terminal may hang.
+        if not self._holds or self._is_due:
             self._interrupt()
         self._is_due = True
 
     def _interrupt(self) -> NoReturn:
         for number in self._numbers:
-            signal.signal(number, signal.SIG_IGN)  # Nothing interrupts the cleaning.
+            signal.signal(number, signal.SIG_IGN)  # Nothing interrupts the clean-up.
         self._is_due = False
         raise KeyboardInterrupt
 

@@ -203,11 +203,9 @@ class GcRun:
         if self.yes or not plan.models:
             return True
         what = f"{plural(len(plan.models), 'model')} ({format_size(_disk_bytes(plan))})"
-        if not self.output.can_ask:
-            raise UsageError(
-                f"Cannot ask before removing {what}: no terminal",
-                hint="Add --yes to remove them, or --dry-run to list them.",
-            )
+        self.output.require_terminal(
+            f"removing {what}", hint="Add --yes to remove them, or --dry-run to list them."
+        )
         for error in Collection(plan, None, plan.snapshot.free_bytes).errors:
             self.output.note(error.message)  # Before the question, not after it alone.
         self.is_refused = not self.output.ask(f"Remove {what}?")

@@ -89,7 +89,7 @@ def repeat_lost_interrupt(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # To this thread, whose wait it ends.
+    # The signal goes to this thread, and ends its wait.
     again = threading.Timer(_AGAIN_S, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
     again.daemon = True
     again.start()
@@ -201,10 +201,10 @@ class _LazyName:
 
 
 class DeferredClasses:
-    """Within `with DeferredClasses({"module": "Class"}):`, importing the class gives one that stands for it.
+    """Within `with DeferredClasses({"module": "Class"}):`, importing the class gives a placeholder.
 
-    That imports the real one when it is called or its attributes are read, so that who keeps it, as
-    typer.rich_utils does, never misses it. Modules that are loaded already stay as they are.
+    The placeholder imports the real class when it is called or its attributes are read, so that it may be
+    kept, as typer.rich_utils does. Modules that are loaded already stay as they are.
     """
 
     def __init__(self, classes: Mapping[str, str]) -> None:

@@ -86,7 +86,7 @@ class ModelBars(MultiProgress):
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        with held_interrupts():  # Half put up, it couldn't be taken off.
+        with held_interrupts():  # An interrupted start would leave a display that can't be removed.
             self._live.start(refresh=True)
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class ModelBars(MultiProgress):
             self._live = None
 
     def _table(self) -> Table:
-        """The rows as they are now. Takes no lock: who holds it may wait for the drawing thread."""
+        """The rows as they are now. Takes no lock: its holder may be waiting for the drawing thread."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text

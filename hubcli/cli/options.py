@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 import typer
 
 from hubcli.cli.output import Output
-from hubcli.config.config_file import COLORS
+from hubcli.config.environment import COLORS
 from hubcli.config.settings import Settings
 
 __all__ = [

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from hubcli.errors import BrokenPipe, HubcliError, MappingError, OutputError
+from hubcli.errors import BrokenPipe, HubcliError, MappingError, OutputError, UsageError
 from hubcli.urls import redacted, without_known_secrets, without_secrets
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def errors_document(errors: Sequence[tuple[str | None, HubcliError]]) -> dict[st
 
 
 class _Forgiving:
-    """A stream that lets go of what can't be written."""
+    """A stream that drops what can't be written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -138,18 +138,18 @@ class Output:
         is_wanted = self.progress and not self.quiet
         return sys.stderr is not None and sys.stderr.isatty() and is_wanted
 
-    @property
-    def can_ask(self) -> bool:
-        """Whether a person sees what is asked, and can answer."""
+    def require_terminal(self, action: str, hint: str) -> None:
+        """Raises UsageError unless a person sees what is asked before the action, and can answer."""
         streams = (sys.stdin, sys.stdout, sys.stderr)
-        return not self.as_json and all(stream is not None and stream.isatty() for stream in streams)
+        if self.as_json or any(stream is None or not stream.isatty() for stream in streams):
+            raise UsageError(f"Cannot ask before {action}: no terminal", hint=hint)
 
     def ask(self, question: str) -> bool:
         """Whether the person answers with y or yes."""
         from select import select  # Few runs ask.
 
         self._to_standard_error(f"{redacted(question)} [y/N] ")
-        # Ctrl-C in the instant before the wait begins ends no wait: it is seen after this one.
+        # Ctrl-C just before the wait begins doesn't end it: it is seen when the wait is over.
         while not select([sys.stdin], [], [], 0.1)[0]:
             pass
         return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -159,7 +159,7 @@ class Output:
         from rich.console import Console
 
         stream = cast("TextIO", _Forgiving(sys.stderr))
-        # Said either way: rich would ask NO_COLOR, which an option may have overruled.
+        # Always passed: rich would read NO_COLOR, which an option may have overruled.
         return Console(file=stream, no_color=not self._is_colored(sys.stderr), highlight=False)
 
     def payload(self, text: str) -> None:

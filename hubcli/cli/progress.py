@@ -245,7 +245,7 @@ class _BarListener(CountingListener):
         )
         name = short(self.handle, console.width)
         self._task = self._progress.add_task(name, total=self.total_bytes, counts="")
-        with held_interrupts():  # Half put up, it couldn't be taken off.
+        with held_interrupts():  # An interrupted start would leave a display that can't be removed.
             self._progress.start()
 
     def received(self, size_bytes: int) -> None:

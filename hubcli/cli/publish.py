@@ -207,11 +207,10 @@ class _Question:
             self.output.say(line)
         if self.yes:
             return True
-        if not self.output.can_ask:
-            raise UsageError(
-                f"Cannot ask before publishing to {plan.target}: no terminal",
-                hint="Add --yes to publish, or --dry-run to see what would be created.",
-            )
+        self.output.require_terminal(
+            f"publishing to {plan.target}",
+            hint="Add --yes to publish, or --dry-run to see what would be created.",
+        )
         if not self.output.ask(f"Publish {format_size(plan.size_bytes)} to {plan.target}?"):
             return False
         return not plan.is_public or self.output.ask(

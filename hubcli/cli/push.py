@@ -121,7 +121,7 @@ class PushRun:
     def _jobs(
         self, targets: Sequence[str], lock: str | None
     ) -> Sequence[tuple[str, Callable[..., PushedModel]]]:
-        # One tier for all: what it is found to be is asked once.
+        # One object for all handles: what the store supports is probed once.
         tier = named_tier(self.settings, for_writing=True)
         if lock is not None:
             locked = LockFile.read(Path(lock)).models.values()

@@ -145,7 +145,7 @@ def _laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: S
     from rich.console import Console
     from rich.table import Table
 
-    # Coloured for a pipe, lines are as long as they are.
+    # Coloured output to a pipe isn't wrapped.
     width = style.width or _ANY_WIDTH
     visible = [index for index, column in enumerate(columns) if width >= column.min_width]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")

@@ -227,11 +227,9 @@ class TierRun:
         if dry_run or yes or not plan.model_count:
             return True
         what = f"{plural(plan.model_count, 'model')} ({format_size(plan.model_bytes)})"
-        if not self.output.can_ask:
-            raise UsageError(
-                f"Cannot ask before removing {what}: no terminal",
-                hint="Add --yes to remove them, or --dry-run to list them.",
-            )
+        self.output.require_terminal(
+            f"removing {what}", hint="Add --yes to remove them, or --dry-run to list them."
+        )
         self.is_refused = not self.output.ask(f"Remove {what} from {name}?")
         return not self.is_refused
 

@@ -159,7 +159,7 @@ class _Fetch:
         options = self.options
         if options.force or options.local is not None or options.sha256 is not None:
             return None
-        if not self.handle.is_remote:  # Other tools keep copies of what hosts have alone.
+        if not self.handle.is_remote:  # Other tools cache only what comes from hosts.
             return None
         copies = ((cache.name, cache.find(self.handle)) for cache in other_caches(self.settings))
         owner, copy = next((found for found in copies if found[1] is not None), ("", None))
@@ -244,7 +244,7 @@ class _Fetch:
             if self.options.tree_sha256 is not None:
                 self.listener.started(str(self.handle), str(entry.path), directory_size_bytes(entry.path))
             self.options.expected.check_entry(str(self.handle), entry, self._received)
-        # What is said here is seen by a collection that has taken the model away and not yet let it go.
+        # A collection that has moved the model away sees this, and puts it back.
         entry.touch()
         if self.options.pin:
             self.store.pin(entry.paths)

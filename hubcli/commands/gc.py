@@ -138,8 +138,8 @@ def gc(
     snapshot = take_snapshot(root, with_index=dry_run)
     matches = _matches(snapshot, patterns)
     only = frozenset[str]().union(*matches.values()) if matches else None
-    condemned = _condemned(snapshot, policy, only, settings, listener or ProgressListener())
-    plan = make_plan(snapshot, policy, only=only, spared=spared, condemned=condemned)
+    broken_models = _broken_models(snapshot, policy, only, settings, listener or ProgressListener())
+    plan = make_plan(snapshot, policy, only=only, spared=spared, broken_models=broken_models)
     collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done, durability=settings.durability)
     forget_removed(settings, collection.actions or ())
     unmatched = tuple(text for text, keys in matches.items() if not keys)
@@ -198,7 +198,7 @@ def _matches(snapshot: Snapshot, patterns: Sequence[str]) -> dict[str, set[str]]
     return matches
 
 
-def _condemned(
+def _broken_models(
     snapshot: Snapshot,
     policy: Policy,
     only: frozenset[str] | None,
@@ -208,9 +208,9 @@ def _condemned(
     """What `verify` finds broken among the models that may go, by key, where that is asked for."""
     if not policy.is_broken_wanted:
         return {}
-    from hubcli.commands.verify import verify  # Reading every tensor needs half of the house.
+    from hubcli.commands.verify import verify  # It loads half of the package.
 
-    condemned = {}
+    broken_models = {}
     for model in candidates(snapshot, policy, only=only):
         entry = CachedModel.read(EntryPaths(snapshot.root, model.key))
         try:
@@ -220,9 +220,9 @@ def _condemned(
         except NotFoundError:  # Removed meanwhile.
             continue
         if not found.is_whole:
-            condemned[model.key] = str(found.faults[0])
+            broken_models[model.key] = str(found.faults[0])
     listener.finished()
-    return condemned
+    return broken_models
 
 
 def _budget_error(shortfall: BudgetShortfall) -> BudgetError:

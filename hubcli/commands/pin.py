@@ -80,7 +80,7 @@ def _entries(target: str, settings: Settings) -> Iterator[CachedModel]:
     """The entries that are meant. Raises NotFoundError for a target without one."""
     root, found = settings.cache_root, False
     if not any(character in target for character in "*["):
-        # A handle, which needs no look at every name in the root.
+        # A handle or a key is looked up directly, without reading the root.
         entry = _entry(target, settings)
         if entry is not None:
             yield entry

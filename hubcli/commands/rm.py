@@ -127,7 +127,7 @@ class _Rm:
             for fragment in self.snapshot.fragments
             if fragment.kind in _DOWNLOADED
             and fragment.key not in models
-            # A glob is for handles: it takes nothing that nobody can name.
+            # A glob selects by handle: leftovers of an unknown handle are not removed.
             and (
                 pattern.fits(fragment.key, fragment.handle)
                 if fragment.handle

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubcli.config.config_file import require_timeout
+from hubcli.config.environment import require_timeout
 from hubcli.config.settings import Settings
 from hubcli.errors import InputError, OfflineError, UsageError
 from hubcli.fetching.model_ref import ModelRef, naming_target

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from hubcli.concurrency import map_in_order
 from hubcli.config.settings import Settings
 from hubcli.config.tiers import TierConfig
 from hubcli.errors import BudgetError, NotFoundError, UsageError
 from hubcli.issues import Issue
 from hubcli.progress import ProgressListener
-from hubcli.tiers.catalog import TierEntry, entries_of, map_in_order, verify_tier
+from hubcli.tiers.catalog import TierEntry, entries_of, verify_tier
 from hubcli.tiers.collect import (
     CollectedModel,
     TierCollection,

@@ -12,18 +12,23 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from hubcli.config.environment import Mirror, absolute, kaggle_endpoint, parse_retention_rules
+from hubcli.config.environment import (
+    COLORS,
+    LONGEST_TIMEOUT_S,
+    ConfigFile,
+    Mirror,
+    absolute,
+    kaggle_endpoint,
+    parse_retention_rules,
+)
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.regular_file import NotRegularError, open_at_once
 from hubcli.units import parse_duration_s, parse_rate
 
-__all__ = ["COLORS", "KEYS", "ConfigFile", "ConfigKey", "require_timeout"]
+__all__ = ["KEYS", "ConfigKey", "read_config_file"]
 
-COLORS = ("auto", "always", "never")
-_LONGEST_S = 365 * 86400
 _MAX_BYTES = 64 << 10  # A thousand mirrors fit; parsing takes a tenth of a second at worst.
 _MAX_STATEMENT_LINES = 200
 _MAX_UNKNOWN = 10
@@ -94,7 +99,7 @@ def _seconds(name: str, value: Any) -> float:
         seconds = parse_duration_s(value) if isinstance(value, str) else value
     except UsageError as error:
         raise _BadValue(f"{name} is {_value_text(value)}, not a duration", hint=error.hint) from error
-    if not 0 < seconds <= _LONGEST_S:
+    if not 0 < seconds <= LONGEST_TIMEOUT_S:
         raise _BadValue(
             f"{name} is {_value_text(value)}, not more than 0s and at most 1y", hint=f'Use {name} = "30s".'
         )
@@ -206,62 +211,37 @@ KEYS: Mapping[str, ConfigKey] = {
 }
 
 
-class ConfigFile(NamedTuple):
-    """What the file at `path` says. `values` are parsed, by key; `unknown` are notes on keys that aren't.
+def read_config_file(path: Path, *, is_named: bool = False) -> ConfigFile:
+    """The file, which must be there where the user named it. Raises nothing: see `faults`."""
+    if path == Path(os.devnull):
+        return ConfigFile()
+    try:
+        text = _read_text(path)
+        table = None if text is None else _parse(path, text)
+    except UsageError as error:
+        return ConfigFile(path, is_there=True, faults={"": error})
+    if text is not None and table is not None:
+        return _of_table(path, text, table)
+    return ConfigFile(path, faults={"": _absent(path)} if is_named else {})
 
-    `faults` are the errors by key, by an empty one where nothing of the file can be used.
-    """
 
-    path: Path | None = None
-    is_there: bool = False
-    values: Mapping[str, Any] = MappingProxyType({})
-    faults: Mapping[str, UsageError] = MappingProxyType({})
-    unknown: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:  # The values may hold secrets.
-        return f"ConfigFile(path={self.path!r}, faults={self.faults!r}, unknown={self.unknown!r})"
-
-    @classmethod
-    def read(cls, path: Path | None, *, is_named: bool = False) -> ConfigFile:
-        """The file, which must be there where the user named it. Raises nothing: see `require_valid`."""
-        if path is None or path == Path(os.devnull):
-            return cls()
+def _of_table(path: Path, text: str, table: Mapping[str, Any]) -> ConfigFile:
+    values, faults, unknown = dict[str, Any](), dict[str, UsageError](), list[str]()
+    for name, value in table.items():
+        if name not in KEYS:
+            if len(unknown) < _MAX_UNKNOWN:
+                where = _place(path, _line_of(text, (name,)))
+                unknown.append(
+                    f"{where}: unknown key '{name[:_MAX_SHOWN]}', ignored{did_you_mean(name, KEYS)}"
+                )
+            continue
         try:
-            text = _read_text(path)
-            table = None if text is None else _parse(path, text)
+            values[name] = KEYS[name].parse(name, value)
         except UsageError as error:
-            return cls(path, is_there=True, faults={"": error})
-        if text is not None and table is not None:
-            return cls._of_table(path, text, table)
-        return cls(path, faults={"": _absent(path)} if is_named else {})
-
-    @classmethod
-    def _of_table(cls, path: Path, text: str, table: Mapping[str, Any]) -> ConfigFile:
-        values, faults, unknown = dict[str, Any](), dict[str, UsageError](), list[str]()
-        for name, value in table.items():
-            if name not in KEYS:
-                if len(unknown) < _MAX_UNKNOWN:
-                    where = _place(path, _line_of(text, (name,)))
-                    unknown.append(
-                        f"{where}: unknown key '{name[:_MAX_SHOWN]}', ignored{did_you_mean(name, KEYS)}"
-                    )
-                continue
-            try:
-                values[name] = KEYS[name].parse(name, value)
-            except UsageError as error:
-                within = error.within if isinstance(error, _BadValue) else ()
-                where = _place(path, _line_of(text, (name, *within)))
-                faults[name] = UsageError(f"{where}: {_shortened(error.message)}", hint=error.hint)
-        return cls(path, True, values, faults, tuple(unknown))
-
-    def require_valid(self) -> None:
-        """Raises the first UsageError of a file, or of a key, that can't be understood."""
-        for error in self.faults.values():
-            raise error
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value of the key; the default where the file hasn't got it."""
-        return self.values.get(name, default)
+            within = error.within if isinstance(error, _BadValue) else ()
+            where = _place(path, _line_of(text, (name, *within)))
+            faults[name] = UsageError(f"{where}: {_shortened(error.message)}", hint=error.hint)
+    return ConfigFile(path, True, values, faults, tuple(unknown))
 
 
 def _read_text(path: Path) -> str | None:
@@ -376,9 +356,3 @@ def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _paths(inner, (*path, name))
-
-
-def require_timeout(seconds: float, option: str = "--timeout") -> None:
-    """Raises UsageError for a limit of no time, or of more than a year."""
-    if not 0 < seconds <= _LONGEST_S:
-        raise UsageError(f"{option} is {seconds:g} s", hint="Use more than 0s and at most 1y.")

@@ -23,8 +23,11 @@ from hubcli.urls import without_secrets
 
 __all__ = [
     "BUCKET_VARIABLES",
+    "COLORS",
     "KAGGLE_ENDPOINT",
+    "LONGEST_TIMEOUT_S",
     "BucketConfig",
+    "ConfigFile",
     "KaggleAccount",
     "Mirror",
     "NetworkConfig",
@@ -33,13 +36,47 @@ __all__ = [
     "kaggle_endpoint",
     "on_disk",
     "parse_retention_rules",
+    "require_timeout",
     "users_own",
 ]
 
+COLORS = ("auto", "always", "never")
+LONGEST_TIMEOUT_S = 365 * 86400
 _APP_NAME = "hubcli"
 # A Path has already made one slash of two.
 _FILE = "file://"
 _REMOTE = r"[A-Za-z][A-Za-z0-9+.-]+:/"
+
+
+class ConfigFile(NamedTuple):
+    """What the config file at `path` says. `values` are parsed, by key; `unknown` are notes on other keys.
+
+    `faults` are the errors by key, by an empty one where nothing of the file can be used.
+    """
+
+    path: Path | None = None
+    is_there: bool = False
+    values: Mapping[str, Any] = MappingProxyType({})
+    faults: Mapping[str, UsageError] = MappingProxyType({})
+    unknown: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:  # The values may hold secrets.
+        return f"ConfigFile(path={self.path!r}, faults={self.faults!r}, unknown={self.unknown!r})"
+
+    def require_valid(self) -> None:
+        """Raises the first UsageError of a file, or of a key, that can't be understood."""
+        for error in self.faults.values():
+            raise error
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of the key; the default where the file hasn't got it."""
+        return self.values.get(name, default)
+
+
+def require_timeout(seconds: float, option: str = "--timeout") -> None:
+    """Raises UsageError for a limit of no time, or of more than a year."""
+    if not 0 < seconds <= LONGEST_TIMEOUT_S:
+        raise UsageError(f"{option} is {seconds:g} s", hint="Use more than 0s and at most 1y.")
 
 
 def absolute(text: str, source: str) -> Path:

@@ -11,8 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from hubcli.config.config_file import COLORS, ConfigFile, require_timeout
-from hubcli.config.environment import KAGGLE_ENDPOINT, Mirror, NetworkConfig, absolute, in_home, users_own
+from hubcli.config.environment import (
+    COLORS,
+    KAGGLE_ENDPOINT,
+    ConfigFile,
+    Mirror,
+    NetworkConfig,
+    absolute,
+    in_home,
+    require_timeout,
+    users_own,
+)
 from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.units import parse_rate
@@ -217,7 +226,7 @@ def answers_folder() -> Path | None:
 
 
 def environment() -> Mapping[str, str]:
-    """The variables of this process, for who tells of them."""
+    """The variables of this process, for commands that report them."""
     return os.environ
 
 
@@ -242,11 +251,6 @@ class UpkeepRules(NamedTuple):
         config.require_valid()
         rules = config.get("gc", "")
         return cls(rules, f"gc in {config.path}") if rules.lower() not in _OFF else None
-
-    @staticmethod
-    def file() -> Path:
-        """The user's config file, there or not. Raises UsageError for a user without a home."""
-        return _config_file()
 
 
 class ShellHomes(NamedTuple):
@@ -285,18 +289,26 @@ def read_config(environment: Mapping[str, str] | None = None) -> ConfigFile:
     try:
         named = env.get("HUBCLI_CONFIG")
         if named is not None:
-            return ConfigFile.read(absolute(named, "HUBCLI_CONFIG"), is_named=True) if named else ConfigFile()
+            return _read_file(absolute(named, "HUBCLI_CONFIG"), is_named=True) if named else ConfigFile()
     except UsageError as error:
         return ConfigFile(faults={"": error})
     try:
-        return ConfigFile.read(_config_file())
+        path = users_own("config", "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
+        path.lstat()
     except UsageError:  # A user without a home has no such file.
         return ConfigFile()
+    except (FileNotFoundError, NotADirectoryError):
+        return ConfigFile(path)
+    except OSError:  # What can't be looked at can't be opened: the reader says why.
+        pass
+    return _read_file(path)
 
 
-def _config_file() -> Path:
-    """The user's own, there or not. Raises UsageError for a user without a home."""
-    return users_own("config", "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
+def _read_file(path: Path, *, is_named: bool = False) -> ConfigFile:
+    # Imported here: it takes 2 ms to load, and most users have no such file.
+    from hubcli.config.config_file import read_config_file
+
+    return read_config_file(path, is_named=is_named)
 
 
 def color_choice(

@@ -28,7 +28,7 @@ _PREFIXES = {
 def check_buckets(case: DiagnosisContext) -> Iterator[Check]:
     """Where the credentials of each cloud are, and what keeps those that are set up from being used.
 
-    Nothing is told to who uses no cloud.
+    Reports nothing to users of no cloud.
     """
     config = case.settings.access.buckets
     buckets = [

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
-from hubcli.config.config_file import ConfigFile
-from hubcli.config.environment import BUCKET_VARIABLES
+from hubcli.config.environment import BUCKET_VARIABLES, ConfigFile
 from hubcli.config.settings import Settings, environment, read_config
 from hubcli.errors import UsageError
 from hubcli.issues import Issue, Severity

@@ -137,8 +137,8 @@ class _Upload:
         for key in [f"{folder}/{name}" for name in MAIN_FILES if f"{folder}/{name}" in before]:
             self._bucket.delete(key)
         try:
-            # Small ones first: who loses them to another export has written over none of its large ones, and
-            # takes back none.
+            # Small ones first: an export that loses them to another one has not yet overwritten any of its
+            # large ones, and removes none.
             large = {key for key, path in files.items() if path.stat().st_size > PART_BYTES}
             for keys in (files.keys() - large - set(last), large - set(last)):
                 run_in_threads(

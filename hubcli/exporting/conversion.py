@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hubcli.config.config_file import require_timeout
+from hubcli.config.environment import require_timeout
 from hubcli.errors import ConversionError, TensorFlowError, UsageError, did_you_mean
 from hubcli.exporting import ExportFormat, Quantization
 from hubcli.exporting.converted_outputs import (
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 DEFAULT_TIMEOUT_S = 3600.0
-# A model that takes longer for made-up inputs, such as a loop that they never end, takes others at best.
+# Made-up inputs may keep a model in an endless loop: it may still work with real ones.
 _RUN_TIMEOUT_S = 120.0
 # Of the largest error of an output, as `hubcli.tf.differences` defines it.
 DEFAULT_TOLERANCE = 1e-4

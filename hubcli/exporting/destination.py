@@ -255,7 +255,7 @@ def staged_output(
     staging = Staging(place)
     folders = [folder for folder in place.parents if not folder.exists()]
     try:
-        # Twice: an interrupt may come as late as the first.
+        # Twice: an interrupt may come while the first one cleans up.
         with staging, _swept(staging, folders), _swept(staging, folders):
             staging.make()
             staged = staging.path / "new"
@@ -267,7 +267,7 @@ def staged_output(
             durability.directory(staging.path)
             _publish(staged, place)
             _sync_names(staged, place, folders, durability)
-    except NotRegularError as error:  # Of the source's files, which the destination has no part in.
+    except NotRegularError as error:  # Raised for files of the source alone.
         raise NotFoundError(
             f"Cannot read {error.filename}: {error.strerror}", hint="Restore the file, and try again."
         ) from error

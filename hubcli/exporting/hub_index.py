@@ -264,7 +264,7 @@ def _locked(root: Path) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    # While it is held: who waits for it finds another file there, or none, and begins anew.
+                    # Removed while held: a process that waits for it finds another file or none, and retries.
                     with suppress(OSError):
                         lock.unlink()
                 return

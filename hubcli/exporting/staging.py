@@ -79,7 +79,7 @@ class Staging:
         _record(self._number, self.path)
         ends_at = time.monotonic() + _WAIT_S
         while True:
-            with suppress(FileExistsError):  # Also where another removes it between mkdir's two looks.
+            with suppress(FileExistsError):  # Also if another process removes it between mkdir's two checks.
                 self.path.mkdir(parents=True, exist_ok=True)
             if self._is_locked():
                 return
@@ -100,7 +100,7 @@ class Staging:
             return False
         state = _claim(descriptor)
         if state is StagingState.UNKNOWN:
-            # Elsewhere the lock might be had, and this process taken for dead.
+            # Another machine might get the lock, and take this process for dead.
             lock.unlink(missing_ok=True)
             os.close(descriptor)
             return True
@@ -299,7 +299,7 @@ def _is_empty(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Removes the directory, its lock last: who is killed meanwhile leaves one that can be judged."""
+    """Removes the directory, its lock last: if this process is killed, the lock tells of what is left."""
     with suppress(OSError):
         for child in list(path.iterdir()):
             if child.name != _LOCK:

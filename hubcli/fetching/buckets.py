@@ -48,7 +48,7 @@ def _source(bucket: BucketStore, key: str, known_etag: str | None) -> BucketSour
     try:
         info = bucket.head(key)
     except AuthenticationError as error:
-        # Who may not list a bucket of S3 is denied what isn't there, such as a prefix.
+        # S3 answers 403 instead of 404 to an account that may not list the bucket.
         info, denied = None, error
     if info is not None and info.size_bytes:
         return bucket.source(info, known_etag)

@@ -189,7 +189,7 @@ class LockFile(NamedTuple):
         return LockFile(both, {**self.models, **other.models})
 
     def changed(self, models: Iterable[LockedModel]) -> Iterator[LockedModel]:
-        """Those of which it says something else now."""
+        """The models for which this file differs."""
         return (
             model
             for model in models

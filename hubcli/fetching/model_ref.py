@@ -7,14 +7,14 @@ address of a handle's archive, and errors that name both. Light: every listing l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.config.settings import Settings
-from hubcli.errors import HandleError, NotFoundError, about_model
+from hubcli.errors import HandleError, HubcliError, NotFoundError
 from hubcli.providers.handle import Handle
 from hubcli.urls import without_secrets
 
@@ -212,19 +212,34 @@ def cached_model_refs(settings: Settings | None = None) -> CachedModelRefs:
     return CachedModelRefs(tuple(sorted(targets, key=lambda ref: ref.name)), tuple(sorted(downloading)))
 
 
-def naming(handle: Handle, settings: Settings) -> AbstractContextManager[None]:
+@contextmanager
+def naming(handle: Handle, settings: Settings) -> Iterator[None]:
     """A context whose errors name the handle, and the address that is asked for its bytes.
 
     A path is named as it was typed; secrets are left out.
     """
-    return about_model(handle.provider.display_name(handle), _shown_address(handle, settings))
+    try:
+        yield
+    except HubcliError as error:
+        _name_handle(error, handle, settings)
+        raise
 
 
-def naming_target(target: ModelRef, settings: Settings) -> AbstractContextManager[None]:
+@contextmanager
+def naming_target(target: ModelRef, settings: Settings) -> Iterator[None]:
     """The same for a target; of what is on the disk the address is its path."""
-    if target.handle is not None and target.directory is None and target.archive is None:
-        return naming(target.handle, settings)
-    return about_model(target.name, str(target.directory or target.archive or ""))
+    try:
+        yield
+    except HubcliError as error:
+        if target.handle is not None and target.directory is None and target.archive is None:
+            _name_handle(error, target.handle, settings)
+        else:
+            error.name_model(target.name, str(target.directory or target.archive or ""))
+        raise
+
+
+def _name_handle(error: HubcliError, handle: Handle, settings: Settings) -> None:
+    error.name_model(handle.provider.display_name(handle), _shown_address(handle, settings))
 
 
 def _shown_address(handle: Handle, settings: Settings) -> str:

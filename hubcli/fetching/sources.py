@@ -58,7 +58,7 @@ __all__ = [
     "unpacked_archive",
 ]
 
-_ITEMS_AHEAD = 256  # However small they are: a slow host's have some bytes.
+_ITEMS_AHEAD = 256  # Counted, since chunks of a slow host may have a few bytes each.
 
 OnBytes = Callable[[int], None]
 
@@ -118,7 +118,7 @@ def _closed_at_end(chunks: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
     finally:
         close = getattr(chunks, "close", None)
         if close is not None:
-            with suppress(ValueError):  # The thread that reads them may still be at it.
+            with suppress(ValueError):  # The thread that reads them may still be running.
                 close()
 
 
@@ -169,7 +169,7 @@ def open_source(
 
 @contextmanager
 def _of_handle(handle: Handle, settings: Settings, transfer: Transfer) -> Iterator[ByteSource]:
-    """The archive at its address; where that is denied, at the one for who has an account."""
+    """The archive at its address; where that is denied, at its private one."""
     from hubcli.fetching.byte_sources import open_bytes
 
     address = archive_address(handle, settings)
@@ -325,7 +325,7 @@ class RetryLoop:
             yield
         except HubcliError as error:
             if isinstance(error, DiskFullError):
-                clear()  # What is free without it tells whose fault it is.
+                clear()  # Removed first: `_after` looks how much space the disk has without it.
             self._after(error)
             clear()
             # httpx's client and its pool are a cycle, and garbage collection is off in a

@@ -159,7 +159,7 @@ class FromTraining(NamedTuple):
         return result._replace(reason=f"written by rewrite (only values): {reason}")
 
     def _only_values_changed(self, live: LiveModel, staged: Path) -> bool:
-        """Whether the training left but other values in variables: neither in tables, nor anything new."""
+        """Whether nothing but the values of variables changed: no table, no new object."""
         if live.training is None or live.training.changed_tables:
             return False
         try:

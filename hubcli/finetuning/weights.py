@@ -152,7 +152,7 @@ class FromWeights(NamedTuple):
 def _other_tables(targets: AssignableVariables, weights: Weights) -> tuple[str, ...]:
     """The tables of which the weights, a checkpoint with the keys of the model, hold more or fewer pairs.
 
-    Told is the beginning of the two keys of each.
+    Each is named by the common prefix of its two keys.
     """
     if weights.bundle is None:
         return ()

@@ -102,7 +102,7 @@ class BundleValues(TensorValues):
         return None if self._entry.slices else self._entry.crc32c
 
     def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """As the base class says; the checksum is left to who reads it all."""
+        """As the base class says; only a complete read compares the checksum."""
         entry, end = self._entry, self.size_bytes if end is None else end
         if entry.slices:
             return self._joined(start, end)

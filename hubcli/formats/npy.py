@@ -29,7 +29,7 @@ _KINDS = {
     "u": {1: "DT_UINT8", 2: "DT_UINT16", 4: "DT_UINT32", 8: "DT_UINT64"},
     "c": {8: "DT_COMPLEX64", 16: "DT_COMPLEX128"},
     "b": {1: "DT_BOOL"},
-    # NumPy doesn't know bfloat16: what ml_dtypes makes of it is stored as two bytes of anything.
+    # NumPy doesn't know bfloat16: the type of ml_dtypes is stored as two untyped bytes.
     "V": {2: "DT_BFLOAT16"},
 }
 # How NumPy spells our types; of others, the bytes that hold them.

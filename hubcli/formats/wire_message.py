@@ -123,7 +123,7 @@ class WireMessage:
         """The message in one of the fields of bytes."""
         if field.child is None:
             field.child = WireMessage(field.new) if field.new is not None else self._inner(field)
-            # What was put in stays edited, though nothing in it is.
+            # A message that was put in counts as edited, even if nothing in it changes.
             field.child._is_edited = field.new is not None
             field.new = None
         return field.child

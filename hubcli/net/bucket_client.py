@@ -238,7 +238,7 @@ class BucketClient(BucketErrors):
 
         def go_on(store: Any) -> Any:
             nonlocal stream
-            if stream is None:  # One that failed would be at its end, and the rest missing.
+            if stream is None:  # A stream that failed looks finished: the rest would be missing.
                 raise NetworkError(f"The listing of {name} broke off", hint="Try again.").transient()
             pages, stream = stream, None
             page = next(pages, end)

@@ -203,7 +203,7 @@ class BucketStore(ObjectStore):
 
     def _holds(self, key: str, data: bytes) -> bool:
         """Whether the object has these bytes: the answer to an attempt before may have been lost."""
-        with suppress(IntegrityError):  # One that is larger is another.
+        with suppress(IntegrityError):  # A larger one is another object.
             found = self.read(key, len(data))
             return found is not None and found[0] == data
         return False
@@ -346,7 +346,7 @@ class BucketStore(ObjectStore):
         delete, names = self._client.obstore.delete, [self._key(key) for key in keys]
         try:
             self._client.call(self.address, lambda store: delete(store, names))
-        except FileNotFoundError as error:  # The request itself: an object that isn't there is none.
+        except FileNotFoundError as error:  # The bucket is missing: a missing object is no error here.
             raise self._client.missing(self.address) from error
 
     @property

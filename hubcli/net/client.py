@@ -36,7 +36,7 @@ _MAX_LENGTH_DIGITS = 19
 # How httpcore and h11 begin where they quote nothing of the answer.
 _OWN_WORDS = ("Server disconnected", "peer closed connection")
 # The most bytes of cookies that are kept for the next hop of a chain of redirects.
-# Cookies are the server's choice: only what no word of a message or an address looks like.
+# Which cookies are masked in messages: only values that look like no word and no address.
 _COOKIE = r"(?a)(?=[^\d]*\d)[\w+=%~-]{12,4096}"
 _MAX_COOKIE_BYTES = 16 << 10
 _HEADERS = {

@@ -74,7 +74,7 @@ def read_ahead(access: NetworkConfig) -> None:
         with suppress(Exception):  # The request itself raises it.
             trusted_context(access)
 
-    with suppress(RuntimeError):  # No thread to be had: they are read when they are needed.
+    with suppress(RuntimeError):  # No thread could be started: they are read when they are needed.
         # Python waits for it at its end: OpenSSL, taken down while it reads, would crash.
         threading.Thread(target=read, name="hubcli-certificates").start()
 
@@ -100,7 +100,7 @@ def _streamed(file: Path) -> str | None:
     reader for the only one. Raises OSError.
     """
     if stat.S_ISREG(file.stat().st_mode):
-        with suppress(NotRegularError):  # It became one meanwhile.
+        with suppress(NotRegularError):  # It became a FIFO meanwhile.
             open_regular(file).close()
             return None
     content = read_stream(file, _MAX_STREAM_BYTES, _WAIT_S).decode("ascii", "ignore")

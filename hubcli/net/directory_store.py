@@ -128,9 +128,9 @@ class DirectoryStore(ObjectStore):
         for child, is_directory in self._children(folder):
             key = folder + child
             if not child.startswith(name) or len(os.fsencode(key)) > _MAX_KEY_BYTES:
-                continue  # Nobody can name an object in there, and the depth has an end.
+                continue  # No key can name an object in there, and the depth of a key is limited.
             if is_directory:
-                # What begins so comes behind, or the last object seen is in there.
+                # The keys in there come after `start_after`, or it is one of them.
                 if key > start_after or start_after.startswith(key):
                     yield from self._below(key, "", start_after)
             elif key > start_after:
@@ -281,7 +281,7 @@ class DirectoryStore(ObjectStore):
         with _threads, open(self.root / _LOCK_NAME, "ab", opener=open_at_once) as file:
             until_s = time.monotonic() + _LOCK_S
             while not self._takes_lock(file):
-                # It is held for a comparison and a rename, unless its holder is stopped.
+                # A lock is held only for a comparison and a rename, unless its holder is suspended.
                 if time.monotonic() > until_s:
                     raise NetworkError(
                         f"{self.address} is locked by a process that does not release it",

@@ -1,6 +1,6 @@
-"""One download: a byte source to its last byte, on one connection or several, and on from where one ended.
+"""One download: a byte source to its last byte, on one connection or several, resumed where another ended.
 
-Several connections fill the spool by segments, and the slowest segment is split for who has nothing to do.
+Several connections fill the spool by segments; an idle connection takes over half of the slowest segment.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ __all__ = ["JsonApi", "JsonApiOptions", "Page", "open_json_api", "parse_json", "
 MAX_ANSWER_BYTES = 4 << 20
 _MAX_ERROR_BYTES = 64 << 10
 _MAX_QUOTED = 300  # Characters of a server's own message.
-# An answer of some kilobytes that takes longer than this is no answer.
+# An answer of some kilobytes that takes longer than this is treated as a failure.
 _MAX_ANSWER_S = 120.0
 _MAX_PAGES = 200
 _MAX_TOKEN = 4096

@@ -139,7 +139,7 @@ def probe_size(url: str, timeout_s: float, retries: RetryPolicy, access: Network
 def _asked_by_head(client: Client, url: str) -> int | None:
     try:
         response = client.follow(url, method="HEAD")
-    except NetworkError:  # Some hang up on HEAD: what follows tells.
+    except NetworkError:  # Some servers close the connection on HEAD: the next request tells.
         return None
     response.close()
     return content_length(response) if response.status_code == 200 else None

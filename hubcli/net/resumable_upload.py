@@ -126,7 +126,7 @@ def _blocks(data: bytes) -> Iterator[bytes]:
 def _drain(response: httpx.Response) -> None:
     """Reads the little that such an answer holds, so that its connection serves the next piece too."""
     read = 0
-    with suppress(httpx.HTTPError, OSError):  # The status said all.
+    with suppress(httpx.HTTPError, OSError):  # The status is enough.
         for chunk in response.iter_raw():
             read += len(chunk)
             if read > _MAX_BODY_BYTES:

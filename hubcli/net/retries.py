@@ -16,7 +16,7 @@ __all__ = ["DEFAULT_RETRIES", "AttemptProgress", "RetryPolicy", "let_go"]
 
 FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
-# A server that asks for more patience than this is left.
+# A server whose Retry-After is longer than this is given up.
 _LONGEST_RETRY_AFTER_S = 300.0
 # This much between two failures is progress: the count begins anew.
 _PROGRESS_BYTES = 16 << 10

@@ -33,7 +33,7 @@ _NOTED_BYTES = 4 << 20  # The least that is written between two notes.
 _READ_BYTES = 256 << 10
 _MAX_JOURNAL_BYTES = 16 << 20
 _SYNCED_VERSION, _WRITTEN_VERSION = 2, 1
-_MAX_UNNOTED_S = 1.0  # Of a slow download, too, little is lost with the process.
+_MAX_UNNOTED_S = 1.0  # So that a killed process loses little of a slow download, too.
 _PATIENCE_S = 0.1
 
 
@@ -116,7 +116,7 @@ class Spool:
                 return
             self._is_closed = True
             self._changed.notify_all()
-            # The number of a closed file may be another file's in the next moment.
+            # The system may reuse the number of a closed file at once.
             self._changed.wait_for(lambda: not self._users)
         if self._noting is not None:
             self._noting.join()

@@ -165,7 +165,7 @@ class Provider:
         return handle.canonical
 
     def private_address(self, handle: Handle, access: NetworkConfig) -> str | None:
-        """Another address of the same bytes, for who has an account; asked where `archive` is denied."""
+        """Another address of the same bytes, for users with an account; asked where `archive` is denied."""
         return None
 
     def protocol_url(self, handle: Handle) -> str | None:

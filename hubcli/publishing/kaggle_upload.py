@@ -173,7 +173,7 @@ class KaggleUpload:
 
     def publish(self, state: PublishedState) -> int | None:
         """Creates what is missing and sends the files; the new version's number, None without `waits`."""
-        if not state.has_model:  # First: who may not create it learns so before hours of sending.
+        if not state.has_model:  # First: who may not create it learns so before hours of uploading.
             state = self._make_model()
         self.listener.started(self.creation.page, str(self.tree.top), self.tree.size_bytes)
         with open_kaggle(self.settings, self.listener.retrying) as kaggle:

@@ -235,7 +235,7 @@ def index_of_model(
             index = read_index(root, settings, answers, on_retry)
         except (NotFoundError, IntegrityError):
             continue
-        except AuthenticationError as error:  # As buckets say of what isn't there.
+        except AuthenticationError as error:  # Buckets answer 403 for a missing object.
             if error.http_status != 403:
                 raise
             continue

@@ -19,7 +19,7 @@ from hubcli.regular_file import read_regular
 __all__ = ["MAX_README_BYTES", "Readme", "readme_in_archive", "readme_in_directory"]
 
 MAX_README_BYTES = 256 << 10
-# The first that is there; case is of no account.
+# The first that exists counts, in upper or lower case.
 _NAMES = ("readme.md", "model_card.md", "modelcard.md", "model-card.md", "card.md", "readme", "readme.txt")
 _PARTS = ("assets", "assets.extra", "variables")
 _MAX_NAMES = 10_000

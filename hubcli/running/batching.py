@@ -82,7 +82,7 @@ def batches_of_rows(endpoint: Endpoint, stream: RowStream, batch_size: int | Non
     failure: InputError | None = None
     while pending and failure is None:
         try:
-            # Who writes slowly gets answers to what is there, rather than waiting for a whole batch.
+            # A slow writer gets answers to the rows that are there, instead of waiting for a whole batch.
             while len(pending) < size and stream.file.is_ready():
                 row = next(rows, None)
                 if row is None:

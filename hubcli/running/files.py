@@ -76,7 +76,7 @@ class InputFile:
         self._raw.close()
 
     def is_ready(self) -> bool:
-        """Whether the next line, or the end, can be had without waiting for who writes it."""
+        """Whether the next line, or the end, can be read without waiting for its writer."""
         if self.size_bytes is not None or self._lines_at_hand is None or self._lines_at_hand:
             return True
         from select import select

@@ -36,7 +36,7 @@ class MediaOptions:
     scale: tuple[float, float] = (0.0, 1.0)
 
 
-# Answers an order to decode (`image` or `wav`) with the fields that go with it; None for a dry run.
+# Takes `image` or `wav` and the fields of that request, and returns what was decoded; None for a dry run.
 Decoder = Callable[..., tuple[dict[str, Any], list[Tensor]]]
 
 

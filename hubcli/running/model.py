@@ -245,12 +245,7 @@ class _Reader:
         files = ModelFiles.of_directory(self._path)
         names = {asset.filename for outline in self._outlines for asset in declared_assets_of(outline)}
         assets = tuple(files.asset(f"assets/{name}") for name in sorted(names))
-        findings = [*find(files, None, assets, ())]
-        if any(path.startswith(("assets", "keras_metadata")) for path in files.sizes_bytes):
-            # Imported here: it takes readers of archives, which most models don't need.
-            from hubcli.savedmodel.checks.file_scan import scan_files
-
-            findings += scan_files(files)
+        findings = list(find(files, None, assets, ()))
         for outline in self._outlines:
             objects = self._objects if outline is self._outline else None
             if objects is None and outline.objects is not None:

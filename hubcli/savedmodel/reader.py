@@ -6,7 +6,6 @@ from hubcli.errors import BrokenModelError, UsageError
 from hubcli.formats.protos import parse
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.regular_file import read_regular
-from hubcli.savedmodel.checks.file_scan import scan_files
 from hubcli.savedmodel.checks.reusable import check_reusable
 from hubcli.savedmodel.checks.scan import find, scan_ops
 from hubcli.savedmodel.functions import INIT_OP, TRAIN_OP, op_name, read_functions, read_signatures
@@ -66,7 +65,7 @@ def read_model(
 def _compatibility(
     files: ModelFiles, outlines: tuple[MetaGraphOutline, ...], targets: tuple[Target, ...]
 ) -> tuple[TargetReport, ...]:
-    from hubcli.savedmodel.targets.check import check_targets  # Tables that few ask for.
+    from hubcli.savedmodel.targets.check import check_targets  # Few inspections need it.
 
     return check_targets(files, outlines, targets)
 
@@ -104,7 +103,7 @@ class _Reader:
         functions = () if self._objects is None else read_functions(self._objects, submodules=submodules)
         variables, lists = model_variables(self._outlines, self._objects, self._index, self._files.top)
         assets = self._assets(is_hashed=hash_assets)
-        findings = [*find(self._files, self._index, assets, variables), *scan_files(self._files)]
+        findings = list(find(self._files, self._index, assets, variables))
         for outline in self._outlines:
             findings += scan_ops(outline, self._objects if outline is self._main else None)
         return SavedModelInfo(
@@ -146,7 +145,7 @@ class _Reader:
             return None
         try:
             message = parse("FingerprintDef", read_regular(file, _MAX_FINGERPRINT_BYTES))
-        except BrokenModelError:  # It tells of the model, the model doesn't need it.
+        except BrokenModelError:  # The file is informational: a model loads without it.
             return None
         return Fingerprint(
             message.saved_model_checksum,

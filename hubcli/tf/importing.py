@@ -310,7 +310,7 @@ def _import_dotted(text: str) -> ModuleType:
     try:
         return importlib.import_module(text)
     except ModuleNotFoundError as error:
-        # One that the module imports in its turn is another matter.
+        # A module that it imports itself is reported as it is.
         if error.name is not None and (text == error.name or text.startswith(f"{error.name}.")):
             raise UsageError(
                 f"No module {text}",

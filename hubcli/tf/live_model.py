@@ -159,10 +159,10 @@ class LiveModel:
         Raises what `TrainingFunction.load`, `load_model` and `train` do.
         """
         with without_gc():
-            import_tensorflow()  # Before the user's module does: without its noise.
+            import_tensorflow()  # Imported before the user's module does it, to keep its log messages out.
         with own_directory():
             function = TrainingFunction.load(job.function)
-            function.require_arguments(job.arguments)  # Before a large model is loaded in vain.
+            function.require_arguments(job.arguments)  # Checked before a large model is loaded.
             with job.strategy.scope():
                 obj = load_model(directory, job.tags, name=name)
                 lists = ListAttributes.of(obj)

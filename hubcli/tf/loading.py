@@ -254,7 +254,7 @@ def _hint(text: str, path: str) -> str:
     return "Verify the model: hubcli verify MODEL. See the traceback: --debug"
 
 
-_OPTIMIZERS = ("optimizer", "_optimizer")  # What newer ones of Keras keep hangs on them.
+_OPTIMIZERS = ("optimizer", "_optimizer")  # Attributes that hold the state of newer Keras optimizers.
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ __all__ = [
     "package_folder",
     "start_ahead",
     "start_child",
+    "start_process",
 ]
 
 LIBRARY_VARIABLE = "HUBCLI_TENSORFLOW_LIB"
@@ -45,15 +46,20 @@ class Child:
         self.runner, self.library = runner, library
         self.connection, theirs = socket.socketpair()
         with theirs:
-            self.process = subprocess.Popen(  # noqa: S603 - this interpreter, and paths of ours
-                [*_interpreter(runner), _paths(runner), str(theirs.fileno()), runner, library],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),),
-                # TensorFlow's log at errors, unless somebody chose otherwise.
-                env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ},
-            )
+            self.process = start_process(runner, library, theirs)
+
+
+def start_process(runner: str, library: str, connection: socket.socket) -> subprocess.Popen[bytes]:
+    """The runner in a new interpreter, at the other end of the connection; its output is a pipe."""
+    return subprocess.Popen(  # noqa: S603 - this interpreter, and paths of ours
+        [*_interpreter(runner), _paths(runner), str(connection.fileno()), runner, library],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=(connection.fileno(),),
+        # TensorFlow's log at errors, unless somebody chose otherwise.
+        env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ},
+    )
 
 
 def _interpreter(runner: str) -> list[str]:

@@ -182,7 +182,7 @@ class RunProcess:
 
 
 def _runner_error(text: str, kind: str) -> RunnerError:
-    """TensorFlow's message as an error; what it says of kernels is of no use to who runs a model."""
+    """TensorFlow's message as an error; without what it says of kernels, which doesn't help the user."""
     missing = re.search(r"No OpKernel was registered to support Op '(\w+)'", text)
     if missing is None:
         hint = _MEMORY_HINT if "OOM when allocating" in text else ""

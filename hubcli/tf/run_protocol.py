@@ -64,7 +64,7 @@ def send(connection: socket.socket, header: dict[str, Any], tensors: Sequence[Te
         parts += encoded
     text = json.dumps({**header, "tensors": described}).encode()
     head = _HEAD.pack(len(text), sum(len(part) for part in parts)) + text
-    if sum(len(part) for part in parts) < _PIECE_BYTES:  # One call for what is small.
+    if sum(len(part) for part in parts) < _PIECE_BYTES:  # One system call for a small message.
         connection.sendall(b"".join([head, *parts]))
         return
     connection.sendall(head)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from itertools import groupby, islice
-from queue import SimpleQueue
-from threading import Thread
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+from hubcli.concurrency import map_in_order
 from hubcli.errors import HandleError, IntegrityError, NotFoundError
 from hubcli.issues import Issue, Location, Severity
 from hubcli.net.object_store import ObjectInfo
@@ -22,16 +18,11 @@ from hubcli.tiers.layout import MODELS, ManifestKey, blob_key, manifest_key
 from hubcli.tiers.manifest import TierManifest
 from hubcli.tiers.tier import SharedTier
 
-__all__ = ["TierEntry", "entries_of", "map_in_order", "verify_tier"]
-
-T = TypeVar("T")
-R = TypeVar("R")
+__all__ = ["TierEntry", "entries_of", "verify_tier"]
 
 _THREADS = 8
 _AHEAD = 32
 _MAX_GROUP = 256
-_POLL_S = 0.1
-_JOIN_S = 1.0
 
 
 class TierEntry(NamedTuple):
@@ -84,7 +75,7 @@ def _entry(tier: SharedTier, key: ManifestKey, used_s: float) -> TierEntry | Non
         manifest = tier.manifest(key)
     except IntegrityError as error:
         return TierEntry(key, used_s, None, error.message)
-    if manifest is None:  # It went meanwhile.
+    if manifest is None:  # It was deleted meanwhile.
         return None
     return TierEntry(
         key, used_s, manifest.without_files(), file_count=len(manifest.files), size_bytes=manifest.size_bytes
@@ -105,57 +96,6 @@ def _is_immutable(text: str) -> bool:
     except HandleError:
         return False
     return handle.is_remote and handle.is_immutable
-
-
-def map_in_order(
-    items: Iterable[T], job: Callable[[T], R], threads: int, ahead: int
-) -> Generator[R, None, None]:
-    """The results of the job for the items, in order; it works at most `ahead` items ahead of the caller.
-
-    Items are taken on the caller's thread. What a job raises is raised here, an interrupt too; no further
-    one is begun then, and those that run are given a second to end.
-    """
-    waiting: SimpleQueue[tuple[Future[R], T] | None] = SimpleQueue()
-    running: deque[Future[R]] = deque()
-    workers: list[Thread] = []
-
-    try:
-        for item in items:
-            running.append(Future())
-            waiting.put((running[-1], item))
-            if len(workers) < threads:
-                # A daemon: no process waits at its end for a store that does not answer.
-                workers.append(Thread(target=_work, args=(waiting, job), name="hubcli-item", daemon=True))
-                workers[-1].start()
-            if len(running) >= ahead:
-                yield _result_of(running.popleft())
-        while running:
-            yield _result_of(running.popleft())
-    finally:
-        for future in running:
-            future.cancel()
-        for _ in workers:
-            waiting.put(None)
-        until_s = time.monotonic() + _JOIN_S
-        for worker in workers:
-            worker.join(max(0.0, until_s - time.monotonic()))
-
-
-def _work(waiting: SimpleQueue[tuple[Future[R], T] | None], job: Callable[[T], R]) -> None:
-    while (taken := waiting.get()) is not None:
-        future, item = taken
-        if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(job(item))
-            except BaseException as error:  # noqa: BLE001 - any error is handed to the caller
-                future.set_exception(error)
-
-
-def _result_of(future: Future[R]) -> R:
-    """Looks up now and then: a signal that comes as the wait begins doesn't end it."""
-    while not future.done():
-        wait((future,), _POLL_S)
-    return future.result()
 
 
 def verify_tier(

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
+from hubcli.concurrency import map_in_order
 from hubcli.errors import BudgetError, IntegrityError, UnsupportedError
 from hubcli.fetching.lock_file import LockFile
 from hubcli.net.directory_store import DirectoryStore
 from hubcli.providers.handle import key_of
-from hubcli.tiers.catalog import map_in_order
 from hubcli.tiers.inventory import Inventory
 from hubcli.tiers.layout import ManifestKey, blob_key, current_key, manifest_key, orphan_key
 from hubcli.tiers.manifest import Current

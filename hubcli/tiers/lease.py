@@ -75,7 +75,7 @@ class _Record:
         )
         if not is_valid:
             raise IntegrityError(f"Invalid lease {name}")
-        # Whoever writes it has nobody wait for longer than this; NaN is no time at all.
+        # No writer can make others wait for longer than this; NaN counts as the shortest time.
         expiry_s = min(max(expiry_s, _SHORTEST_S), _LONGEST_S) if expiry_s == expiry_s else _SHORTEST_S
         return cls(holder, host, float(expiry_s), renewals, state)
 
@@ -148,7 +148,7 @@ class Lease:
         if self._renewing is None:
             return
         self._renewing.join(_poll_s(self._record.expiry_s))
-        with suppress(HubcliError):  # It expires.
+        with suppress(HubcliError):  # A lease that isn't released expires.
             for _ in range(_RELEASES):  # A renewal that is on its way may come in between.
                 if self._swap(replace(self._record, state=_FAILED if has_failed else _RELEASED)):
                     return

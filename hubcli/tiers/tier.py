@@ -105,7 +105,7 @@ class SharedTier(TierReader):
 
     def _archives_to_replace(self, handle: Handle, manifest: TierManifest) -> list[str]:
         """The other archives that the handle means now, which no reader will be led to any more."""
-        with suppress(IntegrityError):  # What is no current.json names none.
+        with suppress(IntegrityError):  # An invalid current.json names none.
             current = self.current(handle.cache_key)
             listed = () if current is None else current.archives
             return [sha256 for sha256 in listed if sha256 != manifest.archive_sha256]
@@ -176,7 +176,7 @@ class SharedTier(TierReader):
         for _ in range(_ATTEMPTS):
             try:
                 found = self.read_current(model)
-            except IntegrityError:  # It is no current.json: nothing of it is kept.
+            except IntegrityError:  # An invalid current.json: nothing of it is kept.
                 found, info = None, self.store.head(key)
             else:
                 info = None if found is None else found[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,15 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.entries import hubcli_entry
+from tests.forkserver import Process, open_python
 
 pytestmark = pytest.mark.slow
 
 
-def start(names: list[str], cache: Path, rounds: int) -> list[subprocess.Popen[str]]:
+Racer = Process | subprocess.Popen[str]
+
+
+def start(names: list[str], cache: Path, rounds: int) -> list[Racer]:
     """The racers, each at the same line until all are there."""
     racers = [_ready(name, cache, rounds) for name in names]
     for racer in racers:
@@ -31,18 +34,12 @@ def start(names: list[str], cache: Path, rounds: int) -> list[subprocess.Popen[s
     return racers
 
 
-def _ready(name: str, cache: Path, rounds: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.cache.racing_processes", name, str(cache), str(rounds)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _ready(name: str, cache: Path, rounds: int) -> Racer:
+    command = ["-m", "tests.cache.racing_processes", name, str(cache), str(rounds)]
+    return open_python(command, cwd=ROOT, stdin=subprocess.PIPE)
 
 
-def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+def finish(process: Racer) -> dict[str, Any]:
     """What the racer found; closing its standard input ends a collector."""
     stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr

@@ -46,7 +46,7 @@ def values(completed: CompletedProcess[str]) -> Any:
 
 
 def test_a_table_for_a_person(hubcli: Run) -> None:
-    completed = hubcli("run", MUL, "--input", "[[1.5], [0.1]]")
+    completed = hubcli("run", MUL, "--input", "[[1.5], [0.1]]", HUBCLI_TEST_FORKS="0")
     assert completed.returncode == 0, completed.stderr
     assert (
         completed.stdout == "NAME      TYPE     SHAPE   VALUES\noutput_0  float32  [2, 1]  [[3.0], [0.2]]\n"

@@ -2,7 +2,7 @@
 
 `python -m tests.commands.interrupted_commands SIGNAL STEP DEST COMMAND…`, where the command line
 writes DEST, prints for each line where the signal came what was found afterwards, as JSON.
-The signal comes at every line where STEP is 1, and at every third one, from a random one on, where it is 3.
+The signal comes at every line where STEP is 1, and at every fifth one, from a random one on, where it is 5.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from tests.savedmodel.conftest import Zoo, zoo
 __all__ = ["zoo"]
 
 require_installed("tensorflow")
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.usefixtures("forked_runners")]
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,8 @@ import pytest
 
 import hubcli
 import hubcli.cli.app
-from hubcli.config.config_file import KEYS, ConfigFile
+from hubcli.config.config_file import KEYS
+from hubcli.config.environment import ConfigFile
 from hubcli.config.settings import Settings, UpkeepRules, read_config
 from hubcli.errors import ExitStatus, UsageError
 from tests import models

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.config.config_file import ConfigFile
+from hubcli.config.config_file import read_config_file
 from hubcli.config.settings import Settings
 from hubcli.config.tiers import TierConfig
 from hubcli.errors import UsageError
@@ -17,7 +17,7 @@ def _addresses(tmp_path: Path, variable: str = "", options: tuple[str, ...] = ()
     file = tmp_path / "config.toml"
     file.write_text('tiers = ["s3://of-the-file/x"]\n')
     settings = Settings.read(
-        {"HUBCLI_TIERS": variable}, cache_dir=tmp_path, tiers=options, config=ConfigFile.read(file)
+        {"HUBCLI_TIERS": variable}, cache_dir=tmp_path, tiers=options, config=read_config_file(file)
     )
     return [tier.address for tier in settings.tiers]
 

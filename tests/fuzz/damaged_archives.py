@@ -26,7 +26,7 @@ every_share = pytest.mark.parametrize(
     "share",
     [
         pytest.param(30, id="a thirtieth"),
-        pytest.param(3, id="a third", marks=pytest.mark.slow),
+        pytest.param(6, id="a sixth", marks=pytest.mark.slow),
         pytest.param(1, id="all", marks=pytest.mark.soak),
     ],
 )

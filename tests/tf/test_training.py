@@ -275,7 +275,9 @@ def test_two_processes_train_one_model_and_the_chief_writes_it(
     for number in range(2):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
         source, target = zoo("plain_module"), tmp_path / f"out{number}"
-        processes.append(start(MIRRORED, "multiworker", source, target, script, TF_CONFIG=json.dumps(task)))
+        # Set in the process, which is forked: TensorFlow reads it when a strategy begins.
+        program = f"import os\nos.environ['TF_CONFIG'] = {json.dumps(task)!r}\n{MIRRORED}"
+        processes.append(start(program, "multiworker", source, target, script))
     try:
         results = [process.communicate(timeout=250) for process in processes]
     finally:

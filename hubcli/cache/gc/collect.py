@@ -37,8 +37,8 @@ from hubcli.durability import SYNCED, Durability, replace_link
 
 __all__ = ["ActionResult", "CompletedAction", "collect"]
 
-# hub.load reads a model some milliseconds after it has listed the directory. Who lists it to see how
-# large it is means nothing by it, and may come back.
+# hub.load reads a model some milliseconds after it has listed the directory. A program that lists it only
+# to see how large it is does not use it, and may list it again.
 _LOOK_TO_READ_S = 2.0
 _ALREADY_REMOVED = "already removed"
 
@@ -123,11 +123,11 @@ class _Collection:
             )
         links = self._unlink(model.links)
         if links:
-            self.durability.directory(self.paths.root)  # Before what they lead to is gone.
+            self.durability.directory(self.paths.root)  # Before the model that they lead to is removed.
         trash = self.paths.trash(lock.owner.uid)
         try:
             self.paths.model.rename(trash)
-        except FileNotFoundError:  # Robbed, or without a lock on a full disk: another one was faster.
+        except FileNotFoundError:  # Another process was faster: the lock was taken over, or the disk full.
             return CompletedAction(item, ActionResult.GONE, detail=_ALREADY_REMOVED)
         except OSError:
             self._link(links)

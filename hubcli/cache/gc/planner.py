@@ -26,17 +26,17 @@ def make_plan(
     *,
     only: frozenset[str] | None = None,
     spared: frozenset[str] = frozenset(),
-    condemned: Mapping[str, str] | None = None,
+    broken_models: Mapping[str, str] | None = None,
 ) -> Plan:
     """What the policy takes of the cache.
 
     `only` are the keys of entries that may go, None for all; `spared` those that
-    stay under any policy; `condemned` says by key what a check found
+    stay under any policy; `broken_models` says by key what a check found
     broken. The order of the snapshot's models makes no difference.
     """
     planner = _Planner(snapshot, policy, only, spared)
     planner.take_leftovers()
-    planner.take_condemned(condemned or {})
+    planner.take_broken_models(broken_models or {})
     planner.take_unused()
     planner.take_old_versions()
     planner.meet_budgets()
@@ -150,10 +150,10 @@ class _Planner:
 
     # --- Policies
 
-    def take_condemned(self, condemned: Mapping[str, str]) -> None:
+    def take_broken_models(self, broken_models: Mapping[str, str]) -> None:
         for model in self.candidates():
-            if model.key in condemned and self.policy.is_broken_wanted:
-                self.take(model, Reason.BROKEN, condemned[model.key])
+            if model.key in broken_models and self.policy.is_broken_wanted:
+                self.take(model, Reason.BROKEN, broken_models[model.key])
 
     def take_unused(self) -> None:
         limit_s = self.policy.older_than_s
@@ -233,7 +233,7 @@ class _Planner:
             for budget, wanted_bytes, reached in found
         )
 
-    # --- Who stays
+    # --- What is protected
 
     def candidates(self) -> list[CachedModelInfo]:
         """The models that may go, the least recently used first."""

@@ -19,7 +19,7 @@ from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import Footprint, measure
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, cache_errors, is_key, leads_out
-from hubcli.cache.lock import last_sign_of_life_s
+from hubcli.cache.lock import last_activity_s
 from hubcli.cache.record_index import RecordReader
 from hubcli.cache.records import LockOwner
 from hubcli.config.environment import in_home
@@ -171,10 +171,10 @@ class _Links:
 
 def _targets(folder: str, links: Iterable[str]) -> dict[str, str | None]:
     """The name in the folder, which ends in a slash, that each link leads to; None for one that leads out."""
-    read = os.readlink  # Of seventy thousand, Paths would cost more than the reading.
+    read = os.readlink  # For 70,000 names, making Paths would take longer than reading the directory.
     try:
         targets: dict[str, str | None] = {link: read(folder + link) for link in links}
-    except OSError:  # One vanished meanwhile.
+    except OSError:  # It was removed meanwhile.
         return {link: _target(folder + link) for link in links}
     odd = {target for target in {*targets.values()} if target is None or not is_key(target)}
     for link in links if odd else ():
@@ -199,7 +199,7 @@ def _lock_facts(paths: EntryPaths) -> LockFacts:
         holder = Holder.UNKNOWN
     else:
         holder = Holder.DEAD if owner.is_dead(paths.lock) else Holder.ALIVE
-    return LockFacts(owner, holder, last_sign_of_life_s(paths, owner))
+    return LockFacts(owner, holder, last_activity_s(paths, owner))
 
 
 def _fragments(names: RootNames, key: str, *, has_model: bool) -> Iterable[Fragment]:

@@ -56,7 +56,7 @@ class _Calls(NamedTuple):
 
 
 class CallGraph:
-    """Who calls what in a MetaGraph."""
+    """Which functions call which in a MetaGraph."""
 
     def __init__(self, outline: MetaGraphOutline, objects: ObjectGraph | None) -> None:
         self._outline = outline

@@ -83,7 +83,7 @@ def _parsed(text: bytes) -> KerasConfig:
     except UnicodeDecodeError as error:
         raise BrokenModelError(f"its {KERAS_METADATA} is not UTF-8") from error
     value = {key: value for key, value in config.value.items() if key != _METADATA_NOT_READ}
-    return KerasConfig(value, config.repeated_key)
+    return KerasConfig(value, config.repeated_key, config.classed)
 
 
 _FOLDERS = ("assets", "assets.extra")

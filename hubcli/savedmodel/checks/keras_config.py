@@ -18,10 +18,12 @@ from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.checks.keras_names import (
+    DATA_CLASSES,
     FUNCTIONS,
     KERAS_2_CLASSES,
     KERAS_3_CLASSES,
     NOT_PURE_LAYERS,
+    TYPE_SPECS,
     is_pure_function,
     is_pure_method,
     is_pure_op,
@@ -32,8 +34,7 @@ __all__ = ["ConfigIssue", "IssueKind", "KerasConfig", "TrustedNames", "walk_conf
 _MAX_CONFIG_BYTES = 64 << 20
 _MAX_MARKS = 2_000_000
 _MAX_NODES = 5_000_000
-_MAX_ISSUES = 20
-_MAX_NAME = 80
+_MAX_ISSUES, _MAX_NAME = 20, 80
 
 
 class IssueKind(str, Enum):
@@ -65,38 +66,50 @@ class TrustedNames(NamedTuple):
 
 
 class KerasConfig(NamedTuple):
-    """A parsed config. `repeated_key` is a key that stands twice in one object, or None."""
+    """A parsed config. `repeated_key` is a key that stands twice in one object, or None.
+
+    `classed` are its objects that name a class, None where others may need trust, too.
+    """
 
     value: Any
     repeated_key: str | None = None
+    classed: list[dict[str, Any]] | None = None
 
     @classmethod
     def parse(cls, text: str | bytes) -> KerasConfig:
         """The JSON object as Keras will read it. Raises BrokenModelError."""
         if len(text) > _MAX_CONFIG_BYTES:
             raise BrokenModelError("its config is larger than 64 MiB")
-        # An empty list takes thirty times its text in memory: they are counted before they are made.
-        if isinstance(text, bytes):
-            values = text.count(b",") + text.count(b"[") + text.count(b"{")
-        else:
-            values = text.count(",") + text.count("[") + text.count("{")
-        if values > _MAX_MARKS:
-            raise BrokenModelError(f"its config contains more than {_MAX_MARKS} values")
-        repeated = list[str]()
+        repeated, classed = list[str](), list[dict[str, Any]]()
 
         def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             found = dict(pairs)
             if len(found) != len(pairs) and not repeated:
                 repeated.append(_first_repeated(key for key, _ in pairs))
+            if "class_name" in found:
+                classed.append(found)
             return found
 
         try:
+            if isinstance(text, bytes):
+                text = text.decode(json.detect_encoding(text), "surrogatepass")
+            # An empty list takes thirty times its text in memory: they are counted before they are made.
+            if text.count(",") + text.count("[") + text.count("{") > _MAX_MARKS:
+                raise BrokenModelError(f"its config contains more than {_MAX_MARKS} values")
             value = json.loads(text, object_pairs_hook=collect)
         except (ValueError, RecursionError) as error:
             raise BrokenModelError(f"its config is not JSON: {error}") from error
         if not isinstance(value, dict):
             raise BrokenModelError("its config is not a JSON object")
-        return cls(value, repeated[0] if repeated else None)
+        return cls(value, repeated[0] if repeated else None, classed if _is_plain(text) else None)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether only objects with a class can need trust: no string holds a config, no key names a function.
+
+    A config in a string has its quotes escaped.
+    """
+    return not any(mark in text for mark in ("\\", '"lambda"', '"function"'))
 
 
 def walk_config(
@@ -107,6 +120,13 @@ def walk_config(
     Raises BrokenModelError for a config of more than 5 million values.
     """
     walk = _Walk(is_keras_3, trusted or TrustedNames())
+    # Nearly every config is pure, which takes less time to find out than in which layer something isn't.
+    if config.classed is not None and config.repeated_key is None:
+        for found in config.classed:
+            walk.visit_object(found, found["class_name"], "")
+        if not walk.found:
+            return ()
+        walk.found.clear()
     if config.repeated_key is not None:
         reason = f"the key {_quoted(config.repeated_key)} appears twice in one object"
         walk.add(IssueKind.CODE, "", reason)
@@ -114,36 +134,16 @@ def walk_config(
     return tuple(walk.found)
 
 
-# Objects that are data: what is in them is walked like the rest.
-_DATA = frozenset(
-    {
-        "CompositeTensor",
-        "TensorShape",
-        "__bytes__",
-        "__ellipsis__",
-        "__keras_tensor__",
-        "__numpy__",
-        "__slice__",
-        "__tensor__",
-        "__tuple__",
-    }
-)
-_TYPE_SPECS = frozenset(
-    f"{prefix}{name}"
-    for name in ("TensorSpec", "RaggedTensorSpec", "SparseTensorSpec", "IndexedSlicesSpec")
-    for prefix in ("", "tf.")
-)
 _OP_LAYERS = frozenset({"TFOpLambda", "SlicingOpLambda"})
 _LOOKUPS = frozenset({"IntegerLookup", "StringLookup", "TextVectorization"})
 _NODE_FIELDS = frozenset({"name", "op", "input", "attr", "device"})
 # Modules in which Keras looks for a class or a function; others would be imported.
-_KERAS_MODULE = re.compile(
+_KERAS_MODULE = (
     r"(?:tf_)?keras(?:\.src)?(?:\.(?:activations|applications|constraints|dtype_policies|engine|initializers|layers|losses|"
     r"metrics|mixed_precision|models|ops|optimizers|premade_models|quantizers|random|regularizers)"
-    r"(?:\.[a-z0-9_]+)*)?|tensorflow\.python\.ops\.init_ops_v2",  # TensorFlow's own initializers
-    re.ASCII,
+    r"(?:\.[a-z0-9_]+)*)?|tensorflow\.python\.ops\.init_ops_v2"  # TensorFlow's own initializers
 )
-_TENSORFLOW_MODULE = re.compile(r"tensorflow\.python\.(?:framework|ops)(?:\.[a-z0-9_]+)*", re.ASCII)
+_TENSORFLOW_MODULE = r"tensorflow\.python\.(?:framework|ops)(?:\.[a-z0-9_]+)*"
 _TYPE_SUFFIX, _FUNCTION_TYPE = "_type", "function_type"
 _NUMBERS = (int, float, bool)
 
@@ -188,7 +188,7 @@ class _Walk:
 
     def _visit(self, config: dict[str, Any], layer: str) -> None:
         if "class_name" in config:
-            self._visit_object(config, config["class_name"], layer)
+            self.visit_object(config, config["class_name"], layer)
         values = config.values()
         if "lambda" in values or "function" in values:  # Few have one: no look at each key of the others.
             for key, value in config.items():
@@ -206,7 +206,8 @@ class _Walk:
             module = config.get("module" if key == _FUNCTION_TYPE else f"{stem}_module")
             self._check_own_module(module, layer)
 
-    def _visit_object(self, config: dict[str, Any], name: Any, layer: str) -> None:
+    def visit_object(self, config: dict[str, Any], name: Any, layer: str) -> None:
+        """Notes what the object of that class needs trust for, but for what is in it."""
         if not isinstance(name, str):
             self.add(IssueKind.CLASS, layer, f"its class is {_quoted(name)}, not a name")
         elif name == "__lambda__":
@@ -215,7 +216,7 @@ class _Walk:
             self._visit_function(config, layer)
         elif name in ("TypeSpec", "__typespec__"):
             self._visit_type_spec(config, layer)
-        elif name in _DATA:
+        elif name in DATA_CLASSES:
             pass
         elif name in self.trusted.classes:
             self._visit_own_class(config, name, layer)
@@ -276,7 +277,7 @@ class _Walk:
     def _visit_type_spec(self, config: dict[str, Any], layer: str) -> None:
         spec = config.get("type_spec", config.get("spec_name"))
         module, registered = config.get("module"), config.get("registered_name")
-        is_known = isinstance(spec, str) and spec in _TYPE_SPECS and registered in (None, spec)
+        is_known = isinstance(spec, str) and spec in TYPE_SPECS and registered in (None, spec)
         if is_known and (module is None or _matches(_TENSORFLOW_MODULE, module)):
             return
         self.add(IssueKind.CLASS, layer, f"its type {_quoted(spec)} is not part of TensorFlow")
@@ -342,7 +343,8 @@ def _constants_issue(values: Any) -> str:
         item = pending.pop()
         if isinstance(item, dict):
             name = item.get("class_name")
-            if name is not None and not (isinstance(name, str) and (name in _DATA or name == "TypeSpec")):
+            is_data = isinstance(name, str) and (name in DATA_CLASSES or name == "TypeSpec")
+            if name is not None and not is_data:
                 return f"its constants contain an object of the class {_quoted(name)}"
             pending += item.values()
         elif isinstance(item, list):
@@ -385,8 +387,9 @@ def _is_one_of(value: Any, names: frozenset[str]) -> bool:
     return isinstance(value, str) and value in names
 
 
-def _matches(pattern: re.Pattern[str], module: Any) -> bool:
-    return isinstance(module, str) and pattern.fullmatch(module) is not None
+def _matches(pattern: str, module: Any) -> bool:
+    # Compiled when the first module is named: most configs of Keras 2 name none.
+    return isinstance(module, str) and re.fullmatch(pattern, module, re.ASCII) is not None
 
 
 def _quoted(value: Any) -> str:

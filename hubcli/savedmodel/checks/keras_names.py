@@ -17,10 +17,12 @@ from pathlib import Path
 
 __all__ = [
     "APPLICATION_LAYERS",
+    "DATA_CLASSES",
     "FUNCTIONS",
     "KERAS_2_CLASSES",
     "KERAS_3_CLASSES",
     "NOT_PURE_LAYERS",
+    "TYPE_SPECS",
     "is_pure_function",
     "is_pure_method",
     "is_pure_op",
@@ -90,6 +92,9 @@ APPLICATION_LAYERS = {
     "CustomScaleLayer": "inception_resnet_v2",
 }
 _LISTS = _read_lists()
+# Objects that are data: what is in them is walked like the rest.
+DATA_CLASSES = _LISTS["data"]
+TYPE_SPECS = _LISTS["type specs"]
 # Activations, and functions of losses and metrics, which take tensors alone.
 FUNCTIONS = _LISTS["functions"]
 _RAGGED_CONSTRUCTORS = _LISTS["ragged constructors"]

@@ -44,7 +44,7 @@ class _AssetVariables:
     def values(self, handle: str) -> list[str]:
         """All tensors that are assigned to the variable of that handle; empty where it isn't sure."""
         if not _OPS.isdisjoint(self._graph.functions):
-            return []  # A function of that name goes before the op, and may assign what it likes.
+            return []  # A function of that name takes precedence over the op, and may assign any value.
         self._is_read = True
         name = handle.removesuffix(":0")
         variable = self._handles.get(name)
@@ -76,7 +76,7 @@ class _AssetVariables:
             is_assigned = values is not None and len(values) < _MAX_VALUES
             if values is not None and is_assigned:
                 values.append(inputs[1])
-            # As for any other op: it may do what it likes with the handles that it gets.
+            # As for any other op: it may do anything with the handles that it gets.
             assigned.update((name, None) for name in names[is_assigned:] if name in handles)
         return assigned
 
@@ -195,7 +195,7 @@ class PathOrigins:
                 continue
             needed = None if current in free or self._is_exhausted() else self._needed(source, *current)
             if needed is None:
-                while current is not None:  # So is all that led here.
+                while current is not None:  # The same holds for all that led here.
                     free.add(current)
                     current = asked_by[current]
                 return False
@@ -228,7 +228,7 @@ class PathOrigins:
     def _needed_of_node(self, source: PathSource, body: GraphBody, node: Node) -> list[Tensor] | None:
         op, inputs = node.op, [(body, text) for text in node.sources]
         if op in self._graph.functions or not inputs:
-            return None  # A function of that name goes before the op.
+            return None  # A function of that name takes precedence over the op.
         if op in _PASSED_THROUGH:
             return inputs[:1]
         if source is PathSource.ASSET:

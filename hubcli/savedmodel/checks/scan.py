@@ -16,7 +16,7 @@ from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.call_graph import CallGraph, ExecutionPhase
 from hubcli.savedmodel.checks.path_origins import PathOrigins, PathSource
 from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline
-from hubcli.savedmodel.layout import climbs_out, shards_of
+from hubcli.savedmodel.layout import KERAS_METADATA, climbs_out, shards_of
 from hubcli.savedmodel.model import Asset
 from hubcli.savedmodel.nodes import Node, class_of, is_known, op_classes
 from hubcli.savedmodel.objects import ObjectGraph
@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 _MAX_OF_A_SEVERITY, _MAX_RISKY_NODES = 1000, 50_000
+# How the paths begin of files that `file_scan` reads.
+_MAY_HOLD_CODE = ("assets/", "assets.extra/", KERAS_METADATA)
 
 
 def scan_ops(outline: MetaGraphOutline, objects: ObjectGraph | None) -> Iterator[Issue]:
@@ -114,7 +116,7 @@ class _Scan:
         if node.op not in SAVER_OPS or not _is_at_savers_moment(risk, moments):
             return False
         # Nodes of the graph itself that nothing reaches are what TensorFlow 1's savers leave behind.
-        # A function has no such excuse: there are ways to call one that a graph doesn't show.
+        # A function isn't accepted unreached: a graph doesn't show every way to call one.
         if not moments:
             return not body.is_function
         return self._origins.are_from(PathSource.SAVER, body, node, SAVER_OPS[node.op])
@@ -148,7 +150,18 @@ def _place(body: GraphBody) -> str:
 def find(
     files: ModelFiles, index: BundleIndex | None, assets: tuple[Asset, ...], variables: tuple[Variable, ...]
 ) -> Iterator[Issue]:
-    """The findings about files, in the order of the model's parts."""
+    """The findings about files, in the order of the model's parts, then code in them."""
+    yield from _about_parts(files, index, assets, variables)
+    if any(path.startswith(_MAY_HOLD_CODE) for path in files.sizes_bytes):
+        # Imported here: it takes readers of archives and pickles, which most models don't need.
+        from hubcli.savedmodel.checks.file_scan import scan_files
+
+        yield from scan_files(files)
+
+
+def _about_parts(
+    files: ModelFiles, index: BundleIndex | None, assets: tuple[Asset, ...], variables: tuple[Variable, ...]
+) -> Iterator[Issue]:
     for path in files.links_out:
         yield Issue.of_part(Severity.MEDIUM, "link-out", "It is a link to a file outside of the model", path)
     mains = [name for name in MAIN_FILES if files.has(name)]
@@ -241,7 +254,7 @@ SAVER_OPS = {
     "Restore": (0,),
     "RestoreSlice": (0,),
 }
-# What fills a vocabulary from one of the model's assets: so, too.
+# What fills a vocabulary from one of the model's assets, with the inputs that are paths.
 TABLE_OPS = {"InitializeTableFromTextFile": (1,), "InitializeTableFromTextFileV2": (1,)}
 # Ops that touch files only where the attribute names one.
 CONDITIONAL_OPS = {"FixedUnigramCandidateSampler": "vocab_file"}

@@ -275,7 +275,7 @@ class Comparison:
             self.is_changed = True
 
     def _look_closer(self, dtype: DType, new: bytes, old: bytes) -> None:
-        if dtype.item_bytes is None:  # Strings: no numbers, and no distance.
+        if dtype.item_bytes is None:  # Strings have no distance.
             return
         if len(new) != len(old):
             raise BrokenModelError("its shard ends within it")

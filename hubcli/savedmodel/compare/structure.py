@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hubcli.formats.protos import parse
 from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline, fed_assets_of
@@ -25,6 +25,7 @@ _OWN_OF_FUNCTIONS = ("trace_", "capture_")
 # The class under which any plain object is saved, and that of a captured constant.
 _PLAIN_OBJECT, _CONSTANT = "_generic_user_object", "tf.TrackableConstant"
 _FUNCTIONS = ("function", "bare_concrete_function")
+_K = TypeVar("_K", int, str)
 
 
 def structural_difference(source: MetaGraphOutline, result: MetaGraphOutline) -> str:
@@ -47,42 +48,43 @@ class _DiffersError(Exception):
     """What differs, as a phrase."""
 
 
+class _Pairs(Generic[_K]):
+    """Pairs found so far, each with its path; each is compared once, those `waiting` are yet to be."""
+
+    def __init__(self, difference: str) -> None:
+        self._difference = difference
+        self._known: dict[_K, _K] = {}
+        self.waiting: deque[tuple[_K, _K, str]] = deque()
+
+    def add(self, ours: _K, theirs: _K, path: str) -> None:
+        """Raises _DiffersError where ours is paired with another."""
+        is_new = ours not in self._known
+        if self._known.setdefault(ours, theirs) != theirs:
+            raise _DiffersError(f"{path} {self._difference}")
+        if is_new:
+            self.waiting.append((ours, theirs, path))
+
+
 class _Comparison:
-    """Pairs of objects and of functions found so far; each pair is compared once."""
+    """Compares from the root on, object by object and function by function."""
 
     def __init__(self, source: MetaGraphOutline, result: MetaGraphOutline) -> None:
         self._outlines = source, result
         self._objects = ObjectGraph(source.objects), ObjectGraph(result.objects)
         self._libraries = source.graph.functions, result.graph.functions
         self._assets = fed_assets_of(source), fed_assets_of(result)
-        self._object_pairs: dict[int, int] = {}
-        self._function_pairs: dict[str, str] = {}
+        self._object_pairs = _Pairs[int]("is not the same object")
+        self._function_pairs = _Pairs[str]("calls another function")
         self._variables: dict[int, int] = {}  # Two variables of the source must not become one.
-        self._objects_waiting: deque[tuple[int, int, str]] = deque()
-        self._functions_waiting: deque[tuple[str, str, str]] = deque()
 
     def run(self) -> None:
         """Raises _DiffersError."""
-        self._pair_objects(0, 0, "the root")
-        while self._objects_waiting or self._functions_waiting:
-            if self._functions_waiting:
-                self._compare_functions(*self._functions_waiting.popleft())
+        self._object_pairs.add(0, 0, "the root")
+        while self._object_pairs.waiting or self._function_pairs.waiting:
+            if self._function_pairs.waiting:
+                self._compare_functions(*self._function_pairs.waiting.popleft())
             else:
-                self._compare_objects(*self._objects_waiting.popleft())
-
-    def _pair_objects(self, ours: int, theirs: int, path: str) -> None:
-        is_new = ours not in self._object_pairs
-        if self._object_pairs.setdefault(ours, theirs) != theirs:
-            raise _DiffersError(f"{path} is not the same object")
-        if is_new:
-            self._objects_waiting.append((ours, theirs, path))
-
-    def _pair_functions(self, ours: str, theirs: str, path: str) -> None:
-        is_new = ours not in self._function_pairs
-        if self._function_pairs.setdefault(ours, theirs) != theirs:
-            raise _DiffersError(f"{path} calls another function")
-        if is_new:
-            self._functions_waiting.append((ours, theirs, path))
+                self._compare_objects(*self._object_pairs.waiting.popleft())
 
     def _compare_objects(self, ours: int, theirs: int, path: str) -> None:
         left, right = self._objects
@@ -99,7 +101,7 @@ class _Comparison:
             names = ", ".join(sorted(children.keys() ^ others.keys())[:3])
             raise _DiffersError(f"{path} has other parts: {names}")
         for name, child in children.items():
-            self._pair_objects(child, others[name], name if not ours else f"{path}.{name}")
+            self._object_pairs.add(child, others[name], name if not ours else f"{path}.{name}")
         self._compare_savers(ours, theirs, path)
         self._compare_content(kind, ours, theirs, path)
 
@@ -112,7 +114,7 @@ class _Comparison:
             raise _DiffersError(f"{path} is saved in another way")
         for name, functions in left.items():
             for function, other in zip(functions, right[name], strict=True):
-                self._pair_objects(function, other, f"what saves {path}")
+                self._object_pairs.add(function, other, f"what saves {path}")
 
     def _compare_content(self, kind: str, ours: int, theirs: int, path: str) -> None:
         left, right = self._objects
@@ -132,7 +134,7 @@ class _Comparison:
             self._compare_traces(left.concrete_names(ours), right.concrete_names(theirs), path)
         elif kind == "captured_tensor":
             is_same = content.name == other.name
-            self._pair_functions(content.concrete_function, other.concrete_function, path)
+            self._function_pairs.add(content.concrete_function, other.concrete_function, path)
         if not is_same:
             raise _DiffersError(f"the {kind} {path} differs")
 
@@ -160,8 +162,8 @@ class _Comparison:
             for place, pair in enumerate(zip(trace.bound_inputs, other.bound_inputs, strict=True)):
                 if not all(0 <= node < len(graph) for node, graph in zip(pair, self._objects, strict=True)):
                     raise _DiffersError(f"{path} captures an object that is not there")
-                self._pair_objects(*pair, f"capture {place} of {path}")
-            self._pair_functions(name, other_name, path)
+                self._object_pairs.add(*pair, f"capture {place} of {path}")
+            self._function_pairs.add(name, other_name, path)
 
     def _compare_functions(self, ours: str, theirs: str, path: str) -> None:
         body, other = (
@@ -188,10 +190,8 @@ class _Comparison:
                 own.op in library for own, library in zip((node, other), self._libraries, strict=True)
             ):
                 raise _DiffersError(f"{where} has another op: {other.op}")
-            self._pair_functions(node.op, other.op, path)
-        if (
-            node.operands != other.operands
-        ):  # Placeholders of captures have the device on which they were loaded.
+            self._function_pairs.add(node.op, other.op, path)
+        if node.operands != other.operands:
             raise _DiffersError(f"{where} has other inputs")
         attributes, others = dict(node.attributes()), dict(other.attributes())
         if attributes == others:
@@ -215,7 +215,7 @@ class _Comparison:
             if dict(function.attr) != dict(counterpart.attr):
                 raise _DiffersError(f"{where} differs")
             if function.name or counterpart.name:
-                self._pair_functions(function.name, counterpart.name, path)
+                self._function_pairs.add(function.name, counterpart.name, path)
 
 
 def _children(graph: ObjectGraph, node: int) -> Mapping[str, int]:

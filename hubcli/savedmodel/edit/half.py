@@ -232,7 +232,7 @@ class _Body:
         node.set_bytes(fields[place], output.encode("utf-8", "surrogateescape"))
 
     def _restore_half(self, node: WireMessage) -> None:
-        """Lets the node read halves of the checkpoint, and casts each for those who read a float32 of it."""
+        """Lets the node read halves of the checkpoint, and casts each where a float32 is read."""
         name, places = node.text(_NAME), self._places(node)
         for place in places:
             cast = self._new_name(f"{name}/float_{place}")

@@ -89,7 +89,7 @@ def _restores(needs: ModelNeeds) -> bool:
 def _missing_ops(
     needs: ModelNeeds, releases: tuple[str, ...], *, in_session: bool, in_serving: bool = False
 ) -> Iterator[Obstacle]:
-    """Ops that some of the releases lack, with who has them."""
+    """Ops that some of the releases lack, each with the releases that have it."""
     table = op_releases()
     for op, uses in sorted(needs.graph.ops.items()):
         lacking = tuple(release for release in releases if not table.has(op, table.place(release)))

@@ -240,7 +240,7 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
         # An attribute that Keras looks through for weights.
         self._weights_of_object = [*trained, *(weight.value for weight in others if weight is not None)]
         regularize(trained, weights.losses)
-        # Without a weight to hang them on they are added at each call.
+        # Keras computes losses by weight; without weights they are added at each call.
         self._other_losses = () if trained else weights.losses
         self._settle()
 

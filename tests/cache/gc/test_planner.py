@@ -242,10 +242,10 @@ def test_a_version_that_goes_anyway_does_not_count_as_kept() -> None:
     assert taken(make_plan(facts, Policy(keep_versions=1))) == {2: Reason.GUTTED}
 
 
-def test_what_a_check_condemned_goes_where_that_is_asked_for() -> None:
-    facts, condemned = snapshot(model(1), model(2)), {key_of(1): "tensor x: its bytes …"}
-    assert taken(make_plan(facts, Policy(), condemned=condemned)) == {}
-    plan = make_plan(facts, Policy(is_broken_wanted=True), condemned=condemned)
+def test_what_a_check_finds_broken_goes_where_that_is_asked_for() -> None:
+    facts, broken_models = snapshot(model(1), model(2)), {key_of(1): "tensor x: its bytes …"}
+    assert taken(make_plan(facts, Policy(), broken_models=broken_models)) == {}
+    plan = make_plan(facts, Policy(is_broken_wanted=True), broken_models=broken_models)
     assert taken(plan) == {1: Reason.BROKEN}
     assert plan.items[0].detail == "tensor x: its bytes …"
 
@@ -432,9 +432,9 @@ def is_protected(model: CachedModelInfo, facts: Snapshot, policy: Policy) -> boo
 
 @given(SNAPSHOTS, POLICIES, CONDEMNED)
 def test_no_pinned_locked_or_fresh_model_ever_goes(
-    facts: Snapshot, policy: Policy, condemned: dict[str, str]
+    facts: Snapshot, policy: Policy, broken_models: dict[str, str]
 ) -> None:
-    plan = make_plan(facts, policy, condemned=condemned)
+    plan = make_plan(facts, policy, broken_models=broken_models)
     for item in plan.items:
         if item.model is not None:
             assert not is_protected(item.model, facts, policy)
@@ -511,13 +511,15 @@ def test_budgets_take_the_least_recently_used_and_no_more_than_they_need(
 
 @given(SNAPSHOTS, POLICIES, CONDEMNED, st.randoms(use_true_random=False))
 def test_the_plan_is_the_same_however_the_names_came(
-    facts: Snapshot, policy: Policy, condemned: dict[str, str], chance: random.Random
+    facts: Snapshot, policy: Policy, broken_models: dict[str, str], chance: random.Random
 ) -> None:
     models, fragments = list(facts.models), list(facts.fragments)
     chance.shuffle(models)
     chance.shuffle(fragments)
     shuffled = facts._replace(models=tuple(models), fragments=tuple(fragments))
-    first, second = (make_plan(snapshot, policy, condemned=condemned) for snapshot in (facts, shuffled))
+    first, second = (
+        make_plan(snapshot, policy, broken_models=broken_models) for snapshot in (facts, shuffled)
+    )
     assert first.items == second.items
     assert (first.shortfalls, first.usage_after_bytes) == (second.shortfalls, second.usage_after_bytes)
 

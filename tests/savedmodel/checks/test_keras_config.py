@@ -26,9 +26,11 @@ def layer(kind: str, /, **config: Any) -> dict[str, Any]:
 
 
 def reasons(config: Any, *, keras_3: bool = False, trusted: TrustedNames | None = None) -> list[str]:
-    """What the walk says of the config, which may be any JSON below one key."""
+    """What is said of the config, which may be any JSON below one key; a walk says the same in any case."""
     parsed = KerasConfig.parse(json.dumps({"config": config}))
-    return [str(issue) for issue in walk_config(parsed, is_keras_3=keras_3, trusted=trusted)]
+    issues = walk_config(parsed, is_keras_3=keras_3, trusted=trusted)
+    assert issues == walk_config(parsed._replace(classed=None), is_keras_3=keras_3, trusted=trusted)
+    return [str(issue) for issue in issues]
 
 
 @each_of(
@@ -212,6 +214,22 @@ def test_the_users_own_names_pass_where_they_are_meant() -> None:
         "ResidualWrapper", residual_fn="double", residual_fn_type="function", residual_fn_module="os"
     )
     assert reasons(taken, trusted=trusted) == ["layer one: it takes names from the module 'os'"]
+
+
+@each_of(
+    "text",
+    [
+        '{"config": {"any_type": "lambda", "any": []}}',
+        '{"config": {"any_type": "\\u006cambda", "any": []}}',
+        '{"config": [{"any_type": "function", "any": "evil"}]}',
+        '{"config": {"class\\u005fname": "Lambda"}}',
+        '{"config": " {\\"class_name\\": \\"Lambda\\"}"}',
+        '{"config": "\\u007b\\u0022class_name\\u0022: \\u0022Lambda\\u0022\\u007d"}',
+    ],
+)
+def test_what_is_not_an_object_with_a_class_is_found_by_the_walk(text: str) -> None:
+    assert walk_config(KerasConfig.parse(text)) != ()
+    assert walk_config(KerasConfig.parse(text.encode("utf-16"))) == walk_config(KerasConfig.parse(text))
 
 
 def test_a_key_that_stands_twice_is_told() -> None:
