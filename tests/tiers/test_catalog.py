@@ -1,4 +1,4 @@
-"""What a tier holds is read several objects at a time, in the order of their keys."""
+"""What a tier holds is read in bounded memory."""
 
 from __future__ import annotations
 
