@@ -149,10 +149,6 @@ class FromTraining(NamedTuple):
 
         Raises UnchangedError, ValuesError, IntegrityError, TensorFlowError.
         """
-        with without_gc():
-            return self._written(live, staged, listener)
-
-    def _written(self, live: LiveModel, staged: Path, listener: ProgressListener) -> StagedModel:
         if self.options.method is Method.REWRITE:
             return self._rewritten(live, staged, listener)
         if self.losses:
