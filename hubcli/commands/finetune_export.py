@@ -164,7 +164,7 @@ class _FinetuneExport:
         from hubcli.finetuning.training import FromTraining
 
         self.listener.step("Starting TensorFlow")
-        job = FromTraining.prepare(self.target.name, model, self.options)
+        job = FromTraining.prepare(self.target.name, model, self.options, self.settings.durability)
         if not job.is_writer:  # The chief writes; the others train with it, and have nothing to show.
             job.train()
             return self._result()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.archive import Limits
 from hubcli.archive.tree import Tree
-from hubcli.durability import remove_tree
+from hubcli.concurrency import CancellationToken, running_beside
+from hubcli.durability import UNSYNCED, Durability, remove_tree
 from hubcli.errors import HubcliError, TensorFlowError, UsageError, ValuesError
 from hubcli.finetuning import FinetuneOptions, Method
 from hubcli.finetuning.comparison import ExportComparison
@@ -55,16 +57,19 @@ class FromTraining(NamedTuple):
     job: TrainingJob
     options: FinetuneOptions
     losses: tuple[str, ...] = ()
+    durability: Durability = UNSYNCED
 
     @classmethod
-    def prepare(cls, name: str, model: Path, options: FinetuneOptions) -> FromTraining:
+    def prepare(
+        cls, name: str, model: Path, options: FinetuneOptions, durability: Durability = UNSYNCED
+    ) -> FromTraining:
         """Starts TensorFlow and the strategy, and looks ahead at what the export would lose.
 
         Raises TensorFlowError, UsageError for a strategy or tags that can't be had.
         """
         assert options.train is not None
         with without_gc():
-            return cls._prepare(name, model, options, options.train)
+            return cls._prepare(name, model, options, options.train)._replace(durability=durability)
 
     @classmethod
     def _prepare(cls, name: str, model: Path, options: FinetuneOptions, function: str) -> FromTraining:
@@ -144,10 +149,6 @@ class FromTraining(NamedTuple):
 
         Raises UnchangedError, ValuesError, IntegrityError, TensorFlowError.
         """
-        with without_gc():
-            return self._written(live, staged, listener)
-
-    def _written(self, live: LiveModel, staged: Path, listener: ProgressListener) -> StagedModel:
         if self.options.method is Method.REWRITE:
             return self._rewritten(live, staged, listener)
         if self.losses:
@@ -185,7 +186,9 @@ class FromTraining(NamedTuple):
     def _saved_again(self, live: LiveModel, staged: Path, listener: ProgressListener) -> StagedModel:
         """The model as TensorFlow saves the object, compared with both."""
         report = live.save(staged)
-        with self._comparison(live, staged) as comparison:
+        # What waits for the disk goes by while the export is compared: the sync at its end finds little left.
+        syncing = running_beside(partial(self.durability.tree, staged), CancellationToken())
+        with syncing, self._comparison(live, staged) as comparison:
             saved = read_model(ModelFiles.of_directory(staged), hash_assets=True)
             preserved, differing = require_same_interface(saved, self.info)
             values = ChangedValues.of(self._changes(staged, saved), self.targets)

@@ -113,14 +113,6 @@ class FromWeights(NamedTuple):
         self, place: Path, staged: Path, values: ChangedValues, listener: ProgressListener
     ) -> StagedModel:
         """Lets TensorFlow load what was written to `place`, and save it."""
-        from hubcli.tf.without_gc import without_gc
-
-        with without_gc():
-            return self._saved_again(place, staged, values, listener)
-
-    def _saved_again(
-        self, place: Path, staged: Path, values: ChangedValues, listener: ProgressListener
-    ) -> StagedModel:
         from hubcli.finetuning.comparison import ExportComparison
         from hubcli.savedmodel.model import ModelFiles
         from hubcli.savedmodel.reader import read_model

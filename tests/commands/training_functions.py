@@ -32,6 +32,7 @@ WATCHED = (
     "tf/live_model.py",
     "tf/saved_session.py",
     "tf/training.py",
+    "tf/without_gc.py",
     "tf/resave.py",
 )
 
