@@ -13,6 +13,7 @@ import pytest
 __all__ = ["each_of", "pass_all"]
 
 _SHOWN_FAILURES = 20
+_SKIPPED = pytest.skip.Exception
 _Param = type(pytest.param())
 _Test = Callable[..., None]
 
@@ -65,8 +66,8 @@ def _case(value: Any, count: int) -> tuple[str, tuple[Any, ...]]:
 
 def pass_all(cases: Mapping[str, Callable[[], None]]) -> None:
     """Runs all of the cases, and fails with the name and the message of each one that fails."""
-    outcomes = {name: _outcome(case) for name, case in cases.items()}
-    failures = {name: error for name, error in outcomes.items() if isinstance(error, Exception)}
+    outcomes = {name: error for name, case in cases.items() if (error := _outcome(case)) is not None}
+    failures = {name: error for name, error in outcomes.items() if not isinstance(error, _SKIPPED)}
     if failures:
         descriptions = [f"{name}\n{type(error).__name__}: {error}" for name, error in failures.items()]
         head = f"{len(failures)} of {len(cases)} cases failed:"
@@ -74,15 +75,15 @@ def pass_all(cases: Mapping[str, Callable[[], None]]) -> None:
         raise AssertionError("\n\n".join([head, *descriptions[:_SHOWN_FAILURES]])) from next(
             iter(failures.values())
         )
-    skipped = [error for error in outcomes.values() if error is not None]
-    if skipped and len(skipped) == len(cases):
-        raise skipped[0]
+    if outcomes and len(outcomes) == len(cases):
+        raise next(iter(outcomes.values()))  # Each of them is skipped.
 
 
 def _outcome(case: Callable[[], None]) -> BaseException | None:
     """The failure, the skip, or none."""
     try:
         case()
-    except (Exception, pytest.skip.Exception) as error:  # noqa: BLE001 - the next case may fail too
+    # `pytest.fail` and what `pytest.raises` misses are no `Exception`.
+    except (Exception, pytest.fail.Exception, _SKIPPED) as error:  # noqa: BLE001 - the next case may fail too
         return error
     return None

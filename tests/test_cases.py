@@ -26,6 +26,16 @@ def test_every_case_that_fails_is_told_with_its_value_and_its_message() -> None:
     assert "1 is odd" in str(caught.value.__cause__)
 
 
+def test_a_case_that_raises_nothing_hides_no_other_one() -> None:
+    @each_of("text", ["1", "x", "2"])
+    def is_refused(text: str) -> None:
+        with pytest.raises(ValueError, match="invalid"):
+            int(text)
+
+    with pytest.raises(AssertionError, match=r"^2 of 3 cases failed:\n\n0: '1'\nFailed: .*\n\n2: '2'\n"):
+        is_refused()
+
+
 def test_a_case_may_have_a_name() -> None:
     @each_of("first, second", [pytest.param(1, 2, id="one and two"), (3, 3)])
     def are_equal(first: int, second: int) -> None:
