@@ -28,7 +28,6 @@ from hubcli.archive.tar import Limits
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.errors import HubcliError
 from hubcli.config.settings import Settings
-from tests.cases import each_of
 
 archive, cache, limit = sys.argv[1:]
 options = FetchOptions(local=archive, limits=Limits(unpacked_bytes=int(limit)))
