@@ -82,7 +82,7 @@ def pytest_collection(session: pytest.Session) -> None:
     worker = getattr(session.config, "workerinput", None)
     if worker is None or [Path(argument).resolve() for argument in session.config.args] != [ROOT / "tests"]:
         return
-    if "not tensorflow" not in str(session.config.getoption("markexpr")):
+    if not _selects_few(session.config):
         start_tensorflow_ahead()
     files = sorted((ROOT / "tests").rglob("test_*.py"), key=lambda path: path.stat().st_size)
     number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
@@ -90,6 +90,14 @@ def pytest_collection(session: pytest.Session) -> None:
         # What it raises, collection shows.
         with suppress(Exception, pytest.skip.Exception):
             importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+
+
+def _selects_few(config: pytest.Config) -> bool:
+    """Whether it may be that no test needs TensorFlow."""
+    options = ("keyword", "lf", "stepwise", "collectonly")
+    return "not tensorflow" in str(config.getoption("markexpr")) or any(
+        config.getoption(name, None) for name in options
+    )
 
 
 def pytest_collection_finish() -> None:

@@ -1,4 +1,4 @@
-"""The server behind `tests.forkserver`: `python -m tests.forked_python MODULE…`.
+"""The server behind `tests.forkserver`: `python -m tests.forked_python PID MODULE…`, where PID started it.
 
 It imports the modules and all of hubcli, and forks a process for each order. Standard input is a socket
 that listens. Over each connection, which is a worker of pytest, come orders in JSON, each with the file
@@ -32,6 +32,7 @@ MAX_ORDER_BYTES = 1 << 22
 SOCKET_ARGUMENT = "{socket}"
 # With TensorFlow, on a machine that is busy.
 START_S = 120
+_LOOK_S = 0.5
 # What commands import when they need it, but for what reads the environment when it is imported.
 LIBRARIES = (
     "_strptime",
@@ -57,7 +58,7 @@ LIBRARIES = (
 )
 
 
-def _serve(modules: Sequence[str]) -> None:
+def _serve(starter: int, modules: Sequence[str]) -> None:
     # A runner by TensorFlow's library needs nothing else.
     others = () if "tests.loaded_library" in modules else (*LIBRARIES, *_hubcli_modules())
     for module in (*modules, *others):
@@ -77,9 +78,10 @@ def _serve(modules: Sequence[str]) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     children: dict[int, socket.socket] = {}
     workers: list[socket.socket] = []
+    deadline_s = time.monotonic() + START_S
     while True:
         sources: list[Any] = [listener, wakes, *workers]
-        ready = select.select(sources, [], [], None if workers else START_S)[0]
+        ready = select.select(sources, [], [], None if workers else _LOOK_S)[0]
         if wakes in ready:
             os.read(wakes, 4096)
             _report(children)
@@ -95,7 +97,9 @@ def _serve(modules: Sequence[str]) -> None:
                     _ended.append(worker)
                     return
                 worker.close()
-        if not ready and not workers:
+        # One that no test needed would hold the output of the worker open that started it ahead.
+        is_late = os.getppid() != starter or time.monotonic() > deadline_s
+        if not ready and not workers and is_late:
             return
 
 
@@ -242,4 +246,4 @@ def _follow_coverage() -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1:])
+    _serve(int(sys.argv[1]), sys.argv[2:])

@@ -263,7 +263,7 @@ def _begin(name: str, modules: tuple[str, ...], **variables: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener, suppress(OSError):
         listener.bind(name)  # By one worker alone.
         listener.listen(64)
-        command = [sys.executable, "-m", "tests.forked_python", *modules]
+        command = [sys.executable, "-m", "tests.forked_python", str(os.getpid()), *modules]
         environment = {**os.environ, **variables}
         subprocess.Popen(command, cwd=ROOT, stdin=listener.fileno(), env=environment)
 

@@ -13,7 +13,7 @@ import pytest
 from hubcli.errors import TensorFlowError
 from hubcli.tf.run_process import RunProcess, find_library
 from tests.cases import each_of
-from tests.forkserver import Process, forked_commands, open_python, run_python
+from tests.forkserver import ROOT, Process, forked_commands, open_python, run_python
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
@@ -120,3 +120,11 @@ def test_a_runner_of_models_is_forked_and_ends_as_one_that_was_started(forked_ru
     running.close()
     assert process.returncode == -signal.SIGKILL
     assert not Path(f"/proc/{process.pid}").exists()
+
+
+@linux
+@pytest.mark.slow
+def test_a_server_that_nobody_needed_ends_with_the_process_that_started_it() -> None:
+    program = f"from tests.forkserver import _begin\n_begin('\\0hubcli-unneeded-{os.getpid()}', ())"
+    # Its output is at its end once the server has ended, too.
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, timeout=60)
