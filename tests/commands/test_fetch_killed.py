@@ -198,9 +198,7 @@ def test_a_killed_list_leaves_each_model_whole_or_absent_and_the_lock_file_too(
 AS_ON_NFS = ("no exchange", "no hard links")
 
 
-# The gate takes every third line, other ones in each run.
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     ("forced", "fault_points"),
     [
@@ -213,7 +211,6 @@ AS_ON_NFS = ("no exchange", "no hard links")
 def test_a_kill_at_each_line_of_publishing(
     forced: bool,
     fault_points: tuple[str, ...],
-    step: int,
     kill_server: KillServer,
     cache: Path,
     settings: Settings,
@@ -229,7 +226,7 @@ def test_a_kill_at_each_line_of_publishing(
     model, seen = paths_of(EXAMPLE, cache).model, []
     # The lock is made the same way in every case.
     watched = ("cache/store.py", "durability.py" if forced else "cache/lock.py")
-    for line in range(random.randint(1, step), 10_000, step):
+    for line in range(1, 10_000):
         shutil.rmtree(cache, ignore_errors=True)
         if forced:
             shutil.copytree(pristine, cache, symlinks=True)
