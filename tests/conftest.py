@@ -116,8 +116,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Of a test that passes, reports its call alone: the controller handles each report, for all workers."""
-    if not hasattr(item.config, "workerinput") or item.config.getoption("durations") is not None:
-        return None  # `--durations` shows set-up and teardown too.
+    # `--durations` and `--junit-xml` show what is in the other reports.
+    needs_all = any(item.config.getoption(name, None) is not None for name in ("durations", "xmlpath"))
+    if needs_all or not hasattr(item.config, "workerinput"):
+        return None
     # tools.test_times has all that it measured in the last report.
     phases = ("call", "teardown") if item.config.getoption("times", None) else ("call",)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)

@@ -227,7 +227,8 @@ def test_thousands_of_keys_are_listed_page_by_page(name: str, request: pytest.Fi
     bucket_server: BucketServer = request.getfixturevalue(name)
     store = store_of(bucket_server)
     inner = obstore.store.from_url(store.address, **bucket_server.store_options())
-    keys = [f"k/{number:05}" for number in range(2_500)]
+    # A page has a thousand keys, and five thousand of Azure's.
+    keys = [f"k/{number:05}" for number in range(6_000 if name == "azure_server" else 2_500)]
 
     async def fill() -> None:
         for start in range(0, len(keys), 200):
@@ -235,7 +236,7 @@ def test_thousands_of_keys_are_listed_page_by_page(name: str, request: pytest.Fi
 
     asyncio.run(fill())
     assert [info.key for info in store.list_objects()] == keys
-    assert [info.key for info in store.list_objects("k/", start_after="k/02497")] == ["k/02498", "k/02499"]
+    assert [info.key for info in store.list_objects("k/", start_after=keys[-3])] == keys[-2:]
 
 
 @pytest.mark.slow
