@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import tree_digest
-from hubcli.concurrency import run_in_threads
+from hubcli.concurrency import collect_error, run_in_threads
 from hubcli.config.tiers import TierConfig
 from hubcli.errors import (
     ChecksumError,
@@ -67,14 +67,8 @@ def _on_new_thread(job: Callable[[], T]) -> T:
     """
     results: list[T] = []
     errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(job())
-        except BaseException as error:  # noqa: BLE001 - any error is the caller's
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="hubcli-manifest", daemon=True)
+    work = (lambda: results.append(job()), errors)
+    thread = threading.Thread(target=collect_error, args=work, name="hubcli-manifest", daemon=True)
     thread.start()
     while thread.is_alive():  # Looks up now and then: a signal that comes as the wait begins doesn't end it.
         thread.join(_POLL_S)

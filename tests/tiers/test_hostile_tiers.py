@@ -86,6 +86,13 @@ def test_a_claim_that_fills_the_disk_is_the_error_where_the_tier_is_required(fle
         fleet.fetch(require_tier=True)
 
 
+def test_a_claim_that_fills_the_disk_is_the_error_where_no_origin_can_be_asked(fleet: Fleet) -> None:
+    fleet.fetch()
+    _claim_huge(fleet)
+    with pytest.raises(DiskFullError):
+        fleet.fetch(offline=True)
+
+
 def test_a_pipe_in_the_place_of_the_lock_holds_nobody_up(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "tier", UNSYNCED)
     assert store.create("a", b"1")
