@@ -65,7 +65,7 @@ def _name_parent(fleet: Fleet) -> None:
         _name_parent,
     ],
 )
-def test_a_directory_that_was_prepared_is_told_and_the_origin_is_asked(
+def test_a_prepared_directory_is_reported_and_the_origin_is_asked(
     attack: Callable[[Fleet], None], fleet: Fleet
 ) -> None:
     fleet.folder, fleet.query = fleet.folder.with_name(f"tier-{fleet.machines}"), "?mode=read-write"
@@ -122,7 +122,7 @@ def _keys(server: HubServer) -> list[str]:
 
 
 def _answer_pages(server: HubServer, other: HubServer) -> None:
-    """Each path has the page of a site, as many servers answer what they have not got."""
+    """Each path has the same page, as many sites answer for files that are missing."""
     for path in _keys(server):
         server.serve(path, _PAGE)
 
@@ -177,7 +177,7 @@ def _change_archive(server: HubServer, other: HubServer) -> None:
         _change_archive,
     ],
 )
-def test_a_web_server_that_lies_is_told_and_the_origin_is_asked(
+def test_a_web_server_that_lies_is_reported_and_the_origin_is_asked(
     attack: Callable[[HubServer, HubServer], None], fleet: Fleet
 ) -> None:
     server, machines = fleet.server, fleet.machines
