@@ -83,7 +83,7 @@ def pytest_collection(session: pytest.Session) -> None:
     if worker is None or [Path(argument).resolve() for argument in session.config.args] != [ROOT / "tests"]:
         return
     options = session.config.option
-    if "not tensorflow" not in options.markexpr and not options.keyword and not options.lf:
+    if "not tensorflow" not in options.markexpr and not options.keyword:
         start_tensorflow_ahead()
     files = sorted((ROOT / "tests").rglob("test_*.py"), key=lambda path: path.stat().st_size)
     number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
