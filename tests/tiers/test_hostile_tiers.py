@@ -79,7 +79,7 @@ def test_a_prepared_directory_is_reported_and_the_origin_is_asked(
     assert f"Shared tier {fleet.folder} failed: " in str(fleet.notes)
 
 
-def test_a_claim_that_fills_the_disk_is_the_error_where_the_tier_is_required(fleet: Fleet) -> None:
+def test_an_archive_larger_than_the_disk_is_an_error_where_the_tier_is_required(fleet: Fleet) -> None:
     fleet.fetch()
     _claim_huge(fleet)
     with pytest.raises(DiskFullError):
