@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [50, pytest.param(100, marks=pytest.mark.soak)])
-def test_many_moments(count: int, cache: Path) -> None:
+def test_a_collection_that_is_killed_at_any_line_leaves_nothing_wrong(count: int, cache: Path) -> None:
     result = run_python(["-m", "tests.cache.interrupted_gc", str(cache), str(count)], cwd=ROOT, timeout=280)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
