@@ -23,6 +23,7 @@ __all__ = [
     "STAGE_BYTES",
     "CancellationToken",
     "ReadAhead",
+    "collect_error",
     "map_in_order",
     "run_concurrently",
     "run_in_threads",
@@ -227,7 +228,7 @@ def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
             results[number] = job()
 
     others = [
-        threading.Thread(target=_collect_error, args=(work, errors), name="hubcli-share", daemon=True)
+        threading.Thread(target=collect_error, args=(work, errors), name="hubcli-share", daemon=True)
         for _ in range(min(threads, len(jobs)) - 1)
     ]
     for other in others:
@@ -246,8 +247,8 @@ def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
     return [results[number] for number in range(len(jobs))]
 
 
-def _collect_error(job: Callable[[], None], errors: list[BaseException]) -> None:
-    """What a thread runs whose errors are raised on the caller's."""
+def collect_error(job: Callable[[], None], errors: list[BaseException]) -> None:
+    """Runs the job for a thread whose errors are raised on another one."""
     try:
         job()
     except BaseException as error:  # noqa: BLE001 - any error is handed to the caller
@@ -262,7 +263,7 @@ def running_beside(job: Callable[[], None], stop: CancellationToken) -> Iterator
     and is waited for, too: after the context it touches nothing.
     """
     errors: list[BaseException] = []
-    thread = threading.Thread(target=_collect_error, args=(job, errors), name="hubcli-beside", daemon=True)
+    thread = threading.Thread(target=collect_error, args=(job, errors), name="hubcli-beside", daemon=True)
     try:
         thread.start()  # A signal may come before it returns.
         yield

@@ -221,7 +221,7 @@ def _open_unlinked(path: str, flags: int) -> int:
 def _names_below(top: Path) -> tuple[list[str], list[str]]:
     """Directories, each before those in it, the top among them; and regular files. Nothing else is synced."""
     folders, files = [str(top)], list[str]()
-    for folder in folders:  # The file grows meanwhile.
+    for folder in folders:  # The list grows meanwhile.
         with _opened(folder, _DIRECTORY | _NO_FOLLOW) as descriptor, os.scandir(descriptor) as children:
             for child in children:
                 path = f"{folder}/{child.name}"

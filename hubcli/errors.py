@@ -96,7 +96,7 @@ class HubcliError(Exception):
         return f"{self.message} ({', '.join(added)})" if added else self.message
 
     def name_model(self, handle: str, address: str = "") -> None:
-        """Says which model it is about, unless it says so already. Neither text may hold secrets."""
+        """Adds the model that the error is about, unless it has one. Neither text may hold secrets."""
         self.handle = self.handle or handle
         self.address = self.address or address
 

@@ -44,7 +44,7 @@ hypothesis.settings.load_profile("quick")
 
 
 def _collect_garbage_seldom() -> None:
-    """What is made is small and soon gone, or stays: tests that are collected, their modules."""
+    """Most objects are freed at once, or stay to the end, as collected tests and their modules do."""
     gc.enable()
     gc.set_threshold(50_000, 20, 20)
 
@@ -107,7 +107,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Also after a command turned it off. The first test with TensorFlow waits for its server."""
+    """Enables garbage collection, which a command may have disabled; waits for TensorFlow's server."""
     if "tensorflow" not in sys.modules and item.get_closest_marker("tensorflow"):
         wait_for_tensorflow()
     _collect_garbage_seldom()
@@ -115,7 +115,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Of a test that passes, reports its call alone: the controller handles each report, for all workers."""
+    """Reports only the call of a test that passes: the controller handles each report, for all workers."""
     # `--durations` and `--junit-xml` show what is in the other reports.
     needs_all = any(item.config.getoption(name, None) is not None for name in ("durations", "xmlpath"))
     if needs_all or not hasattr(item.config, "workerinput"):

@@ -116,7 +116,7 @@ def connected(name: str) -> socket.socket | None:
 
 def send_order(connection: socket.socket, order: Mapping[str, Any], files: Sequence[int]) -> Process:
     """The process that the server has forked for the order, with the three streams and a socket besides."""
-    # Of packets: the number of the process and its status may come at once.
+    # Packets: the number of the process and its status may come at once, and stay apart.
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         numbers = array.array("i", [*files, theirs.fileno()])

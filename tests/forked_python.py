@@ -2,7 +2,8 @@
 
 It imports the modules and all of hubcli, and forks a process for each order. Standard input is a socket
 that listens. Over each connection, which is a worker of pytest, come orders in JSON, each with the file
-descriptors of the process: its three streams, sockets that it gets besides, and that of who waits for it.
+descriptors of the process: its three streams, sockets that it gets besides, and that of the process that
+waits for it.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class ForkedRunners:
         if server is None:
             return start_process(runner, library, connection)
         with server:
-            # What is used of Popen, it has.
+            # It has every attribute of Popen that is used.
             return cast("subprocess.Popen[bytes]", _forked(server, runner, library, connection))
 
     def _server(self, runner: str, library: str) -> socket.socket | None:

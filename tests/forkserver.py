@@ -3,8 +3,8 @@
 `run_python` stands for `subprocess.run([sys.executable, …])` where a test wants a process of its own but not
 the start of an interpreter: 10 ms instead of 200, and 20 ms instead of 5 s with TensorFlow. An order whose
 PYTHON* variables or locale differ from those of the tests gets a real interpreter; a test of what an import
-costs or changes asks for one itself. With HUBCLI_TEST_FORKS=0, of the tests or of an order, and where it is
-not Linux, they are real.
+costs or changes asks for one itself. With HUBCLI_TEST_FORKS=0, for all tests or for an order, and on other
+systems than Linux, every process is a new interpreter.
 
 All workers of a run of pytest share the servers (`tests.forked_python`), which end with the last of them.
 """

@@ -171,7 +171,7 @@ class HubServer:
                 yield self
             finally:
                 self.release.set()
-                with suppress(OSError):  # Where it can be, this wakes it at once, as a thousand tests end.
+                with suppress(OSError):  # Wakes the server at once, which ends a thousand tests.
                     self._http.socket.shutdown(socket.SHUT_RDWR)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -369,8 +369,8 @@ def test_an_error_of_an_item_is_raised_in_its_turn_and_begins_no_further_one() -
     assert len(started) <= 8
 
 
-def test_a_job_that_waits_for_its_host_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after an interrupt."""
+def test_jobs_that_still_run_are_left_when_the_results_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an interrupt, where a job waits for a host that does not answer."""
     monkeypatch.setattr("hubcli.concurrency._JOIN_S", 0.01)
     is_waiting, has_answered, is_over = threading.Event(), threading.Event(), threading.Event()
 

@@ -21,6 +21,7 @@ from hubcli.errors import (
     IntegrityError,
     LockLostError,
     NetworkError,
+    OfflineError,
 )
 from hubcli.fetching.cached import (
     Aliases,
@@ -289,7 +290,11 @@ class _Fetch:
         """Fetches and publishes; begins anew where the body can't be had to its end in one go."""
         from hubcli.fetching.sources import RetryLoop
 
-        self._require_source()
+        try:
+            self._require_source()
+        except OfflineError as error:
+            disk_error = None if turn is None else turn.disk_error
+            raise disk_error or error from None
         retry_loop = RetryLoop(self.options, staging.spool, self.listener.retrying, self.settings)
         entry = None
         while entry is None:

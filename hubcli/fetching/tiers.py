@@ -205,6 +205,7 @@ class TierTurn:
         self._failures: set[str] = set()  # Failures that have been reported.
         self._unreachable: set[str] = set()  # Names of tiers that this fetch asks no more.
         self.manifest: Manifest | None = None
+        self.disk_error: DiskFullError | None = None
 
     def __enter__(self) -> TierTurn:
         return self
@@ -243,6 +244,7 @@ class TierTurn:
             # A tier may claim more bytes than the model has: the origin tells whether there is room.
             if model is None or self._settings.require_tier:
                 raise
+            self.disk_error = error
             self._failed(tier, error)
         except _FAULTS as error:
             if model is not None and isinstance(error, (IntegrityError, NotFoundError)):

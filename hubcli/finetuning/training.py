@@ -186,7 +186,7 @@ class FromTraining(NamedTuple):
     def _saved_again(self, live: LiveModel, staged: Path, listener: ProgressListener) -> StagedModel:
         """The model as TensorFlow saves the object, compared with both."""
         report = live.save(staged)
-        # What waits for the disk goes by while the export is compared: the sync at its end finds little left.
+        # Written to the disk while the export is compared: the sync at its end finds little left to do.
         syncing = running_beside(partial(self.durability.tree, staged), CancellationToken())
         with syncing, self._comparison(live, staged) as comparison:
             saved = read_model(ModelFiles.of_directory(staged), hash_assets=True)

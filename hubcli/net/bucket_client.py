@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hubcli.concurrency import collect_error
 from hubcli.config.buckets import (
     BucketOptions,
     amazon_endpoint,
@@ -75,14 +76,8 @@ def in_thread(call: Callable[[], T], limit_s: float | None = None) -> T:
         return call()
     results: list[T] = []
     errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:  # noqa: BLE001 - any error is the caller's
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="hubcli-bucket", daemon=True)
+    work = (lambda: results.append(call()), errors)
+    thread = threading.Thread(target=collect_error, args=work, name="hubcli-bucket", daemon=True)
     thread.start()
     thread.join(limit_s)
     if thread.is_alive():

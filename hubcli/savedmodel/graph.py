@@ -94,10 +94,11 @@ def _outlines(data: Bytes) -> tuple[MetaGraphOutline, ...]:
         raise BrokenModelError(f"it has no MetaGraph ({len(data)} bytes)")
     if len(fields) > _MAX_META_GRAPHS:
         raise BrokenModelError(f"it holds {len(fields)} MetaGraphs")
-    return tuple(_outline(data, field) for field in fields)
+    # Of a hundred graphs, the nodes that each stored would take gigabytes; TensorFlow 2 writes one.
+    return tuple(_outline(data, field, stores_nodes=len(fields) == 1) for field in fields)
 
 
-def _outline(data: Bytes, meta_graph: Field) -> MetaGraphOutline:
+def _outline(data: Bytes, meta_graph: Field, *, stores_nodes: bool) -> MetaGraphOutline:
     graphs, objects, rest = list[Field](), list[Field](), bytearray()
     position = meta_graph.start
     for field in scan(data, meta_graph.start, meta_graph.end):
@@ -114,7 +115,7 @@ def _outline(data: Bytes, meta_graph: Field) -> MetaGraphOutline:
     joined = b"".join(data[field.start : field.end] for field in objects)
     return MetaGraphOutline(
         rest=parsed,
-        graph=Graph(data, tuple(graphs)),
+        graph=Graph(data, tuple(graphs), stores_nodes=stores_nodes),
         objects=_objects(joined) if objects else None,
     )
 
@@ -163,6 +164,7 @@ class GraphBody:
 
     `message` is the type of the message that stands in `data` at `pieces`: in
     each of them whole nodes. A function in several pieces has its OpDef in `signature`.
+    With `stores_nodes`, a small one is parsed once: its nodes stay in memory.
     """
 
     def __init__(
@@ -173,6 +175,8 @@ class GraphBody:
         pieces: tuple[FieldRun, ...],
         ops: Counter[str] | None = None,
         signature: bytes | None = None,
+        *,
+        stores_nodes: bool = False,
     ) -> None:
         self.name = name
         self.message = message
@@ -180,9 +184,8 @@ class GraphBody:
         self.pieces = pieces
         self._ops = ops
         self._encoded_signature = signature
-        # Each check walks the graph itself, of which TensorFlow 2 has little beside its functions.
-        is_small = message == "GraphDef" and self.size_bytes <= BATCH_BYTES
-        self._nodes_by_piece: dict[FieldRun, Any] | None = {} if is_small else None
+        is_stored = stores_nodes and self.size_bytes <= BATCH_BYTES
+        self._nodes_by_piece: dict[FieldRun, Any] | None = {} if is_stored else None
 
     @property
     def is_function(self) -> bool:
@@ -273,9 +276,10 @@ class GraphBody:
 class Graph:
     """The graph that stands in those fields of `data`; it is read when it is walked."""
 
-    def __init__(self, data: Bytes, fields: tuple[Field, ...]) -> None:
+    def __init__(self, data: Bytes, fields: tuple[Field, ...], *, stores_nodes: bool = False) -> None:
         self._data = data
         self._fields = fields
+        self._stores_nodes = stores_nodes
         self._gradients: list[tuple[str, Field]] = []
 
     @cached_property
@@ -285,7 +289,9 @@ class Graph:
         Raises BrokenModelError for a damaged one and an absurdly large one.
         """
         main = [piece for field in self._fields for piece in field_runs(self._data, field, NODE)]
-        return (GraphBody("", "GraphDef", self._data, tuple(main)), *self._functions())
+        # Each check walks the graph itself, of which TensorFlow 2 has little beside its functions.
+        graph = GraphBody("", "GraphDef", self._data, tuple(main), stores_nodes=self._stores_nodes)
+        return (graph, *self._functions())
 
     @cached_property
     def functions(self) -> dict[str, GraphBody]:

@@ -251,7 +251,7 @@ class ObjectGraph:
         """
         functions = self._concrete_names
         for holder, children in enumerate(self._children):
-            traces = set(functions.get(holder, ()))
+            traces = set(functions[holder]) if self._kinds[holder] == "function" else set()
             for name, node in children:
                 names = functions.get(node)
                 if names is not None and not (traces and traces.issuperset(names)):

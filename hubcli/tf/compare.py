@@ -186,7 +186,7 @@ def _reason_unless_equal(
 ) -> str | None:
     """Why it isn't called; "" if its outputs are equal, None if they differ or the call fails.
 
-    Both models run at the same time: most of a first call goes by on one core.
+    Both models run at the same time: most of a first call uses one core.
     """
     for size in SIZES:
         sampler = Sampler(size, words)

@@ -83,7 +83,7 @@ def _entry(tier: SharedTier, key: ManifestKey, used_s: float) -> TierEntry | Non
 
 
 def _is_conflict(entries: list[TierEntry], trees: set[str]) -> bool:
-    """Whether the entries of a handle conflict; `trees`, some of its digests, get those of the entries."""
+    """Whether the entries of a handle conflict; adds their digests to `trees`, those of earlier ones."""
     manifests = [entry.manifest for entry in entries if entry.manifest is not None]
     if len(trees) < 2:
         trees.update(manifest.tree_sha256 for manifest in manifests)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import tree_digest
-from hubcli.concurrency import run_in_threads
+from hubcli.concurrency import collect_error, run_in_threads
 from hubcli.config.tiers import TierConfig
 from hubcli.errors import (
     ChecksumError,
@@ -62,24 +62,18 @@ _POLL_S = 0.1
 def _on_new_thread(job: Callable[[], T]) -> T:
     """What the job returns or raises.
 
-    What a thread frees, glibc's malloc keeps for it, up to 64 MB; a thread that begins gets what those that
-    ended left. So threads that share a pool would hold as much each.
+    glibc's malloc keeps up to 64 MB of what a thread has freed, and reuses it for a new thread only after
+    the old one has ended. Each thread of a pool would keep that much.
     """
     results: list[T] = []
     errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(job())
-        except BaseException as error:  # noqa: BLE001 - any error is the caller's
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="hubcli-manifest", daemon=True)
+    work = (lambda: results.append(job()), errors)
+    thread = threading.Thread(target=collect_error, args=work, name="hubcli-manifest", daemon=True)
     thread.start()
-    while thread.is_alive():  # Looks up now and then: a signal that comes as the wait begins doesn't end it.
+    while thread.is_alive():  # Wakes up now and then: a signal that comes as the wait begins doesn't end it.
         thread.join(_POLL_S)
     if errors:
-        raise errors.pop()  # One that stays in the list refers to itself, and to what was read.
+        raise errors.pop()  # In the list, it would keep itself and what was read in memory.
     return results[0]
 
 

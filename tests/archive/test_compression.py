@@ -102,7 +102,7 @@ def test_what_is_no_archive_is_named_below_gzip_too(tmp_path: Path, what: str, h
 
 
 @each_of("empty", [b"", gzipped(b""), bzipped(b""), gzipped_twice(b"")])
-def test_no_bytes_at_all_are_a_cut_off_archive(tmp_path: Path, empty: bytes) -> None:
+def test_an_empty_file_is_a_truncated_archive(tmp_path: Path, empty: bytes) -> None:
     sandbox = Sandbox(tmp_path / "sandbox")
     assert "empty" in sandbox.refusal(empty, TruncatedError).message
 

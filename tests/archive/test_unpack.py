@@ -87,7 +87,7 @@ def test_hidden_files_are_lifted_too(sandbox: Sandbox) -> None:
     "archive",
     [tar(), tar(file("a")), tar(file("d/a"), file("b")), tar(file("d/a"), directory("e"))],
 )
-def test_where_nothing_wraps_everything_nothing_is_moved(tmp_path: Path, archive: bytes) -> None:
+def test_without_a_common_top_directory_nothing_is_moved(tmp_path: Path, archive: bytes) -> None:
     sandbox = Sandbox(tmp_path / "sandbox")
     records = sandbox.unpack(archive)
     before = read_tree(sandbox.destination)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes
 
 
 @pytest.mark.slow
-def test_a_hundred_moments(cache: Path) -> None:
+def test_a_collection_that_is_killed_at_any_line_leaves_nothing_wrong(cache: Path) -> None:
     result = run_python(["-m", "tests.cache.interrupted_gc", str(cache), "100"], cwd=ROOT, timeout=280)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)

@@ -81,7 +81,7 @@ def test_an_edited_model_gives_what_its_source_gives(
     assert "renamed" in exports
     session, python = loaders
     _compare(name, source, exports, session)
-    if "half" in exports:  # One for serving, too: of the other one the session has compared the values.
+    if "half" in exports:  # It is for serving, too. The session above has compared the other one's outputs.
         exports.pop("serving", None)
     _compare(name, source, exports, python)
 

@@ -19,7 +19,8 @@ PROTOS = "from tensorflow.core.protobuf import saved_model_pb2"
 @pytest.mark.parametrize(
     "order",
     [
-        pytest.param((HUBCLI, TENSORFLOW), id="hubcli first", marks=pytest.mark.soak),  # As the last begins.
+        # The last case begins with it.
+        pytest.param((HUBCLI, TENSORFLOW), id="hubcli first", marks=pytest.mark.soak),
         pytest.param((TENSORFLOW, HUBCLI), id="TensorFlow first", marks=pytest.mark.soak),
         pytest.param((PROTOS, HUBCLI, TENSORFLOW), id="its protos first", marks=pytest.mark.soak),
         pytest.param((HUBCLI, TENSORFLOW, HUBCLI), id="in turns", marks=pytest.mark.slow),

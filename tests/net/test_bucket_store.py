@@ -223,12 +223,11 @@ def test_an_object_that_changes_under_the_reader_is_told(s3_server: BucketServer
         pytest.param("azure_server", marks=pytest.mark.soak),
     ],
 )
-def test_thousands_of_keys_are_listed_page_by_page(name: str, request: pytest.FixtureRequest) -> None:
+def test_ten_thousand_keys_are_listed_page_by_page(name: str, request: pytest.FixtureRequest) -> None:
     bucket_server: BucketServer = request.getfixturevalue(name)
     store = store_of(bucket_server)
     inner = obstore.store.from_url(store.address, **bucket_server.store_options())
-    # A page has a thousand keys, and five thousand of Azure's.
-    keys = [f"k/{number:05}" for number in range(6_000 if name == "azure_server" else 2_500)]
+    keys = [f"k/{number:05}" for number in range(10_000)]
 
     async def fill() -> None:
         for start in range(0, len(keys), 200):
@@ -236,7 +235,7 @@ def test_thousands_of_keys_are_listed_page_by_page(name: str, request: pytest.Fi
 
     asyncio.run(fill())
     assert [info.key for info in store.list_objects()] == keys
-    assert [info.key for info in store.list_objects("k/", start_after=keys[-3])] == keys[-2:]
+    assert [info.key for info in store.list_objects("k/", start_after="k/09997")] == ["k/09998", "k/09999"]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hubcli.errors import BrokenModelError
+from hubcli.formats.protos import parse_merged
 from hubcli.savedmodel.graph import Graph, read_outline
 from tests.cases import each_of
 from tests.formats.tables import delimited
@@ -123,6 +124,25 @@ def test_a_node_that_is_no_message_is_refused(tmp_path: Path) -> None:
     data = b"\x0a\x03\x0a\xff\xff"
     with pytest.raises(BrokenModelError):
         list(_graph_of(data).bodies[0].nodes())
+
+
+@pytest.mark.parametrize(("count", "parsings"), [(1, 1), (2, 4)])
+def test_only_a_graph_without_others_beside_it_stores_its_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, parsings: int
+) -> None:
+    """A hundred graphs of half a megabyte took 2 GB."""
+    parsed: list[str] = []
+
+    def counted(name: str, data: bytes) -> object:
+        parsed.append(name)
+        return parse_merged(name, data)
+
+    monkeypatch.setattr("hubcli.savedmodel.graph.parse_merged", counted)
+    write_model(tmp_path, *[meta_graph(graph(node("n", "NoOp")))] * count)
+    with read_outline(tmp_path) as outlines:
+        for outline in outlines * 2:
+            assert [found.name for found in outline.graph.bodies[0].nodes()] == ["n"]
+    assert len(parsed) == parsings
 
 
 def _graph_of(data: bytes) -> Graph:

@@ -65,7 +65,7 @@ def _name_parent(fleet: Fleet) -> None:
         _name_parent,
     ],
 )
-def test_a_directory_that_was_prepared_is_told_and_the_origin_is_asked(
+def test_a_prepared_directory_is_reported_and_the_origin_is_asked(
     attack: Callable[[Fleet], None], fleet: Fleet
 ) -> None:
     fleet.folder, fleet.query = fleet.folder.with_name(f"tier-{fleet.machines}"), "?mode=read-write"
@@ -79,11 +79,18 @@ def test_a_directory_that_was_prepared_is_told_and_the_origin_is_asked(
     assert f"Shared tier {fleet.folder} failed: " in str(fleet.notes)
 
 
-def test_a_claim_that_fills_the_disk_is_the_error_where_the_tier_is_required(fleet: Fleet) -> None:
+def test_an_archive_larger_than_the_disk_is_an_error_where_the_tier_is_required(fleet: Fleet) -> None:
     fleet.fetch()
     _claim_huge(fleet)
     with pytest.raises(DiskFullError):
         fleet.fetch(require_tier=True)
+
+
+def test_a_claim_that_fills_the_disk_is_the_error_where_no_origin_can_be_asked(fleet: Fleet) -> None:
+    fleet.fetch()
+    _claim_huge(fleet)
+    with pytest.raises(DiskFullError):
+        fleet.fetch(offline=True)
 
 
 def test_a_pipe_in_the_place_of_the_lock_holds_nobody_up(tmp_path: Path) -> None:
@@ -122,7 +129,7 @@ def _keys(server: HubServer) -> list[str]:
 
 
 def _answer_pages(server: HubServer, other: HubServer) -> None:
-    """Each path has the page of a site, as many servers answer what they have not got."""
+    """Each path has the same page, as many sites answer for files that are missing."""
     for path in _keys(server):
         server.serve(path, _PAGE)
 
@@ -177,7 +184,7 @@ def _change_archive(server: HubServer, other: HubServer) -> None:
         _change_archive,
     ],
 )
-def test_a_web_server_that_lies_is_told_and_the_origin_is_asked(
+def test_a_web_server_that_lies_is_reported_and_the_origin_is_asked(
     attack: Callable[[HubServer, HubServer], None], fleet: Fleet
 ) -> None:
     server, machines = fleet.server, fleet.machines

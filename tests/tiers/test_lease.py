@@ -11,14 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from hubcli.commands.fetch import fetch
 from hubcli.durability import UNSYNCED
 from hubcli.errors import UnsupportedError
 from hubcli.net.directory_store import DirectoryStore
 from hubcli.net.object_store import ObjectInfo
+from hubcli.providers.handle import key_of
 from hubcli.tiers import lease as lease_module
 from hubcli.tiers.layout import lease_key
 from hubcli.tiers.lease import Acquired, Lease
 from tests.cases import each_of
+from tests.tiers.fleet import HANDLE, Fleet
 
 _MODEL = "0" * 40
 
@@ -45,10 +48,10 @@ def _nothing() -> bool:
     return False
 
 
-def _dead(store: DirectoryStore, *, expiry_s: float = 1.0, state: str = "held") -> None:
+def _dead(store: DirectoryStore, *, expiry_s: float = 1.0, state: str = "held", model: str = _MODEL) -> None:
     """The lease of a holder that was killed just now."""
     record = {"schema": 1, "holder": "dead", "host": "h", "expiry_s": expiry_s, "renewals": 3, "state": state}
-    store.put(lease_key(_MODEL), json.dumps(record).encode())
+    store.put(lease_key(model), json.dumps(record).encode())
 
 
 def test_the_first_has_it_and_the_next_waits_for_the_model(store: _Store) -> None:
@@ -93,6 +96,16 @@ def test_a_living_holder_keeps_it_beyond_its_time(store: _Store) -> None:
     holder.acquire(1, _nothing)
     assert _lease(store).acquire(4.0, _nothing) is Acquired.TIMEOUT
     holder.release()
+
+
+def test_a_fetch_waits_for_a_holder_no_longer_than_the_lock_timeout(fleet: Fleet) -> None:
+    store, model = DirectoryStore(fleet.folder, UNSYNCED), key_of(HANDLE)
+    _dead(store, expiry_s=60.0, model=model)
+    fetch(HANDLE, replace(fleet.settings(), lock_timeout_s=0.2))
+    assert fleet.downloads == 1
+    found = store.read(lease_key(model), 1000)
+    assert found is not None
+    assert json.loads(found[0])["holder"] == "dead"  # It was not taken over, but left.
 
 
 @each_of("ahead_s", [0.0, -3600.0, 3600.0])

@@ -31,7 +31,7 @@ class _Store(DirectoryStore):
 
 
 def _used_at(fleet: Fleet, store: DirectoryStore) -> tuple[float, float]:
-    """When the model was last used by the store, an hour ago by this machine's clock; before and after."""
+    """The last use by the store's clock, before and after a new one; an hour ago by this machine's."""
     key = ManifestKey(key_of(HANDLE), fleet.sha256)
     path, hour_ago = store.root / manifest_key(*key), time.time() - 3600
     os.utime(path, (hour_ago, hour_ago))

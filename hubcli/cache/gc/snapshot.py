@@ -190,7 +190,7 @@ def _read_all(folder: str, links: Iterable[str]) -> dict[str, str | None]:
     read = os.readlink
     if read not in os.supports_dir_fd:
         return {link: read(folder + link) for link in links}
-    # From the open folder on: for a whole path, the system looks up each of its parts again.
+    # Relative to the open folder: for a whole path, the system looks up each of its parts again.
     opened = os.open(folder, os.O_RDONLY)
     try:
         return {link: read(link, dir_fd=opened) for link in links}

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _MAX_OF_A_SEVERITY, _MAX_RISKY_NODES = 1000, 50_000
-# How the paths begin of files that `file_scan` reads.
+# Beginnings of the paths of files that `file_scan` reads.
 _MAY_HOLD_CODE = ("assets/", "assets.extra/", KERAS_METADATA)
 
 

@@ -242,7 +242,7 @@ def test_a_version_that_goes_anyway_does_not_count_as_kept() -> None:
     assert taken(make_plan(facts, Policy(keep_versions=1))) == {2: Reason.GUTTED}
 
 
-def test_what_a_check_finds_broken_goes_where_that_is_asked_for() -> None:
+def test_what_a_check_finds_broken_is_removed_only_where_that_is_asked_for() -> None:
     facts, broken_models = snapshot(model(1), model(2)), {key_of(1): "tensor x: its bytes …"}
     assert taken(make_plan(facts, Policy(), broken_models=broken_models)) == {}
     plan = make_plan(facts, Policy(is_broken_wanted=True), broken_models=broken_models)

@@ -634,6 +634,15 @@ def test_a_root_that_is_a_function_itself_can_be_called(tmp_path: Path) -> None:
     assert WRITES in graded(tmp_path, encoded)
 
 
+def test_a_function_of_one_trace_may_hold_itself_as_an_initializer(tmp_path: Path) -> None:
+    """Its children are not its traces, as those of a `tf.function` may be."""
+    objects = Objects()
+    boot = objects.bare(None, objects.concrete("boot"))
+    objects.hang(boot, "_initializer", boot)
+    (found,) = findings_of(tmp_path, meta_graph(graph(functions=[function("boot", SAVE)]), objects))
+    assert "when it is loaded" in found.message
+
+
 def test_a_sparse_output_is_followed_along_all_its_tensors(tmp_path: Path) -> None:
     signature = message("SignatureDef")
     signature.outputs["o"].coo_sparse.dense_shape_tensor_name = "after:0"

@@ -225,7 +225,7 @@ ALL = [(generation, name) for generation in KerasGeneration for name in applicat
 QUICK = {"MobileNetV3Small"}
 # Those with the most kinds of layers: the others repeat them, and all take half an hour to build.
 OF_A_FAMILY = {*("MobileNetV2", "RegNetX002", "Xception")}
-# What makes two more families, and arguments with which it repeats no block.
+# Functions that build models of two more families, and arguments with which each block occurs once.
 SHORT: dict[tuple[str, str], dict[str, Any]] = {
     ("convnext", "ConvNeXt"): {"depths": [1, 1, 1, 1], "projection_dims": [96, 192, 384, 768]},
     ("efficientnet", "EfficientNet"): {
