@@ -12,6 +12,7 @@ from hubcli.archive import Limits
 from hubcli.archive.tree import Tree
 from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
+from hubcli.durability import UNSYNCED
 from hubcli.errors import BrokenModelError, UsageError
 from hubcli.exporting import ExportFormat
 from hubcli.exporting.destination import Placement, require_free, staged_output
@@ -164,7 +165,10 @@ class _FinetuneExport:
         from hubcli.finetuning.training import FromTraining
 
         self.listener.step("Starting TensorFlow")
-        job = FromTraining.prepare(self.target.name, model, self.options, self.settings.durability)
+        # What is packed or edited afterwards is removed: only what the export itself has is synced.
+        is_export = not (self._is_archive or self.options.has_edits)
+        durability = self.settings.durability if is_export else UNSYNCED
+        job = FromTraining.prepare(self.target.name, model, self.options, durability)
         if not job.is_writer:  # The chief writes; the others train with it, and have nothing to show.
             job.train()
             return self._result()

@@ -15,6 +15,7 @@ import pytest
 
 from hubcli.commands.finetune_export import FinetuneOptions, FinetuneResult, Method, finetune_export
 from hubcli.commands.inspect import inspect
+from hubcli.durability import Durability
 from hubcli.errors import (
     DiskFullError,
     HubcliError,
@@ -255,14 +256,17 @@ def test_what_a_training_puts_into_a_table_is_saved_or_refused(
 
 
 def test_an_archive_is_written_once_the_model_in_it_was_compared(
-    model: Path, script: Path, out: Path
+    model: Path, script: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = trained(model, out, f"{script}:add")
+    synced: list[Path] = []
+    monkeypatch.setattr(Durability, "tree", lambda self, top: synced.append(top) if self.is_on else None)
     listener = Steps()
     options = FinetuneOptions(train=f"{script}:add")
     packed = finetune_export(str(model), out / "tuned.tar.gz", options=options, listener=listener)
     assert f"Training with {script}:add" in listener.steps
     assert listener.steps.index("Starting TensorFlow") < listener.steps.index("Saving the trained model")
+    assert [top.name for top in synced] == ["new"]  # Not the model that is packed, which is removed.
     assert packed.staged_model is not None
     assert result.staged_model is not None
     assert packed.staged_model.compared == result.staged_model.compared
