@@ -44,7 +44,7 @@ __all__ = [
     "read_signatures",
 ]
 
-_MAX_CAPTURES = 100_000
+_MAX_CAPTURES, _MAX_TRACES = 100_000, 1_000_000
 
 
 class FunctionVariant(NamedTuple):
@@ -131,7 +131,14 @@ def read_functions(objects: ObjectGraph, *, submodules: bool) -> tuple[Function,
 
     Raises BrokenModelError for a damaged one.
     """
-    return tuple(_function(objects, held) for held in objects.functions(submodules=submodules))
+    functions, known, traces = list[Function](), dict[int, Function](), 0
+    for held in objects.functions(submodules=submodules):
+        function = known.get(held.node) or known.setdefault(held.node, _function(objects, held))
+        functions.append(function._replace(path=held.path, callee=held.access))
+        traces += len(function.variants)
+        if traces > _MAX_TRACES:
+            raise BrokenModelError(f"its objects hold functions with more than {_MAX_TRACES:,} traces")
+    return tuple(functions)
 
 
 def _function(objects: ObjectGraph, held: HeldFunction) -> Function:

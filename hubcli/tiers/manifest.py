@@ -23,7 +23,7 @@ from hubcli.urls import stored_url
 
 __all__ = ["MAX_MANIFEST_BYTES", "Current", "TierManifest"]
 
-MAX_MANIFEST_BYTES = 16 << 20  # A hundred thousand files fit, the most that a fetch unpacks by default.
+MAX_MANIFEST_BYTES = 16 << 20  # A hundred thousand files with paths of 45 characters.
 _SCHEMA = 1
 _MAX_TEXT = 4096
 _MAX_FILES = 150_000

@@ -274,6 +274,11 @@ HOSTILE_INPUTS: dict[str, Callable[[], bytes | dict[str, bytes]]] = {
     "names of traces": lambda: _objects(
         _user((1, b"f")), delimited(1, delimited(6, _many(delimited(1, b"f"), 1_900_000)))
     ),
+    "a function of many traces under many names": lambda: _objects(
+        _user(*((1, b"f%d" % place) for place in range(190_000))),
+        delimited(1, delimited(6, _many(delimited(1, b"f"), 100_000))),
+        _map(2, b"f", b""),
+    ),
     "captures": lambda: _described(delimited(2, bytes(SIZE))),
     "empty arguments": lambda: _described(_argument(delimited(51, _many(b"\x0a\x00")))),
     "arguments without a value": lambda: _described(_argument(delimited(51, _many(b"\x0a\x02\x0a\x00")))),

@@ -233,6 +233,7 @@ _EVERY_HOSTILE_INPUT = {**HOSTILE_INPUTS, **HOSTILE_CALLS}
 # For the gate: one of each kind, and those that cost most. All of them take two minutes.
 _SOME_HOSTILE_INPUTS = {
     "600 functions that all call each other and fill tables",
+    "a function of many traces under many names",
     "arguments nested 10,000 deep",
     "attributes of one node",
     "blocks",
