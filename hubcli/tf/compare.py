@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -184,26 +184,20 @@ def unoptimized() -> Iterator[None]:
 def _reason_unless_equal(
     call: _Call, live: CallableModel, saved: CallableModel, words: tuple[str, ...], given: Outputs
 ) -> str | None:
-    """Why it isn't called; "" if its outputs are equal, None if they differ or the call fails.
-
-    Both models run at the same time: most of a first call uses one core.
-    """
+    """Why it isn't called; "" if its outputs are equal, None if they differ or the call fails."""
     for size in SIZES:
         sampler = Sampler(size, words)
-        runs = _Run(call, live, sampler), _Run(call, saved, sampler)
         try:
-            expected = runs[0].result()
+            expected = _run(call, live, sampler)
         except UnsampledError as error:
             return str(error)
         except _EndlessCallError:
             return None
         except _CallFailedError:
-            with suppress(_EndlessCallError, _CallFailedError, UnsampledError):
-                runs[1].result()
             continue
         given[call.name, size] = expected
         try:
-            return None if _first_difference(expected, runs[1].result()) else ""
+            return None if _first_difference(expected, _run(call, saved, sampler)) else ""
         except (UnsampledError, _EndlessCallError, _CallFailedError):
             return None
     return None
@@ -261,35 +255,26 @@ class _EndlessCallError(Exception):
     """A call that didn't end."""
 
 
-class _Run:
-    """A call that runs on a thread of its own; one that doesn't end is left behind: Python can't stop it."""
-
-    def __init__(self, call: _Call, callees: CallableModel, sampler: Sampler) -> None:
-        self._given: Future[Any] = Future()
-        Thread(target=self._work, args=(call, callees, sampler), daemon=True).start()
-
-    def _work(self, call: _Call, callees: CallableModel, sampler: Sampler) -> None:
-        try:
-            self._given.set_result(call.run(callees, sampler))
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            self._given.set_exception(error)
-
-    def result(self) -> Any:
-        """What the call gives. Raises UnsampledError, _EndlessCallError, _CallFailedError."""
-        try:
-            return self._given.result(_PATIENCE_S)
-        except UnsampledError:
-            raise
-        except FutureTimeoutError as error:
-            raise _EndlessCallError(f"it did not end within {_PATIENCE_S} s on generated inputs") from error
-        # Made-up inputs may not be what the graph takes: an op raises what it likes.
-        except Exception as error:
-            raise _CallFailedError(f"{type(error).__name__}: {first_line(error)[:200]}") from error
-
-
 def _run(call: _Call, callees: CallableModel, sampler: Sampler) -> Any:
-    """What the call gives. Raises what `_Run.result` does."""
-    return _Run(call, callees, sampler).result()
+    """What the call gives; one that doesn't end is left behind, as Python can't stop it."""
+    given: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            given.set_result(call.run(callees, sampler))
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            given.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    try:
+        return given.result(_PATIENCE_S)
+    except UnsampledError:
+        raise
+    except FutureTimeoutError as error:
+        raise _EndlessCallError(f"it did not end within {_PATIENCE_S} s on generated inputs") from error
+    # Made-up inputs may not be what the graph takes: an op raises what it likes.
+    except Exception as error:
+        raise _CallFailedError(f"{type(error).__name__}: {first_line(error)[:200]}") from error
 
 
 def _calls(info: SavedModelInfo) -> Iterator[_Call]:
