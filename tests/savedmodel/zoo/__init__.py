@@ -118,8 +118,11 @@ def build(name: str, target: Path) -> None:
 
     Among random ones, outputs are sometimes near 0, and what rounding costs is large beside them.
     """
-    build_model = getattr(builders(name), name)
+    build_model, seeds = getattr(builders(name), name), import_module("tensorflow").random
     random.seed(name)  # Keras takes its own seeds from here.
     import_module("numpy").random.seed(1)
-    import_module("tensorflow").random.set_seed(1)
-    build_model(target)
+    seeds.set_seed(1)
+    try:
+        build_model(target)
+    finally:
+        seeds.set_seed(None)  # With a seed, two models that draw random numbers would draw the same ones.
