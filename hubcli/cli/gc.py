@@ -193,7 +193,7 @@ class GcRun:
             raise self.interrupted() from interrupt
         self.errors += removal.errors
         if removal.removed is None and not self.output.as_json:
-            return self._report_errors()  # Nothing was chosen: there is no plan to show.
+            return self._report_errors()  # Nothing was chosen: the plan would be empty.
         return self.finish(removal.collection)
 
     def confirm(self, plan: Plan) -> bool:

@@ -27,7 +27,7 @@ __all__ = [
     "short",
 ]
 
-ROOMY = 80  # Columns, which hold name, bar and counts; with fewer there is no bar, below 60 no rate.
+ROOMY = 80  # Columns for name, bar and counts; with fewer the bar is left out, below 60 the rate too.
 _NARROW = 60
 
 

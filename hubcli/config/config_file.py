@@ -245,7 +245,7 @@ def _of_table(path: Path, text: str, table: Mapping[str, Any]) -> ConfigFile:
 
 
 def _read_text(path: Path) -> str | None:
-    """The text, without a byte order mark; None if there is no such file. Raises UsageError.
+    """The text, without a byte order mark; None if the file is missing. Raises UsageError.
 
     Only a regular file of a bounded size is read: a pipe of that name would stop every command.
     """

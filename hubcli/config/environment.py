@@ -105,7 +105,7 @@ def absolute(text: str, source: str) -> Path:
 
 
 def _of_address(text: str, source: str) -> Path:
-    """The directory of a file:// address as TensorFlow takes it: the path as it stands, nothing decoded.
+    """The directory of a file:// address as TensorFlow takes it: the path unchanged, without decoding.
 
     Source: tensorflow/core/platform/path.cc, ParseURI, and file_system.cc, TranslateName. Raises UsageError.
     """

@@ -67,7 +67,7 @@ class TensorValues(ABC):
         """
 
     def verify(self) -> None:  # noqa: B027 - most files have nothing to be held against.
-        """Reads everything and raises IntegrityError where it isn't what the file itself says.
+        """Reads everything. Raises IntegrityError where it differs from the checksums in the file.
 
         Does nothing where the file has no checksums.
         """

@@ -209,7 +209,7 @@ class BucketStore(ObjectStore):
         return False
 
     def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
-        """Writes over the object that `expected` told of; False where it's another one now, or gone.
+        """Replaces the object if it is the one that `expected` describes; False if it was changed or removed.
 
         False too where the answer was lost and another process wrote over it before it was asked again.
         Raises UnsupportedError where the store can't compare and swap.
@@ -346,7 +346,7 @@ class BucketStore(ObjectStore):
         delete, names = self._client.obstore.delete, [self._key(key) for key in keys]
         try:
             self._client.call(self.address, lambda store: delete(store, names))
-        except FileNotFoundError as error:  # The bucket is missing: a missing object is no error here.
+        except FileNotFoundError as error:  # The bucket is missing: a missing object raises nothing here.
             raise self._client.missing(self.address) from error
 
     @property

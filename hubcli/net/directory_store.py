@@ -171,7 +171,7 @@ class DirectoryStore(ObjectStore):
             return True
 
     def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
-        """Writes over the object that `expected` told of; False if it's another one now, or gone.
+        """Replaces the object if it is the one that `expected` describes; False if it was changed or removed.
 
         Raises UnsupportedError if locks don't hold between machines.
         """

@@ -227,7 +227,7 @@ def index_of_model(
     if is_numbered and (handle.path is not None or segments[-1] == handle.version):
         segments.pop()
     lead = f"{base}://" if base else "/"
-    first = 1 if base else 0  # The host itself is no part of a name.
+    first = 1 if base else 0  # The host itself doesn't belong to a name.
     places = range(len(segments) - 2, max(first, len(segments) - 2 - _MAX_ASKED) - 1, -1)
     for place in places:
         root, name = lead + "/".join(segments[:place]), "/".join(segments[place:])

@@ -147,7 +147,7 @@ class _RowEncoder:
         self._is_whole = is_whole
         self._fixed = fixed
         self._has_parts = has_parts
-        # Of a fixed batch, rows are checked one by one; how many they are is told by the padding.
+        # Of a fixed batch, rows are checked one by one; the padding shows how many there are.
         self._ports = [
             port._replace(shape=(None, *port.shape[1:])) if fixed is not None and port.shape else port
             for port in endpoint.inputs
