@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -40,8 +41,20 @@ def store(tmp_path: Path) -> _Store:
     return _Store(tmp_path / "tier", UNSYNCED)
 
 
+_leases: list[Lease] = []
+
+
+@pytest.fixture(autouse=True)
+def released() -> Iterator[None]:
+    """Ends the threads that renew the leases of a test: they would write beside later tests."""
+    yield
+    while _leases:
+        _leases.pop().release()
+
+
 def _lease(store: DirectoryStore, expiry_s: float = 1.0) -> Lease:
-    return Lease(store, _MODEL, expiry_s)
+    _leases.append(Lease(store, _MODEL, expiry_s))
+    return _leases[-1]
 
 
 def _nothing() -> bool:
