@@ -56,7 +56,7 @@ def signatures_of(model: EditableModel) -> dict[str, Endpoint]:
     """The signatures that give something, by name. Raises BrokenModelError."""
     found: dict[str, Endpoint] = {}
     for graph in model.meta_graphs:
-        entries = (encode_field(_SIGNATURE_DEF, entry.encode()) for _, _, entry in graph.signature_entries())
+        entries = (encode_field(_SIGNATURE_DEF, entry.encode()) for _, entry in graph.signature_entries())
         definitions = parse("MetaGraphDef", b"".join(entries)).signature_def
         for signature in read_signatures(definitions):
             if signature.outputs:

@@ -7,7 +7,8 @@ copied. Source of the format: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Collection, Iterator
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire import (
@@ -66,6 +67,10 @@ class WireField:
         """Whether its bytes are other ones than in the data."""
         return self.new is not None or (self.child is not None and self.child.is_edited)
 
+    def is_message(self, number: int) -> bool:
+        """Whether it has that number and holds bytes: a message, text, or just bytes."""
+        return self.number == number and self.wire_type == LENGTH_DELIMITED
+
 
 class WireMessage:
     """The message that stands in `data` from `start` to `end`; without data an empty one.
@@ -116,7 +121,7 @@ class WireMessage:
     def messages(self, number: int) -> Iterator[WireMessage]:
         """The messages in the fields of that number; what is edited in them is edited here."""
         for field in self.fields:
-            if field.number == number and field.wire_type == LENGTH_DELIMITED:
+            if field.is_message(number):
                 yield self.message(field)
 
     def message(self, field: WireField) -> WireMessage:
@@ -143,26 +148,26 @@ class WireMessage:
 
     def all_bytes(self, number: int) -> list[bytes]:
         """The bytes in each of the fields of that number."""
-        return [
-            self.bytes_of(field)
-            for field in self.fields
-            if field.number == number and field.wire_type == LENGTH_DELIMITED
-        ]
+        return [self.bytes_of(field) for field in self.fields if field.is_message(number)]
 
     def bytes_at(self, number: int) -> bytes:
         """The bytes in the last field of that number; empty if it is absent."""
         for field in reversed(self.fields):
-            if field.number == number and field.wire_type == LENGTH_DELIMITED:
+            if field.is_message(number):
                 return self.bytes_of(field)
         return b""
 
+    def text_of(self, field: WireField) -> str:
+        """The text in a field of bytes, as it is now; bytes that are not UTF-8 are escaped."""
+        return self.bytes_of(field).decode("utf-8", "surrogateescape")
+
     def text(self, number: int) -> str:
-        """The text in the last field of that number; bytes that are no UTF-8 survive a way back."""
+        """The text in the last field of that number; bytes that are not UTF-8 are escaped."""
         return self.bytes_at(number).decode("utf-8", "surrogateescape")
 
     def texts(self, number: int) -> list[str]:
         """The texts in the fields of that number."""
-        return [value.decode("utf-8", "surrogateescape") for value in self.all_bytes(number)]
+        return [self.text_of(field) for field in self.fields if field.is_message(number)]
 
     def integer(self, number: int) -> int:
         """The number in the last varint field of that number; 0 if it is absent."""
@@ -177,7 +182,7 @@ class WireMessage:
         for field in self.fields:
             if field.number == number and field.wire_type == VARINT:
                 found.append(field.value)
-            elif field.number == number and field.wire_type == LENGTH_DELIMITED:
+            elif field.is_message(number):
                 packed, position = self.bytes_of(field), 0
                 while position < len(packed):
                     value, position = read_varint(packed, position)
@@ -193,6 +198,13 @@ class WireMessage:
         if self.bytes_of(field) != value:
             field.child, field.new = None, value
 
+    def map_texts(self, number: int, new_text: Callable[[str], str]) -> None:
+        """Puts into each field of that number the text that `new_text` returns for its own."""
+        for field in self.fields:
+            if field.is_message(number):
+                new = new_text(self.text_of(field))
+                self.set_bytes(field, new.encode("utf-8", "surrogateescape"))
+
     def set_text(self, number: int, value: str) -> None:
         """Puts the text into the last field of that number, or a new one behind the others."""
         self.put(number, value.encode("utf-8", "surrogateescape"))
@@ -200,7 +212,7 @@ class WireMessage:
     def put(self, number: int, value: bytes) -> None:
         """Puts the bytes into the last field of that number, or into a new one behind the others."""
         for field in reversed(self.fields):
-            if field.number == number and field.wire_type == LENGTH_DELIMITED:
+            if field.is_message(number):
                 self.set_bytes(field, value)
                 return
         self.add(number, value)
@@ -244,12 +256,25 @@ class WireMessage:
         self._is_edited = True
 
     def remove(self, is_removed: Callable[[WireField], bool]) -> int:
-        """Removes the fields of which that is true; how many they were."""
+        """Removes the fields for which `is_removed` returns True; returns how many."""
         retained = [field for field in self.fields if not is_removed(field)]
-        count = len(self.fields) - len(retained)
-        if count:
+        removed = len(self.fields) - len(retained)
+        if removed:
             self._fields, self._is_edited = retained, True
-        return count
+        return removed
+
+    def remove_messages(self, number: int, is_removed: Callable[[WireMessage], bool]) -> int:
+        """Removes the messages of that number for which `is_removed` returns True; returns how many."""
+        return self.remove(lambda field: field.is_message(number) and is_removed(self.message(field)))
+
+    def remove_texts(self, number: int, is_removed: Callable[[str], bool]) -> int:
+        """Removes the texts of that number for which `is_removed` returns True; returns how many."""
+        return self.remove(lambda field: field.is_message(number) and is_removed(self.text_of(field)))
+
+    def remove_places(self, number: int, places: Collection[int]) -> None:
+        """Removes the fields of bytes of that number at these places among them, the first is 0."""
+        place = itertools.count()
+        self.remove(lambda field: field.is_message(number) and next(place) in places)
 
     def clear(self, number: int) -> bool:
         """Removes the fields of that number; whether there was one."""
@@ -266,7 +291,7 @@ class WireMessage:
         """How many bytes it takes now."""
         if not self.is_edited:
             return self._end - self._start
-        return sum(_size(field, field.end - field.start) for field in self.fields)
+        return sum(map(_size, self.fields))
 
     def pieces(self) -> Iterator[bytes]:
         """The message as it is now, in pieces of at most a megabyte where it is not edited."""
@@ -316,9 +341,9 @@ def _edited(field: WireField) -> Iterator[bytes]:
         yield tag + (encode_varint(field.value) if field.wire_type == VARINT else field.new or b"")
 
 
-def _size(field: WireField, size_bytes: int) -> int:
+def _size(field: WireField) -> int:
     if not field.is_edited:
-        return size_bytes
+        return field.end - field.start
     tag = len(encode_varint(field.number << 3 | field.wire_type))
     if field.wire_type == LENGTH_DELIMITED:
         size = field.child.size_bytes if field.child is not None else len(field.new or b"")

@@ -83,6 +83,23 @@ def test_fields_are_removed_replaced_and_added_in_the_order_of_their_numbers() -
     assert message.encode() == encode_field(1, "a") + encode_field(5, "z")
 
 
+def test_messages_and_texts_are_removed_and_changed_where_a_function_says() -> None:
+    numbers = (encode_field(1, encode_field(1, number)) for number in (1, 2, 3))
+    message = WireMessage(
+        b"".join([*numbers, *(encode_field(2, text) for text in "abc"), encode_field(2, 7)])
+    )
+    assert message.remove_messages(1, lambda inner: inner.integer(1) == 2) == 1
+    assert message.remove_texts(2, "b".__eq__) == 1
+    message.map_texts(2, str.upper)
+    assert [inner.integer(1) for inner in message.messages(1)] == [1, 3]
+    assert (message.texts(2), message.integer(2)) == (["A", "C"], 7)
+    message.remove_places(1, [1])
+    message.remove_places(2, [0])
+    assert message.encode() == b"".join(
+        [encode_field(1, encode_field(1, 1)), encode_field(2, "C"), encode_field(2, 7)]
+    )
+
+
 def test_the_last_of_several_fields_counts_as_protobuf_has_it() -> None:
     message = WireMessage(encode_field(1, "a") + encode_field(1, "b"))
     assert message.text(1) == "b"

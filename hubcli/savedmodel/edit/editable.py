@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.wire import LENGTH_DELIMITED, Bytes
-from hubcli.formats.wire_message import WireField, WireMessage
+from hubcli.formats.wire import Bytes
+from hubcli.formats.wire_message import WireMessage
 from hubcli.units import format_size, plural
 
 __all__ = [
@@ -23,7 +23,9 @@ __all__ = [
     "Edited",
     "Loss",
     "attribute",
+    "called_function",
     "children_of",
+    "function_name",
     "functions_named_by",
     "put_attribute",
     "source_of",
@@ -32,7 +34,7 @@ __all__ = [
 _META_GRAPHS = 2  # of SavedModel
 GRAPH_DEF, SIGNATURE_DEF, OBJECT_GRAPH_DEF = 2, 5, 7  # of MetaGraphDef
 _NODE, _LIBRARY = 1, 2  # of GraphDef
-_FUNCTION, _NODE_DEF = 1, 3  # of FunctionDefLibrary, of FunctionDef
+_FUNCTION, _SIGNATURE, _NODE_DEF = 1, 1, 3  # of FunctionDefLibrary, of FunctionDef
 _NODES = 1  # of SavedObjectGraph
 _CHILDREN = 1  # of SavedObject
 _NODE_ID, _LOCAL_NAME = 1, 2  # of ObjectReference
@@ -94,19 +96,17 @@ class EditableMetaGraph:
         """Its tags."""
         return tuple(tag for info in self.message.messages(1) for tag in info.texts(4))
 
-    def signature_entries(self) -> Iterator[tuple[str, WireField, WireMessage]]:
-        """The entries of the map of signatures that are called: name, field, entry."""
-        for field in self.message.fields:
-            if field.number == SIGNATURE_DEF and field.wire_type == LENGTH_DELIMITED:
-                entry = self.message.message(field)
-                name = entry.text(_KEY)
-                if name not in RESERVED_SIGNATURES:
-                    yield name, field, entry
+    def signature_entries(self) -> Iterator[tuple[str, WireMessage]]:
+        """The entries of the map of signatures that are called, with their names."""
+        for entry in self.message.messages(SIGNATURE_DEF):
+            name = entry.text(_KEY)
+            if name not in RESERVED_SIGNATURES:
+                yield name, entry
 
     @property
     def signature_names(self) -> list[str]:
         """The names of its signatures, each once, in file order."""
-        return list(dict.fromkeys(name for name, _, _ in self.signature_entries()))
+        return list(dict.fromkeys(name for name, _ in self.signature_entries()))
 
     @property
     def graphs(self) -> list[WireMessage]:
@@ -210,6 +210,19 @@ def put_attribute(node: WireMessage, name: str, value: bytes, number: int = _ATT
     for entry in node.messages(number):
         if entry.text(_KEY) == name:
             entry.put(_VALUE, value)
+
+
+def function_name(function: WireMessage) -> str:
+    """The name of a FunctionDef; "" if it has no signature."""
+    signature = function.only(_SIGNATURE)
+    return "" if signature is None else signature.text(1)
+
+
+def called_function(node: WireMessage) -> str:
+    """The function that a PartitionedCall calls; "" for a node that calls none."""
+    value = attribute(node, "f")
+    function = None if value is None else value.only(_FUNC)
+    return "" if function is None else function.text(1)
 
 
 def functions_named_by(node: WireMessage) -> Iterator[str]:

@@ -13,6 +13,7 @@ from hubcli.savedmodel.edit.editable import (
     EditableMetaGraph,
     Loss,
     attribute,
+    function_name,
     functions_named_by,
     source_of,
 )
@@ -54,9 +55,7 @@ class GraphNodes:
 
     def signature_roots(self) -> set[str]:
         """The nodes that signatures name as inputs and outputs."""
-        return {
-            source_of(name) for _, _, entry in self._graph.signature_entries() for name in _tensors(entry)
-        }
+        return {source_of(name) for _, entry in self._graph.signature_entries() for name in _tensors(entry)}
 
     def prune(self, constants: Collection[str]) -> Loss | None:
         """Removes the nodes that nothing kept needs; `constants` are those that objects name."""
@@ -67,14 +66,10 @@ class GraphNodes:
 
     def keep(self, needed: Collection[str]) -> Loss | None:
         """Removes the nodes of other names."""
-        count = 0
-        for graph in self._graph.graphs:
-            count += graph.remove(
-                lambda field, graph=graph: (
-                    field.number == _NODE  # type: ignore[misc]
-                    and graph.message(field).text(_NAME) not in needed
-                )
-            )
+        count = sum(
+            graph.remove_messages(_NODE, lambda node: node.text(_NAME) not in needed)
+            for graph in self._graph.graphs
+        )
         return Loss("nodes", "graph node", count) if count else None
 
     def needed_to_serve(self) -> set[str]:
@@ -106,12 +101,7 @@ class GraphNodes:
         dropped, groups = {f"^{name}" for name in spare}, self._groups()
         for name in groups:
             node = self.by_name[name]
-            node.remove(
-                lambda field, node=node: (
-                    field.number == _INPUT  # type: ignore[misc]
-                    and node.bytes_of(field).decode("utf-8", "surrogateescape") in dropped
-                )
-            )
+            node.remove_texts(_INPUT, dropped.__contains__)
             self._sources[name] = list(_sources(node))
         return self.needed_by(groups)
 
@@ -133,7 +123,7 @@ class GraphNodes:
 
     def run_by_signatures(self) -> Iterator[str]:
         """The nodes of signatures that are never called, which initialize the model."""
-        names = {name for name, _, _ in self._graph.signature_entries()}
+        names = {name for name, _ in self._graph.signature_entries()}
         for entry in self._graph.message.messages(_SIGNATURE_DEF):
             if entry.text(_KEY) not in names:
                 yield from (source_of(name) for name in _tensors(entry) if source_of(name) in self.by_name)
@@ -179,37 +169,24 @@ def prune_functions(graph: EditableMetaGraph, names: Collection[str]) -> list[Lo
     A gradient stays where an op `SymbolicGradient` computes it, and so do other forms of a function that is
     called, which Grappler chooses by device.
     """
-    functions = {function.only(1).text(1): function for function in graph.functions() if function.has(1)}  # type: ignore[union-attr]
+    functions = {function_name(function): function for function in graph.functions() if function.has(1)}
     needed = _called(graph, functions, names)
     removed = tuple(name for name in functions if name not in needed)
-    dropped = {id(functions[name]) for name in removed}
+    removed_ids = {id(functions[name]) for name in removed}
+    for library in graph.libraries:
+        library.remove_messages(_FUNCTION, lambda function: id(function) in removed_ids)
+    has_symbolic = any(node.text(_OP) == _SYMBOLIC_GRADIENT for node in graph.all_nodes())
     gradients = 0
     for library in graph.libraries:
-        library.remove(
-            lambda field, library=library: (
-                field.number == _FUNCTION  # type: ignore[misc]
-                and id(library.message(field)) in dropped
-            )
+        gradients += library.remove_messages(_REGISTERED_GRADIENT, lambda gradient: True)
+        gradients += library.remove_messages(
+            _GRADIENT, lambda gradient: not (has_symbolic and gradient.text(1) in needed)
         )
-    has_symbolic = any(node.text(_OP) == _SYMBOLIC_GRADIENT for node in graph.all_nodes())
-    for library in graph.libraries:
-        gradients += library.remove(
-            lambda field, library=library: (
-                field.number == _REGISTERED_GRADIENT  # type: ignore[misc]
-                or (
-                    field.number == _GRADIENT
-                    and not (has_symbolic and library.message(field).text(1) in needed)
-                )
-            )
-        )
-    _forget_gradients(graph)
+    for node in graph.all_nodes():  # A loader would warn that the gradients they name are missing.
+        node.remove_messages(_ATTR, _names_custom_gradient)
     for info in graph.message.messages(_META_INFO):
-        info.remove(
-            lambda field, info=info: (
-                field.number == _ALIASES  # type: ignore[misc]
-                and info.message(field).text(_KEY) in functions
-                and info.message(field).text(_KEY) not in needed
-            )
+        info.remove_messages(
+            _ALIASES, lambda alias: (name := alias.text(_KEY)) in functions and name not in needed
         )
     losses = [Loss("functions", "traced function", len(removed), removed[:_MAX_NAMES])] if removed else []
     return losses + ([Loss("gradients", "custom gradient", gradients)] if gradients else [])
@@ -251,14 +228,6 @@ def _implemented(function: WireMessage) -> str:
     return "" if interface is None or is_of_training else interface.text(2)
 
 
-def _forget_gradients(graph: EditableMetaGraph) -> None:
-    """Removes what names custom gradients: a loader would warn that they aren't there."""
-    for node in graph.all_nodes():
-        node.remove(
-            lambda field, node=node: (
-                field.number == _ATTR  # type: ignore[misc]
-                and (entry := node.message(field)).text(_KEY) == "_gradient_op_type"
-                and entry.only(_VALUE) is not None
-                and entry.only(_VALUE).text(2).startswith("CustomGradient")
-            )
-        )
+def _names_custom_gradient(entry: WireMessage) -> bool:
+    value = entry.only(_VALUE) if entry.text(_KEY) == "_gradient_op_type" else None
+    return value is not None and value.text(2).startswith("CustomGradient")

@@ -21,6 +21,8 @@ from hubcli.savedmodel.edit.editable import (
     EditableModel,
     Loss,
     attribute,
+    called_function,
+    function_name,
     put_attribute,
     source_of,
 )
@@ -31,7 +33,7 @@ __all__ = ["HalvedModel", "half_weights"]
 _NAME, _OP, _INPUT, _ATTR = 1, 2, 3, 5  # of NodeDef
 _NODE, _NODE_DEF, _RET = 1, 3, 4  # of GraphDef, of FunctionDef
 _KEY, _VALUE = 1, 2
-_TYPE, _TENSOR, _FUNC = 6, 8, 10  # of AttrValue
+_TYPE, _TENSOR = 6, 8  # of AttrValue
 _VARIABLE, _DTYPE = 7, 1  # of SavedObject, of SavedVariable
 _FLOAT, _RESOURCE = 1, 20
 _SAVER_DEF, _RESTORE_OP = 3, 3
@@ -101,10 +103,9 @@ class _Halving:
         for graph in self._graph.graphs:
             _Body(graph, _NODE, "the graph", self._half, self._keys, may_assign=True).run()
         for function in self._graph.functions():
-            signature = function.only(1)
-            name = "" if signature is None else signature.text(1)
+            name = function_name(function)
             _Body(function, _NODE_DEF, name, self._half, self._keys, may_assign=name == restoring).run()
-            self._retype_arguments(signature)
+            self._retype_arguments(function.only(1))
         return self._retype_variables()
 
     def _restore_function(self) -> str:
@@ -112,9 +113,7 @@ class _Halving:
             name = source_of(saver.text(_RESTORE_OP))
             for node in self._graph.nodes():
                 if node.text(_NAME) == name:
-                    called = attribute(node, "f")
-                    function = None if called is None else called.only(_FUNC)
-                    return "" if function is None else function.text(1)
+                    return called_function(node)
         return ""
 
     def _retype_variables(self) -> int:
@@ -174,7 +173,7 @@ class _Body:
         if not self._added:
             return
         for node in own:
-            self._redirect(node)
+            node.map_texts(_INPUT, lambda source: self._moved.get(source, source))
         for entry in self._holder.messages(_RET) if self._is_function else ():
             target = entry.text(_VALUE)
             if target in self._moved:
@@ -222,10 +221,10 @@ class _Body:
 
     def _cast_input(self, node: WireMessage, place: int) -> None:
         """Casts an input of the node to the half type."""
-        fields = [field for field in node.fields if field.number == _INPUT]
+        fields = [field for field in node.fields if field.is_message(_INPUT)]
         if place >= len(fields):
             raise BrokenModelError(f"{node.text(_NAME)} in {self._name} has only {len(fields)} inputs")
-        source = node.bytes_of(fields[place]).decode("utf-8", "surrogateescape")
+        source = node.text_of(fields[place])
         name = self._new_name(f"{node.text(_NAME)}/half_{place}")
         self._rounded.append((name, source))
         output = f"{name}:y:0" if self._is_function else name
@@ -264,13 +263,6 @@ class _Body:
             types[place] = self._half
         map_types(dtypes, types)
         return places
-
-    def _redirect(self, node: WireMessage) -> None:
-        for field in node.fields:
-            if field.number == _INPUT:
-                source = node.bytes_of(field).decode("utf-8", "surrogateescape")
-                if source in self._moved:
-                    node.set_bytes(field, self._moved[source].encode("utf-8", "surrogateescape"))
 
     def _new_name(self, name: str) -> str:
         while name in self._names:

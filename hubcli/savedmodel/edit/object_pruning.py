@@ -188,12 +188,7 @@ def prune_objects(graph: EditableMetaGraph, retained: KeptObjects) -> list[Loss]
     for part in graph.object_graphs():
         part.replace(_NODES, b"".join(encode_field(_NODES, node) for node in encoded) if first else b"")
         first = False
-        part.remove(
-            lambda item, part=part: (
-                item.number == _CONCRETE  # type: ignore[misc]
-                and part.message(item).text(_KEY) not in retained.functions
-            )
-        )
+        part.remove_messages(_CONCRETE, lambda entry: entry.text(_KEY) not in retained.functions)
         for entry in part.messages(_CONCRETE):
             for value in entry.messages(_VALUE):
                 bound = [places[number] for number in value.integers(_BOUND_INPUTS)]
@@ -239,12 +234,7 @@ def prune_checkpoint_objects(checkpoint: WireMessage, retained: KeptObjects) -> 
     for number in numbers:
         node = saved[number].copy()
         node.clear(_CHECKPOINT_SLOTS)
-        node.remove(
-            lambda item, node=node: (
-                item.number == _CHILDREN  # type: ignore[misc]
-                and node.message(item).integer(1) not in places
-            )
-        )
+        node.remove_messages(_CHILDREN, lambda child: child.integer(1) not in places)
         for child in node.messages(_CHILDREN):
             child.put_integer(1, places[child.integer(1)])
         encoded.append(encode_field(1, node.encode()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Set
+from functools import partial
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire_message import WireMessage
@@ -78,22 +79,19 @@ class _Body:
         """Writes it all to the function, without the arguments that nothing reads any more: their places."""
         if not self.removed:
             return []
-        function, removed = self.function, self.removed
-        gone_places = {id(self.nodes[name]) for name in removed}
-        function.remove(
-            lambda field: field.number == _NODE_DEF and id(function.message(field)) in gone_places
-        )
-        waits = {f"^{name}" for name in removed}
+        removed_ids = {id(self.nodes[name]) for name in self.removed}
+        self.function.remove_messages(_NODE_DEF, lambda node: id(node) in removed_ids)
+        waits = {f"^{name}" for name in self.removed}
         for name, sources in self.inputs.items():
             if not waits.isdisjoint(sources):
-                _drop_inputs(self.nodes[name], waits)
+                self.nodes[name].remove_texts(_INPUT, waits.__contains__)
         self._drop_control_results()
         places = [
             place
             for place, name in enumerate(self.arguments)
             if name in self._read_arguments and not self.users[name]
         ]
-        _drop_arguments(function, places)
+        _drop_arguments(self.function, places)
         return places
 
     def _drop_control_results(self) -> None:
@@ -103,16 +101,9 @@ class _Body:
             for entry in function.messages(_CONTROL_RET)
             if entry.text(_VALUE) in self.removed
         }
-        function.remove(
-            lambda field: field.number == _CONTROL_RET and function.message(field).text(_KEY) in names
-        )
+        function.remove_messages(_CONTROL_RET, lambda entry: entry.text(_KEY) in names)
         for signature in function.messages(_SIGNATURE):
-            signature.remove(
-                lambda field, owner=signature: (
-                    field.number == _CONTROL_OUTPUT  # type: ignore[misc]
-                    and owner.bytes_of(field).decode("utf-8", "surrogateescape") in names
-                )
-            )
+            signature.remove_texts(_CONTROL_OUTPUT, names.__contains__)
 
 
 def drop_restored(function: WireMessage, keys: Set[str]) -> list[int]:
@@ -184,14 +175,15 @@ def _renumber(body: _Body, restore: str, gone_places: list[int]) -> None:
         node = body.nodes.get(name)
         if node is None:
             raise SaverPatternError(f"the function returns an output of {restore}")
-        for field in node.fields:
-            encoded = node.bytes_of(field) if field.number == _INPUT else b""
-            source = encoded.decode("utf-8", "surrogateescape")
-            place = _place_of(source, restore)
-            if place is not None:
-                moved = f"{source.rpartition(':')[0]}:{place - bisect_left(gone_places, place)}"
-                node.set_bytes(field, moved.encode("utf-8", "surrogateescape"))
+        node.map_texts(_INPUT, partial(_renumbered, restore=restore, gone_places=gone_places))
         body.inputs[name] = node.texts(_INPUT)
+
+
+def _renumbered(source: str, restore: str, gone_places: list[int]) -> str:
+    place = _place_of(source, restore)
+    if place is None:
+        return source
+    return f"{source.rpartition(':')[0]}:{place - bisect_left(gone_places, place)}"
 
 
 def drop_saved(function: WireMessage, keys: Set[str]) -> list[int]:
@@ -211,13 +203,11 @@ def drop_saved(function: WireMessage, keys: Set[str]) -> list[int]:
 def _take_inputs(body: _Body, name: str, gone_places: list[int]) -> list[str]:
     """Takes the tensors at these places out of a SaveV2; the nodes and arguments that it read them from."""
     node = body.nodes[name]
-    inputs = [field for field in node.fields if field.number == _INPUT]
-    if len(inputs) <= _SAVE_INPUTS + gone_places[-1]:
+    inputs, places = node.texts(_INPUT), [_SAVE_INPUTS + place for place in gone_places]
+    if len(inputs) <= places[-1]:
         raise SaverPatternError(f"{name} has fewer tensors than keys")
-    taken = [inputs[_SAVE_INPUTS + place] for place in gone_places]
-    sources = [source_of(node.bytes_of(field).decode("utf-8", "surrogateescape")) for field in taken]
-    identities = {id(field) for field in taken}
-    node.remove(lambda field: id(field) in identities)
+    sources = [source_of(inputs[place]) for place in places]
+    node.remove_places(_INPUT, places)
     body.inputs[name] = node.texts(_INPUT)
     left = {source_of(source) for source in body.inputs[name]}
     for source in sources:
@@ -276,7 +266,8 @@ def _drop_keys(body: _Body, name: str, gone_places: list[int]) -> None:
         value = attribute(body.nodes[constant], "value")
         assert value is not None
         value.put(_TENSOR, tensor_of_strings(retained))
-        _drop_output_shapes(body.nodes[constant])
+        # The constant no longer has the shape that this attribute gives.
+        body.nodes[constant].remove_messages(_ATTR, lambda entry: entry.text(_KEY) == "_output_shapes")
     node = body.nodes[name]
     dtypes = attribute(node, "dtypes")
     if dtypes is None or list_length(dtypes) != count:
@@ -287,22 +278,12 @@ def _drop_keys(body: _Body, name: str, gone_places: list[int]) -> None:
         drop_list_items(shapes, left_out)
 
 
-def _drop_output_shapes(constant: WireMessage) -> None:
-    """Without the hint of what shape the constant has, which it no longer has."""
-    constant.remove(
-        lambda field: field.number == _ATTR and constant.message(field).text(_KEY) == "_output_shapes"
-    )
-
-
 def _drop_arguments(function: WireMessage, places: list[int]) -> None:
     """Takes arguments at these places out of the function's signature, and what is told by place of them."""
     if not places:
         return
     for signature in function.messages(_SIGNATURE):
-        args = [field for field in signature.fields if field.number == _INPUT_ARG]
-        if args:
-            gone_places = {id(args[place]) for place in places}
-            signature.remove(lambda field, gone_places=gone_places: id(field) in gone_places)  # type: ignore[misc]
+        signature.remove_places(_INPUT_ARG, places)
     for entry in function.messages(_ATTR):
         if entry.text(_KEY) in _PER_ARGUMENT:
             value = entry.only(_VALUE)
@@ -315,9 +296,7 @@ def _drop_arguments(function: WireMessage, places: list[int]) -> None:
 def _shift_keys(function: WireMessage, number: int, places: list[int]) -> None:
     """Renumbers a map whose keys are places of arguments."""
     gone_places = set(places)
-    function.remove(
-        lambda field: field.number == number and function.message(field).integer(_KEY) in gone_places
-    )
+    function.remove_messages(number, lambda entry: entry.integer(_KEY) in gone_places)
     for entry in function.messages(number):
         place = entry.integer(_KEY)
         entry.put_integer(_KEY, place - bisect_left(places, place))
@@ -327,12 +306,10 @@ def drop_call_inputs(node: WireMessage, places: list[int]) -> None:
     """Takes inputs at these places, the first one first, out of a call of a function."""
     if not places:
         return
-    inputs = [field for field in node.fields if field.number == _INPUT]
-    if max(places) >= len(inputs):
-        raise BrokenModelError(f"{node.text(_NAME)} has {len(inputs)} inputs, fewer than its function")
-    gone_places = {id(inputs[place]) for place in places}
-    node.remove(lambda field: id(field) in gone_places)
-    left_out = frozenset(places)
+    count, left_out = len(node.texts(_INPUT)), frozenset(places)
+    if max(places) >= count:
+        raise BrokenModelError(f"{node.text(_NAME)} has {count} inputs, fewer than its function")
+    node.remove_places(_INPUT, left_out)
     for name in _PER_INPUT:
         value = attribute(node, name)
         if value is not None and list_length(value) > max(places):
@@ -342,11 +319,3 @@ def drop_call_inputs(node: WireMessage, places: list[int]) -> None:
     if values is not None:
         retained = [place for place in values.integers(3) if place not in left_out]
         values.put_integers(3, [place - bisect_left(places, place) for place in retained])
-
-
-def _drop_inputs(node: WireMessage, sources: Set[str]) -> None:
-    node.remove(
-        lambda field: (
-            field.number == _INPUT and node.bytes_of(field).decode("utf-8", "surrogateescape") in sources
-        )
-    )

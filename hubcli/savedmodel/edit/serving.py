@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from hubcli.errors import UsageError
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY
 from hubcli.formats.wire_message import WireMessage
-from hubcli.savedmodel.edit.editable import EditableMetaGraph, EditableModel, Loss, attribute, source_of
+from hubcli.savedmodel.edit.editable import (
+    EditableMetaGraph,
+    EditableModel,
+    Loss,
+    called_function,
+    function_name,
+    source_of,
+)
 from hubcli.savedmodel.edit.graph_pruning import GraphNodes, prune_functions
 from hubcli.savedmodel.edit.object_pruning import (
     KeptObjects,
@@ -29,7 +36,6 @@ __all__ = ["ServingEdit", "keep_for_serving"]
 _SAVER_DEF, _SAVE, _RESTORE = 3, 2, 3
 _CONSTANT = 9  # of SavedObject
 _FUNCTION = 1
-_KEY, _VALUE, _FUNC = 1, 2, 10
 # What the keys of a table's tensors have behind that of the table.
 _TABLE_ENDINGS = ("", "-keys", "-values")
 
@@ -122,14 +128,12 @@ def _drop_variables(graph: EditableMetaGraph, retained: KeptObjects, keys: froze
         name: (library, item)
         for library in graph.libraries
         for item in library.fields
-        if item.number == _FUNCTION and (name := _function_name(library.message(item)))
+        if item.is_message(_FUNCTION) and (name := function_name(library.message(item)))
     }
     changes = []
     for number, drop in ((_RESTORE, drop_restored), (_SAVE, drop_saved)):
         node = nodes.by_name.get(source_of(savers[0].text(number)))
-        called = None if node is None else attribute(node, "f")
-        name = called.only(_FUNC).text(1) if called is not None and called.has(_FUNC) else ""  # type: ignore[union-attr]
-        if node is None or name not in functions:
+        if node is None or (name := called_function(node)) not in functions:
             return "the graph saves and restores them in an unknown way"
         library, item = functions[name]
         copied = library.message(item).copy()
@@ -148,8 +152,3 @@ def _drop_variables(graph: EditableMetaGraph, retained: KeptObjects, keys: froze
         drop_call_inputs(node, dropped)
         item.child = copied
     return ""
-
-
-def _function_name(function: WireMessage) -> str:
-    signature = function.only(1)
-    return "" if signature is None else signature.text(1)

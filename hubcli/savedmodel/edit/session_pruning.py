@@ -64,7 +64,8 @@ def prune_session_graph(graph: EditableMetaGraph) -> tuple[list[Loss], str]:
         needed |= more
     else:
         return [], "its collections depend on one another in too many steps"
-    _forget_others(graph, nodes, needed)
+    for name, collection in _collections(graph):
+        _forget_others(name, collection, nodes, needed)
     lost = nodes.keep(needed)
     losses = prune_functions(graph, ())
     return losses + ([lost] if lost else []), ""
@@ -123,33 +124,19 @@ def _known(tensors: Iterable[str], nodes: GraphNodes) -> Iterator[str]:
     return (name for tensor in tensors if (name := source_of(tensor)) in nodes.by_name)
 
 
-def _forget_others(graph: EditableMetaGraph, nodes: GraphNodes, needed: set[str]) -> None:
-    """Takes what names other nodes out of the collections."""
+def _forget_others(name: str, collection: WireMessage, nodes: GraphNodes, needed: set[str]) -> None:
+    """Removes what names other nodes from the collection of that name."""
 
     def is_lost(text: str) -> bool:
-        name = source_of(text)
-        return name in nodes.by_name and name not in needed
+        node = source_of(text)
+        return node in nodes.by_name and node not in needed
 
-    for name, collection in _collections(graph):
-        for items in collection.messages(_NODE_LIST):
-            _remove_texts(items, _ITEM, is_lost)
-        for items in collection.messages(_BYTES_LIST):
-            lost = {
-                id(field)
-                for field in items.fields
-                if field.number == _ITEM and not _is_kept(name, items.message(field), nodes, needed)
-            }
-            items.remove(lambda field, lost=lost: id(field) in lost)  # type: ignore[misc]
-            for item in items.messages(_ITEM) if name in _CONTEXTS else ():
-                _CONTEXTS[name].forget(item, is_lost)
-
-
-def _remove_texts(message: WireMessage, number: int, is_lost: Callable[[str], bool]) -> None:
-    message.remove(
-        lambda field: (
-            field.number == number and is_lost(message.bytes_of(field).decode("utf-8", "surrogateescape"))
-        )
-    )
+    for items in collection.messages(_NODE_LIST):
+        items.remove_texts(_ITEM, is_lost)
+    for items in collection.messages(_BYTES_LIST):
+        items.remove_messages(_ITEM, lambda item: not _is_kept(name, item, nodes, needed))
+        for item in items.messages(_ITEM) if name in _CONTEXTS else ():
+            _CONTEXTS[name].forget(item, is_lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,15 +173,10 @@ class _Message:
     def forget(self, item: WireMessage, is_lost: Callable[[str], bool], depth: int = 0) -> None:
         """Takes the tensors that are lost out of the lists."""
         for number in self.lists:
-            _remove_texts(item, number, is_lost)
+            item.remove_texts(number, is_lost)
         for values in item.messages(self.values):
-            _remove_texts(values, 1, is_lost)
-            lost = {
-                id(field)
-                for field in values.fields
-                if field.number == 2 and any(map(is_lost, map(values.message(field).text, (1, 2))))
-            }
-            values.remove(lambda field, lost=lost: id(field) in lost)  # type: ignore[misc]
+            values.remove_texts(1, is_lost)
+            values.remove_messages(2, lambda pair: any(map(is_lost, map(pair.text, (1, 2)))))
         for message, inner in self._nested(item, depth):
             message.forget(inner, is_lost, depth + 1)
 

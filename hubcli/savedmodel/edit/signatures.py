@@ -14,6 +14,7 @@ from hubcli.errors import UsageError, did_you_mean
 from hubcli.formats.wire_message import WireMessage, map_entry
 from hubcli.savedmodel.edit.editable import (
     RESERVED_SIGNATURES,
+    SIGNATURE_DEF,
     EditableMetaGraph,
     EditableModel,
     Edited,
@@ -56,16 +57,10 @@ def keep_signatures(model: EditableModel, names: Sequence[str]) -> Edited:
         return Edited(model)
     dropped_names = frozenset(dropped)
     for graph in edited.meta_graphs:
-        fields = {id(field) for name, field, _ in graph.signature_entries() if name not in retained}
-        graph.message.remove(lambda field, fields=fields: id(field) in fields)  # type: ignore[misc]
+        graph.message.remove_messages(SIGNATURE_DEF, lambda entry: entry.text(_KEY) in dropped_names)
         for holder in _signature_holders(graph):
             for number in _REFERENCES:
-                dropped_ids = {
-                    id(field)
-                    for field in holder.fields
-                    if field.number == number and holder.message(field).text(_LOCAL_NAME) in dropped_names
-                }
-                holder.remove(lambda field, dropped_ids=dropped_ids: id(field) in dropped_ids)  # type: ignore[misc]
+                holder.remove_messages(number, lambda child: child.text(_LOCAL_NAME) in dropped_names)
     return Edited(edited, (Loss("signatures", "signature", len(dropped), tuple(dropped)),))
 
 
@@ -91,7 +86,7 @@ def rename_signatures(model: EditableModel, names: Mapping[str, str]) -> Edited:
         )
     edited = model.copy()
     for graph in edited.meta_graphs:
-        for name, _, entry in graph.signature_entries():
+        for name, entry in graph.signature_entries():
             entry.set_text(_KEY, names.get(name, name))
         for holder in _signature_holders(graph):
             for number in _REFERENCES:
@@ -105,7 +100,7 @@ def add_defaults(model: EditableModel, defaults: Mapping[tuple[str, str], bytes]
     """The model with defaults: encoded TensorProtos by signature and input. Both must be there."""
     edited = model.copy()
     for graph in edited.meta_graphs:
-        for name, _, entry in graph.signature_entries():
+        for name, entry in graph.signature_entries():
             signature = entry.only(_VALUE)
             if signature is None:
                 continue

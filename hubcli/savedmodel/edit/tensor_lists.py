@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from hubcli.formats.wire import LENGTH_DELIMITED, encode_field
-from hubcli.formats.wire_message import WireField, WireMessage
+from hubcli.formats.wire import encode_field
+from hubcli.formats.wire_message import WireMessage
 
 __all__ = ["drop_list_items", "list_length", "map_types", "strings_of", "tensor_of_strings", "types_of"]
 
@@ -53,13 +53,7 @@ def drop_list_items(value: WireMessage, places: Collection[int]) -> None:
         if types:
             values.put_integers(_TYPES, [number for place, number in enumerate(types) if place not in places])
             continue
-        shapes = [field for field in values.fields if field.number == _SHAPES]
-        dropped = {id(field) for place, field in enumerate(shapes) if place in places}
-
-        def is_gone(field: WireField, dropped: set[int] = dropped) -> bool:
-            return id(field) in dropped and field.wire_type == LENGTH_DELIMITED
-
-        values.remove(is_gone)
+        values.remove_places(_SHAPES, places)
 
 
 def types_of(value: WireMessage) -> list[int]:

@@ -197,6 +197,13 @@ def test_other_forms_of_a_function_stay_but_those_for_training() -> None:
     assert _left(_library(*functions)) == ["first", "gpu"]
 
 
+def test_a_function_whose_signature_is_a_number_is_removed() -> None:
+    number = encode_field(1, encode_field(1, 5))  # A FunctionDef in which field 1 is a varint.
+    graph = _library(_function("first"), rest=number)
+    prune_functions(graph, ["first"])
+    assert [function.integer(1) for function in graph.functions()] == [0]
+
+
 @given(st.integers(0, 1 << 20), st.integers(0, 255), st.integers(0, 1 << 20), st.integers(0, 255))
 def test_damaged_models_and_checkpoints_give_our_errors(
     checkpoint: Objects, place: int, byte: int, other: int, another: int
