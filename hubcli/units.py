@@ -20,6 +20,7 @@ __all__ = [
     "format_age",
     "format_duration",
     "format_size",
+    "from_http_date",
     "from_iso_utc",
     "parse_duration_s",
     "parse_rate",
@@ -214,3 +215,20 @@ def from_iso_utc(text: str) -> float:
         return moment.astimezone(timezone.utc).timestamp()
     except OverflowError as error:  # Its offset leads out of the years 1 to 9999.
         raise ValueError(f"'{text}' is out of range") from error
+
+
+def from_http_date(text: str | None) -> datetime | None:
+    """The time in a header such as `Date`, in UTC; None without a header, and for an invalid date.
+
+    A date of the year 9999 is invalid, too: a sum with it may be out of range. Source: RFC 9110, 5.6.7.
+    """
+    from email.utils import parsedate_to_datetime  # Few commands need it, and it loads slowly.
+
+    try:
+        moment = parsedate_to_datetime(text or "")
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
+        moment = moment.astimezone(timezone.utc)
+    # Python's parser raises each of these for some date that a server may send.
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return moment if moment.year < 9999 else None

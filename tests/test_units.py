@@ -1,16 +1,17 @@
-"""Sizes and durations as people write and read them."""
+"""Sizes, durations and times as people and hosts write and read them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import datetime, timezone
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubcli.errors import ExitStatus, UsageError
-from hubcli.units import format_age, format_size, parse_duration_s, parse_size_bytes
+from hubcli.units import format_age, format_size, from_http_date, parse_duration_s, parse_size_bytes
 from tests.cases import each_of
 
 DAY = 86400
@@ -134,6 +135,23 @@ def test_no_shown_size_has_more_than_three_digits(size_bytes: int) -> None:
 )
 def test_an_age_is_shown_in_its_largest_unit(seconds: float, text: str) -> None:
     assert format_age(seconds) == text
+
+
+@each_of(
+    "text, time",
+    [
+        ("Sun, 01 Nov 2026 12:00:00 GMT", datetime(2026, 11, 1, 12, tzinfo=timezone.utc)),
+        ("Sun, 01 Nov 2026 12:00:00 -0000", datetime(2026, 11, 1, 12, tzinfo=timezone.utc)),
+        ("Sun, 01 Nov 2026 12:00:00 +0200", datetime(2026, 11, 1, 10, tzinfo=timezone.utc)),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2300", None),
+        ("Sun, 31 Foo 2026 12:00:00 GMT", None),
+        ("now", None),
+        (None, None),
+    ],
+)
+def test_a_date_of_http_is_read_as_utc(text: str | None, time: datetime | None) -> None:
+    assert from_http_date(text) == time
 
 
 # --- Where a number alone would be bytes or seconds, and means gigabytes or days

@@ -12,8 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +35,7 @@ from hubcli.net.rate import RateMeter
 from hubcli.net.retries import RetryPolicy
 from hubcli.providers.bucket import BucketAddress
 from hubcli.regular_file import read_regular
+from hubcli.units import from_http_date
 
 if TYPE_CHECKING:
     from hubcli.net.aws_credentials import ProfileCredentials
@@ -301,12 +301,10 @@ class BucketClient(BucketErrors):
     def now(self) -> datetime:
         """The service's own clock, asked once a minute. Raises NetworkError."""
         if self._clock is None or time.monotonic() - self._clock[0] > _CLOCK_S:
-            try:
-                moment = parsedate_to_datetime(self.retries().until_done(self._ask)["date"])
-            except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-                raise NetworkError(f"{self.name} sends no valid Date header") from error
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-            self._clock = time.monotonic(), moment.astimezone(timezone.utc)
+            date = from_http_date(self.retries().until_done(self._ask).get("date"))
+            if date is None:
+                raise NetworkError(f"{self.name} sends no valid Date header")
+            self._clock = time.monotonic(), date
         asked_s, moment = self._clock
         return moment + timedelta(seconds=time.monotonic() - asked_s)
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpcore
@@ -21,6 +20,7 @@ from hubcli.net.bounds import GuardedStream, UnboundedAnswer, guard
 from hubcli.net.connections import Proxies, trusted_context
 from hubcli.net.credentials import Credentials, answer_text, standard_phrase
 from hubcli.net.rate import RateMeter, SlowTransfer
+from hubcli.units import from_http_date
 from hubcli.urls import origin, remember_secret, remember_url, stored_url, without_known_secrets
 
 __all__ = ["Client", "content_length", "entity_tag", "open_client", "translate"]
@@ -224,14 +224,8 @@ def _retry_after_s(response: httpx.Response) -> float | None:
     text = response.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdecimal():
         return float(text)  # Infinite where it has more digits than a float: too long to wait.
-    try:
-        moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=timezone.utc)
-        return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
-    # Python's parser raises each of these for some date that a server may send.
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
+    date = from_http_date(text)
+    return None if date is None else max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
 
 
 def _hint_for_refused(response: httpx.Response) -> str:

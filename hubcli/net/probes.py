@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +16,7 @@ from hubcli.errors import NetworkError
 from hubcli.net.client import Client, content_length, open_client, translate
 from hubcli.net.connections import Proxies
 from hubcli.net.retries import RetryPolicy
+from hubcli.units import from_http_date
 from hubcli.urls import address, redacted, stored_url, without_secrets
 
 __all__ = ["ProbeResult", "ask_directory", "probe_host", "probe_size"]
@@ -117,9 +116,8 @@ class _Steps:
 
 
 def _clock_ahead_s(response: httpx.Response) -> float | None:
-    with suppress(KeyError, ValueError, TypeError, IndexError, OverflowError):
-        return parsedate_to_datetime(response.headers["date"]).timestamp() - time.time()
-    return None
+    date = from_http_date(response.headers.get("date"))
+    return None if date is None else date.timestamp() - time.time()
 
 
 _CONTENT_RANGE = re.compile(r"bytes 0-0/(\d{1,19})")

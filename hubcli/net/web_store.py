@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NoReturn, TypeVar
 from urllib.parse import quote
@@ -20,6 +19,7 @@ from hubcli.net.directory_store import require_key
 from hubcli.net.download import DownloadOptions
 from hubcli.net.http_source import HttpSource, open_download
 from hubcli.net.object_store import ObjectInfo, ObjectStore
+from hubcli.units import from_http_date
 from hubcli.urls import stored_url
 
 __all__ = ["WebStore"]
@@ -86,9 +86,9 @@ class WebStore(ObjectStore):
 
     def _info(self, key: str, response: httpx.Response) -> ObjectInfo:
         now = datetime.now(timezone.utc)
-        date = _moment(response.headers.get("date"))
+        date = from_http_date(response.headers.get("date"))
         self._ahead = date - now if date is not None else timedelta()
-        modified = _moment(response.headers.get("last-modified")) or now + self._ahead
+        modified = from_http_date(response.headers.get("last-modified")) or now + self._ahead
         return ObjectInfo(key, content_length(response) or 0, modified, entity_tag(response))
 
     def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
@@ -129,13 +129,3 @@ class WebStore(ObjectStore):
             f"{self.address} is a web server, which {what}",
             hint="Use the address of its bucket or directory.",
         )
-
-
-def _moment(text: str | None) -> datetime | None:
-    """The date of a header, None for one that cannot be understood."""
-    try:
-        moment = parsedate_to_datetime(text or "")
-    # Python's parser raises each of these for some date that a server may send.
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import datetime, timezone
 
 import pytest
@@ -11,6 +12,7 @@ from hubcli.errors import AuthenticationError, IntegrityError, NetworkError, Not
 from hubcli.fetching.byte_sources import Transfer, download_options
 from hubcli.net.retries import RetryPolicy
 from hubcli.net.web_store import WebStore
+from tests.net.raw import raw_server
 from tests.server import HubServer, Reply
 
 
@@ -60,6 +62,20 @@ def test_the_clock_of_the_server_is_told(store: WebStore, server: HubServer) -> 
     server.serve("/tier/a", b"")
     store.head("a")
     assert abs((store.now() - datetime.now(timezone.utc)).total_seconds()) < 60
+
+
+def test_a_date_beyond_all_times_is_not_the_clock(settings: Settings) -> None:
+    def answer(connection: socket.socket, head: bytes) -> None:
+        date = b"Fri, 31 Dec 9999 23:59:59 -2300"
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nDate: " + date + b"\r\n\r\n")
+
+    with raw_server(answer) as server:
+        store = WebStore(server.url, lambda: download_options(settings, Transfer(RetryPolicy(0))))
+        found = store.head("a")
+    assert found is not None
+    assert found.size_bytes == 1
+    for time in (found.modified, store.now()):
+        assert abs((time - datetime.now(timezone.utc)).total_seconds()) < 60
 
 
 def test_nothing_is_listed_or_written(store: WebStore) -> None:
