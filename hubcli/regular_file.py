@@ -31,6 +31,7 @@ __all__ = [
     "read_regular",
     "read_stream",
     "require_regular",
+    "write_all",
 ]
 
 _MAX_READ_BYTES = 1 << 31
@@ -82,6 +83,13 @@ def require_regular(descriptor: int, path: str) -> int:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     kind = _KINDS.get(stat.S_IFMT(mode), "no file")
     raise NotRegularError(errno.ENOTSUP, f"it is {kind}, not a regular file", path)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Writes all of the bytes: one write(2) may take fewer, at 2 GiB or at a signal. Raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def open_stream(path: Path, wait_s: float) -> BinaryIO:

@@ -18,7 +18,15 @@ import pytest
 from hubcli.formats.array_files import read_npz, read_safetensors
 from hubcli.formats.bundles import Bundle
 from hubcli.formats.tensor_values import file_pieces
-from hubcli.regular_file import contents, open_regular, open_stream, read_record, read_regular, read_stream
+from hubcli.regular_file import (
+    contents,
+    open_regular,
+    open_stream,
+    read_record,
+    read_regular,
+    read_stream,
+    write_all,
+)
 from tests.cases import each_of
 
 
@@ -171,3 +179,13 @@ def test_a_stream_that_does_not_end_is_not_waited_for(tmp_path: Path) -> None:
             read_stream(tmp_path / "x", 100, 0.05)
     finally:
         os.close(writer)
+
+
+def test_all_is_written_where_one_call_of_the_system_writes_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    reading, writing = os.pipe()
+    write_all(writing, b"ten bytes.")
+    assert os.read(reading, 100) == b"ten bytes."
+    os.close(reading)
+    os.close(writing)

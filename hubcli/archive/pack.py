@@ -30,7 +30,7 @@ from hubcli.archive.tree import Tree, TreeNode
 from hubcli.concurrency import ReadAhead
 from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import NotFoundError, TruncatedError
-from hubcli.regular_file import open_regular
+from hubcli.regular_file import open_regular, write_all
 
 __all__ = ["PackedArchive", "archive_size_bytes", "pack", "tar_pieces"]
 
@@ -89,9 +89,7 @@ def pack(
         for piece in _gzip(pieces) if compress else pieces:
             digest.update(piece)
             size += len(piece)
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[file.write(rest) :]
+            write_all(file.fileno(), piece)
             write_back.wrote(len(piece))
     return PackedArchive(size, digest.hexdigest())
 

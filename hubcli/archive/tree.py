@@ -18,7 +18,7 @@ from hubcli.archive.unpack import NameRules
 from hubcli.concurrency import CancellationToken, running_beside
 from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError, means_full
-from hubcli.regular_file import open_regular
+from hubcli.regular_file import open_regular, write_all
 from hubcli.units import format_size
 
 __all__ = ["Tree", "TreeNode", "copy_tree", "copying", "hashed_files", "tree_digest", "walk_tree"]
@@ -260,8 +260,6 @@ def _copy_piece(path: Path, source: BinaryIO, target: BinaryIO, max_bytes: int) 
             if size:  # Some say that of files that they can't copy, too: reading on is sure.
                 return size
     with _reading(path):
-        rest = memoryview(source.read(min(_READ_BYTES, max_bytes)))
-    size = len(rest)
-    while rest:
-        rest = rest[target.write(rest) :]
-    return size
+        piece = source.read(min(_READ_BYTES, max_bytes))
+    write_all(target.fileno(), piece)
+    return len(piece)

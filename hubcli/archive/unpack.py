@@ -19,6 +19,7 @@ from hubcli.archive import FileRecord, Limits, Member, MemberStream
 from hubcli.config.environment import on_disk
 from hubcli.durability import UNSYNCED, Durability, WriteBack, unique_number
 from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
+from hubcli.regular_file import write_all
 from hubcli.units import format_size
 
 __all__ = ["MemberCheck", "NameRules", "lift_wrapping_folder", "require_room", "unpack"]
@@ -232,9 +233,7 @@ def _write(
         for piece in pieces:
             digest.update(piece)
             written += len(piece)
-            rest = piece
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            write_all(descriptor, piece)
             write_back.wrote(len(piece))
             on_bytes(len(piece))
     finally:

@@ -32,6 +32,7 @@ from hubcli.errors import (
 from hubcli.fetching.options import ExpectedDigests, FetchOptions
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
+from hubcli.regular_file import write_all
 
 if TYPE_CHECKING:
     from hubcli.net.byte_source import ByteSource
@@ -166,9 +167,7 @@ class ArchiveCopy:
         if not self.is_complete or self._file is None:
             return
         try:
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            write_all(self._file.fileno(), chunk)
         except OSError:
             self.restart()
             self.is_complete = False

@@ -31,7 +31,7 @@ from hubcli.formats.tensor_values import (
     masked_crc_of_tensor,
 )
 from hubcli.formats.wire import FIXED32, encode_field, encode_varint
-from hubcli.regular_file import open_regular, read_regular
+from hubcli.regular_file import open_regular, read_regular, write_all
 
 __all__ = ["Bundle", "BundleValues", "ShardWriter", "TableWriter", "write_index"]
 
@@ -323,14 +323,9 @@ class ShardWriter:
 
     def _written(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         for piece in pieces:
-            self._write(piece)
+            write_all(self._file.fileno(), piece)
+            self.position += len(piece)
             yield piece
-
-    def _write(self, piece: bytes) -> None:
-        written = self._file.write(piece)
-        while written < len(piece):  # A raw file may take less: at 2 GiB, or at a signal.
-            written += self._file.write(memoryview(piece)[written:])
-        self.position += len(piece)
 
 
 def write_index(path: Path, shard_count: int, entries: Iterable[BundleEntry]) -> None:

@@ -32,7 +32,7 @@ from hubcli.errors import (
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.file_source import FileSource
 from hubcli.net.object_store import ObjectInfo, ObjectStore
-from hubcli.regular_file import NotRegularError, open_at_once, open_regular
+from hubcli.regular_file import NotRegularError, open_at_once, open_regular, write_all
 
 __all__ = ["DirectoryStore", "require_key"]
 
@@ -198,9 +198,7 @@ class DirectoryStore(ObjectStore):
             with path.open("rb", buffering=0) as source, _new_file(temporary) as copy:
                 write_back = WriteBack(copy.fileno(), self._durability)
                 while piece := source.read(_COPY_BYTES):
-                    rest = memoryview(piece)
-                    while rest:
-                        rest = rest[copy.write(rest) :]
+                    write_all(copy.fileno(), piece)
                     write_back.wrote(len(piece))
                     on_sent(len(piece))
                 self._durability.file(copy.fileno())
@@ -269,9 +267,7 @@ class DirectoryStore(ObjectStore):
 
     def _write(self, temporary: Path, data: bytes) -> None:
         with _new_file(temporary) as file:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
+            write_all(file.fileno(), data)
             self._durability.file(file.fileno())
 
     @contextmanager
