@@ -160,7 +160,7 @@ def open_source(
     elif local is not None:
         opened = open_path(_local_path(local), fifo_wait_s=settings.timeout_s)
     else:
-        _require_readable(handle, settings)  # The last check, should a command forget it.
+        _require_online(handle, settings)  # The last check, should a command forget it.
         transfer = transfer or Transfer()
         opened = _of_handle(latest_of(handle, settings, transfer.retries), settings, transfer)
     with opened as source:
@@ -187,19 +187,16 @@ def _of_handle(handle: Handle, settings: Settings, transfer: Transfer) -> Iterat
 
 
 def require_source(handle: Handle, settings: Settings, local: str | None) -> None:
-    """Raises what can be known before the cache is touched: HandleError, OfflineError, UsageError."""
+    """Raises what can be known before the cache is touched: OfflineError, UsageError."""
     if local is None:
-        _require_readable(handle, settings)
+        _require_online(handle, settings)
     elif local != "-" and _lies_within(settings.cache_root, local):
         raise UsageError(
             f"The cache {settings.cache_root} is inside {local}", hint="Specify the model's own directory."
         )
 
 
-def _require_readable(handle: Handle, settings: Settings) -> None:
-    refusal = handle.provider.unreadable(handle)
-    if refusal is not None:
-        raise refusal
+def _require_online(handle: Handle, settings: Settings) -> None:
     if settings.offline and handle.is_remote:
         raise OfflineError.of_missing(handle)
 

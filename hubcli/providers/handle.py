@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -285,15 +286,12 @@ def _near_miss(text: str) -> str:
     return f"Did you mean {suggestion} ?"
 
 
+@cache
 def _handle_kinds() -> Any:
     from enum import Enum
 
     names = ("path", "archive", "tfhub", "tfhub-cn", "kaggle", "http", "gcs", "example")
-    kinds = globals().get("_kinds") or Enum(
-        "HandleKind", {name.upper().replace("-", "_"): name for name in names}, type=str
-    )
-    globals()["_kinds"] = kinds
-    return kinds
+    return Enum("HandleKind", {name.upper().replace("-", "_"): name for name in names}, type=str)
 
 
 def _warn_of_kinds() -> None:

@@ -13,6 +13,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,7 +21,6 @@ from hubcli.errors import HandleError, NetworkError
 from hubcli.providers.handle import Handle, registered
 from hubcli.providers.kaggle_credentials import TOKENS_PAGE, WHERE, kaggle_credential
 from hubcli.providers.provider import (
-    Credential,
     CredentialScope,
     HttpClient,
     ProtocolHost,
@@ -247,18 +247,13 @@ class Kaggle(ProtocolHost):
 
     def credentials(self, access: NetworkConfig) -> CredentialScope:
         """The account's, to Kaggle's own origins; tfhub.dev may redirect there."""
-
-        def read() -> Credential | None:
-
-            return kaggle_credential(access.kaggle)
-
+        read = partial(kaggle_credential, access.kaggle)
         return CredentialScope(_origins(access), frozenset({origin(_TFHUB)}), read)
 
     def explain(self, url: str, status: int, access: NetworkConfig, place: str | None) -> str | None:
         """Kaggle says 403 of a model whose licence wasn't accepted, and 403 or 404 of a private one."""
         if status not in (401, 403, 404) or origin(url) not in _origins(access):
             return None
-
         model = KaggleModel.of_url(url, _api(access))
         page = TOKENS_PAGE if model is None else model.page
         if status == 404:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCEPTED",
+    "ARCHIVE_QUERY",
+    "DIRECTORY_QUERY",
     "SEGMENT",
     "Credential",
     "CredentialScope",
@@ -43,10 +45,9 @@ ACCEPTED = (
 )
 SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 
-_ARCHIVE_QUERY = "tf-hub-format=compressed"
-_DIRECTORY_QUERY = "tf-hub-format=uncompressed"
-# What people leave behind a handle when they copy it from a log or a browser.
-_SUFFIXES = ("", "/", "?tf-hub-format=compressed", "?tfhub-redirect=true")
+ARCHIVE_QUERY, DIRECTORY_QUERY = "tf-hub-format=compressed", "tf-hub-format=uncompressed"
+# What a handle may end in that was copied from a log or a browser.
+_SUFFIXES = ("", "/", f"?{ARCHIVE_QUERY}", "?tfhub-redirect=true")
 
 Origin = tuple[str, str, "int | None"]
 
@@ -176,10 +177,6 @@ class Provider:
         """Where a host of the TF Hub protocol tells the directory of the unpacked model; None elsewhere."""
         return None
 
-    def unreadable(self, handle: Handle) -> HandleError | None:
-        """Why its bytes can't be read at all, None if they can."""
-        return None
-
     def hosts(self, access: NetworkConfig) -> tuple[str, ...]:
         """The addresses of hosts that downloads begin at, where these are known before a handle is."""
         return ()
@@ -236,11 +233,11 @@ class ProtocolHost(Provider):
 
     def protocol_url(self, handle: Handle) -> str | None:
         """The handle, asked for its compressed form."""
-        return with_query(handle.canonical, _ARCHIVE_QUERY)
+        return with_query(handle.canonical, ARCHIVE_QUERY)
 
     def directory(self, handle: Handle) -> str | None:
         """The handle, asked for its uncompressed form."""
-        return with_query(handle.canonical, _DIRECTORY_QUERY)
+        return with_query(handle.canonical, DIRECTORY_QUERY)
 
 
 def printed_handle(text: str) -> str:

@@ -8,6 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import (
+    ARCHIVE_QUERY,
+    DIRECTORY_QUERY,
     ProtocolHost,
     invalid_url,
     refusal,
@@ -18,7 +20,6 @@ from hubcli.urls import with_query, without_query, without_secrets
 
 __all__ = ["WebHost"]
 
-_ARCHIVE_QUERY, _DIRECTORY_QUERY = "tf-hub-format=compressed", "tf-hub-format=uncompressed"
 _LEFT_IN = re.compile(r"tf-hub-format|tfhub-redirect")
 
 
@@ -44,7 +45,7 @@ class WebHost(ProtocolHost):
             raise refusal(text, "has a host, but no model")
         canonical = without_query(clean.geturl(), _LEFT_IN)
         if urlsplit(canonical).query or clean.path.endswith(ARCHIVE_SUFFIXES):
-            aliases: tuple[str, ...] = (with_query(canonical, _ARCHIVE_QUERY),)
+            aliases: tuple[str, ...] = (with_query(canonical, ARCHIVE_QUERY),)
         else:
             canonical, aliases = spellings([canonical])
         return Handle(text, self, canonical, version_in(clean.path.split("/")), aliases)
@@ -58,11 +59,11 @@ class WebHost(ProtocolHost):
         # A signed URL of a tarball may cover its whole query: nothing is added to it.
         if urlsplit(handle.canonical).path.endswith(ARCHIVE_SUFFIXES):
             return handle.text.partition("#")[0]
-        return with_query(handle.text, _ARCHIVE_QUERY)
+        return with_query(handle.text, ARCHIVE_QUERY)
 
     def directory(self, handle: Handle) -> str | None:
         """What was typed, asked for its uncompressed form."""
-        return with_query(handle.text.partition("#")[0], _DIRECTORY_QUERY)
+        return with_query(handle.text.partition("#")[0], DIRECTORY_QUERY)
 
 
 def _cleaned(parts: SplitResult) -> SplitResult:
