@@ -315,13 +315,12 @@ class _Search:
         """As azure-identity's DefaultAzureCredential: variables, workload, managed identity, Azure CLI."""
         client, tenant = self._get("AZURE_CLIENT_ID"), self._get("AZURE_TENANT_ID")
         secret, token_file = self._get("AZURE_CLIENT_SECRET"), self._get("AZURE_FEDERATED_TOKEN_FILE")
+        identity: dict[str, str | bool] = {"client_id": client} if client else {}
         if client and tenant and secret:
-            ids: dict[str, str | bool] = {"client_id": client, "tenant_id": tenant, "client_secret": secret}
-            return ids, "AZURE_CLIENT_SECRET"
+            return {**identity, "tenant_id": tenant, "client_secret": secret}, "AZURE_CLIENT_SECRET"
         if client and tenant and token_file:
-            found: dict[str, str | bool] = {"client_id": client, "tenant_id": tenant}
-            return {**found, "federated_token_file": token_file}, "AZURE_FEDERATED_TOKEN_FILE"
-        identity = {"client_id": client} if client else {}
+            federated = {**identity, "tenant_id": tenant, "federated_token_file": token_file}
+            return federated, "AZURE_FEDERATED_TOKEN_FILE"
         service = self._get("IDENTITY_ENDPOINT", "MSI_ENDPOINT")
         if service:
             return {"msi_endpoint": service, **identity}, _MANAGED
@@ -329,7 +328,7 @@ class _Search:
         cli = absolute(folder, "AZURE_CONFIG_DIR") if folder else in_home(".azure")
         if cli is not None and (cli / "azureProfile.json").is_file():
             return {"use_azure_cli": True}, "the Azure CLI"
-        return {**identity}, _MANAGED
+        return identity, _MANAGED
 
 
 def amazon_endpoint(region: str) -> str:

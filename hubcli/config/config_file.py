@@ -24,7 +24,7 @@ from hubcli.config.environment import (
     parse_retention_rules,
 )
 from hubcli.errors import UsageError, did_you_mean
-from hubcli.regular_file import NotRegularError, open_at_once
+from hubcli.regular_file import NotRegularError, open_regular
 from hubcli.units import parse_duration_s, parse_rate
 
 __all__ = ["KEYS", "ConfigKey", "read_config_file"]
@@ -250,21 +250,14 @@ def _read_text(path: Path) -> str | None:
     Only a regular file of a bounded size is read: a pipe of that name would stop every command.
     """
     try:
-        descriptor = open_at_once(str(path), os.O_RDONLY)
+        with open_regular(path, is_buffered=True) as file:
+            content = file.read(_MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (NotRegularError, IsADirectoryError) as error:
         raise _unreadable(path, "it is not a regular file") from error
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
-    try:
-        content = b""
-        while len(content) <= _MAX_BYTES and (piece := os.read(descriptor, _MAX_BYTES + 1 - len(content))):
-            content += piece
-    except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
-    finally:
-        os.close(descriptor)
     if len(content) > _MAX_BYTES:
         raise _unreadable(path, f"it is larger than {_MAX_BYTES >> 10} KiB")
     try:
