@@ -197,7 +197,8 @@ class Proxies:
             from urllib.request import getproxies
 
             found = {name: ProxyRoute(value, "the system") for name, value in getproxies().items() if value}
-        exempt = tuple(filter(None, (name.strip() for name in (_no(found)).split(","))))
+        no_proxy = found["no"].proxy or "" if "no" in found else ""
+        exempt = tuple(filter(None, map(str.strip, no_proxy.split(","))))
         routes = {scheme: found[scheme] for scheme in _SCHEMES if scheme in found}
         return cls({} if "*" in exempt else routes, exempt)
 
@@ -212,10 +213,6 @@ class Proxies:
         if any(_fits(entry, scheme, host, port) for entry in self.exempt):
             return ProxyRoute(None, "NO_PROXY")
         return named
-
-
-def _no(found: Mapping[str, ProxyRoute]) -> str:
-    return (found.get("no") or ProxyRoute()).proxy or ""
 
 
 def _of_variables(variables: Mapping[str, str]) -> dict[str, ProxyRoute]:

@@ -13,6 +13,7 @@ import io
 import locale
 import netrc
 from collections.abc import Callable
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import TextIO
@@ -66,8 +67,6 @@ class Credentials:
         home = origin(url)
         within = [scope.origins | scope.trusted for scope in scopes]
         self._homes = frozenset({home}).union(*(origins for origins in within if home in origins))
-        self._entries: netrc.netrc | None = None
-        self._are_entries_read = False
 
     def may_go_to(self, url: str) -> bool:
         """Whether a chain of redirects that comes there still holds its credentials."""
@@ -82,7 +81,7 @@ class Credentials:
         if not self.may_go_to(url) or "@" in urlsplit(url).netloc:
             return None
         account = self._account_at(url)
-        found = account.credential() if account is not None else self._of_netrc(url)
+        found = account.credential if account is not None else self._of_netrc(url)
         if found is None:
             return None
         remember_authorization(found.header)
@@ -91,7 +90,7 @@ class Credentials:
     def hint(self, url: str, status: int) -> str | None:
         """What the provider of the URL says that a user can do about the status, None without an idea."""
         account = self._account_at(url)
-        found = account.credential() if account is not None and status in _REFUSED else None
+        found = account.credential if account is not None and status in _REFUSED else None
         place = found.place if found is not None else None
         hints = (provider.explain(url, status, self._access, place) for provider in self._providers)
         return next(filter(None, hints), None)
@@ -100,12 +99,14 @@ class Credentials:
         accounts = (account for account in self._accounts if origin(url) in account.scope.origins)
         return next(accounts, None)
 
+    @cached_property
+    def _entries(self) -> netrc.netrc | None:
+        """The netrc file, read once: a FIFO can't be read again."""
+        return _read_netrc(self._access.netrc, is_named=self._access.is_netrc_named)
+
     def _of_netrc(self, url: str) -> Credential | None:
-        """The entry of the netrc file, which is read once: a FIFO can't be read again."""
+        """The entry of the netrc file for the host of the URL."""
         file = self._access.netrc
-        if not self._are_entries_read:
-            self._entries = _read_netrc(file, is_named=self._access.is_netrc_named)
-            self._are_entries_read = True
         found = None if self._entries is None else self._entries.authenticators(urlsplit(url).hostname or "")
         if found is None or not found[2]:
             return None
@@ -122,14 +123,11 @@ class _Account:
 
     def __init__(self, scope: CredentialScope) -> None:
         self.scope = scope
-        self._is_read = False
-        self._found: Credential | None = None
 
+    @cached_property
     def credential(self) -> Credential | None:
         """The credential, None without one. Raises AuthenticationError."""
-        if not self._is_read:
-            self._found, self._is_read = self.scope.read(), True
-        return self._found
+        return self.scope.read()
 
 
 def netrc_names(access: NetworkConfig) -> frozenset[str]:

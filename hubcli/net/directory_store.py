@@ -39,6 +39,8 @@ __all__ = ["DirectoryStore", "require_key"]
 _MAX_KEY_BYTES = 1024
 _COPY_BYTES = 1 << 20
 _ATTEMPTS = 10
+# What opening raises where no object is.
+_NO_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _LOCK_NAME = ".hubcli-lock"
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.hubcli-tmp")
 _STALE_S = 86400.0
@@ -80,7 +82,7 @@ class DirectoryStore(ObjectStore):
             try:
                 with open_regular(self._path(key)) as file:  # NFS looks anew at what is opened.
                     return _info(key, os.fstat(file.fileno()))
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            except _NO_OBJECT:
                 return None
 
     def read(self, key: str, limit_bytes: int) -> tuple[bytes, ObjectInfo] | None:
@@ -90,7 +92,7 @@ class DirectoryStore(ObjectStore):
                 with open_regular(self._path(key), is_buffered=True) as file:
                     info = _info(key, os.fstat(file.fileno()))
                     content = file.read(limit_bytes + 1)
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            except _NO_OBJECT:
                 return None
         if len(content) > limit_bytes:
             raise IntegrityError(f"{self.address}/{key} is larger than {limit_bytes} bytes")
@@ -102,7 +104,7 @@ class DirectoryStore(ObjectStore):
         path = self._path(key)
         try:
             file = open_regular(path)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        except _NO_OBJECT as error:
             raise NotFoundError(f"{self.address}/{key} does not exist") from error
         except OSError as error:
             raise self._failed(key, error) from error
@@ -226,15 +228,11 @@ class DirectoryStore(ObjectStore):
 
     def now(self) -> datetime:
         """The clock of the file system, which on NFS is the server's; that of this machine else."""
-        temporary = self.root / f".{unique_number()}.hubcli-tmp"
         try:
-            with temporary.open("xb") as file:
+            with self._temporary(self.root / "clock") as temporary, temporary.open("xb") as file:
                 return _moment(os.fstat(file.fileno()))
         except OSError:
             return datetime.now(timezone.utc)
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Removes what writers that were killed left more than a day ago."""

@@ -14,7 +14,7 @@ from functools import partial
 import httpcore
 import httpx
 
-from hubcli.errors import BodyChangedError, HubcliError, NetworkError, TruncatedError
+from hubcli.errors import BodyChangedError, HubcliError, TruncatedError
 from hubcli.net.bounds import body_blocks
 from hubcli.net.byte_source import ByteSource, read_digests
 from hubcli.net.client import Client, content_length, entity_tag, open_client, translate
@@ -147,8 +147,7 @@ class HttpSource(ByteSource):
         """The error of a body that ended early, with the number of bytes received."""
         if isinstance(error, httpx.RemoteProtocolError) and "peer closed" in str(error):
             return self._truncated(received, expected_bytes)
-        failed: NetworkError = translate(error, self.name, f" after {received} bytes")
-        return failed
+        return translate(error, self.name, f" after {received} bytes")
 
     def _truncated(self, received: int, expected_bytes: int | None) -> TruncatedError:
         """The error of a body that is shorter than announced."""
