@@ -217,18 +217,20 @@ def from_iso_utc(text: str) -> float:
         raise ValueError(f"'{text}' is out of range") from error
 
 
+_LATEST_DATE = datetime(9998, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
+
+
 def from_http_date(text: str | None) -> datetime | None:
     """The time in a header such as `Date`, in UTC; None without a header, and for an invalid date.
 
-    A date of the year 9999 is invalid, too: a sum with it may be out of range. Source: RFC 9110, 5.6.7.
+    Later ones than the year 9998 are its end: a sum with them would be out of range. Source: RFC 9110, 5.6.7.
     """
     from email.utils import parsedate_to_datetime  # Few commands need it, and it loads slowly.
 
     try:
         moment = parsedate_to_datetime(text or "")
-        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
-        moment = moment.astimezone(timezone.utc)
     # Python's parser raises each of these for some date that a server may send.
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return moment if moment.year < 9999 else None
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
+    return min(moment, _LATEST_DATE).astimezone(timezone.utc)
