@@ -26,12 +26,9 @@ from hubcli.config.buckets import (
 )
 from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import Settings
-from hubcli.errors import (
-    NetworkError,
-    UsageError,
-)
+from hubcli.errors import NetworkError, UsageError
 from hubcli.net.bucket_errors import NO_BUCKET, OTHER_REGION, BucketErrors, code_of, status_of
-from hubcli.net.rate import RateMeter
+from hubcli.net.rate import RateMeter, timed_out
 from hubcli.net.retries import RetryPolicy
 from hubcli.providers.bucket import BucketAddress
 from hubcli.regular_file import read_regular
@@ -203,7 +200,7 @@ class BucketClient(BucketErrors):
         try:
             return in_thread(lambda: action(self.store(with_retries=with_retries)), limit_s)
         except TimeoutError as error:
-            raise self.timed_out(name) from error
+            raise timed_out(name) from error
         except self.lost as error:
             if code_of(error) != "ConditionalRequestConflict":
                 raise

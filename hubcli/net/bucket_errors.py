@@ -18,6 +18,7 @@ from hubcli.errors import (
     NetworkError,
     NotFoundError,
 )
+from hubcli.net.rate import timed_out
 
 __all__ = ["NO_BUCKET", "OTHER_REGION", "BucketErrors", "code_of", "status_of"]
 
@@ -126,14 +127,6 @@ class BucketErrors:
             hint="Check the permissions; for a requester-pays bucket, add --requester-pays.",
         )
 
-    @staticmethod
-    def timed_out(name: str) -> NetworkError:
-        """The error for an answer that doesn't come."""
-        return NetworkError(
-            f"Timed out waiting for data from {name}",
-            hint="Try again, or wait longer with --timeout SECONDS.",
-        )
-
     def _failed(self, name: str, status: int | None, code: str, text: str) -> HubcliError:
         if "configured region" in text or code in OTHER_REGION:
             return NetworkError(
@@ -148,7 +141,7 @@ class BucketErrors:
             return NetworkError(f"{name} answers {code}", hint="Check the bucket and its permissions.")
         # Its `retry_timeout` stands in each text that tells of its retries.
         if "imeout" in text.replace("retry_timeout", "") or "timed out" in text:
-            return self.timed_out(name).transient()
+            return timed_out(name).transient()
         if "non-partial" in text:
             return BodyChangedError(
                 f"{name} was sent as a whole instead of the requested range",

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 from hubcli.archive.pack import tar_pieces
 from hubcli.archive.tree import Tree, TreeNode
-from hubcli.errors import BodyChangedError, HubcliError, IntegrityError, TooSlowError, TruncatedError
+from hubcli.errors import BodyChangedError, HubcliError, IntegrityError, TruncatedError
 from hubcli.net.bucket_client import BucketClient
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.object_store import ObjectInfo
-from hubcli.net.rate import SlowTransfer
+from hubcli.net.rate import SlowTransfer, too_slow
 
 __all__ = ["BucketSource", "BucketTree", "plain_etag", "quoted_etag"]
 
@@ -143,10 +143,7 @@ class _Stream:
                 try:
                     meter.end(size, self._client.timeout_s)
                 except SlowTransfer as slow:
-                    raise TooSlowError(
-                        f"{self.part.name} is too slow: {slow}, less than --min-rate",
-                        hint="Try again, or accept a slow server with --min-rate 0.",
-                    ).transient() from slow
+                    raise too_slow(self.part.name, slow) from slow
             if isinstance(item, BaseException):
                 raise item
             if item is None:

@@ -15,18 +15,18 @@ import httpx
 from hubcli import __version__
 from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import DEFAULT_MIN_RATE, environment
-from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError, TooSlowError
+from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError
 from hubcli.net.bounds import GuardedStream, UnboundedAnswer, guard
 from hubcli.net.connections import Proxies, trusted_context
 from hubcli.net.credentials import Credentials, answer_text, standard_phrase
-from hubcli.net.rate import RateMeter, SlowTransfer
+from hubcli.net.rate import RateMeter, SlowTransfer, timed_out, too_slow
 from hubcli.units import from_http_date
 from hubcli.urls import origin, remember_secret, remember_url, stored_url, without_known_secrets
 
 __all__ = ["Client", "content_length", "entity_tag", "open_client", "translate"]
 
 _MAX_REDIRECTS = 10
-# The most timeouts that a chain of redirects may take; each hop could take two.
+# The most timeouts that a chain of redirects may take; each redirect could take two.
 _CHAIN_TIMEOUTS = 2
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429)
@@ -35,9 +35,9 @@ _MAX_ETAG = 512
 _MAX_LENGTH_DIGITS = 19
 # How httpcore and h11 begin where they quote nothing of the answer.
 _OWN_WORDS = ("Server disconnected", "peer closed connection")
-# The most bytes of cookies that are kept for the next hop of a chain of redirects.
 # Which cookies are masked in messages: only values that look like no word and no address.
 _COOKIE = r"(?a)(?=[^\d]*\d)[\w+=%~-]{12,4096}"
+# The most bytes of cookies that are kept within a chain of redirects.
 _MAX_COOKIE_BYTES = 16 << 10
 _HEADERS = {
     "User-Agent": f"hubcli/{__version__}",
@@ -146,7 +146,7 @@ class Client:
         return response
 
     def _bound_cookies(self) -> None:
-        """Lets all cookies go once they are more than a chain of redirects needs."""
+        """Drops all cookies once they are more than a chain of redirects needs."""
         values = [cookie.value or "" for cookie in self._http.cookies.jar]
         if sum(map(len, values)) > _MAX_COOKIE_BYTES:
             self._http.cookies.clear()
@@ -277,19 +277,13 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
     """The hubcli error for an error of httpx; transient if a retry may succeed."""
     cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
     if isinstance(cause, SlowTransfer):
-        return TooSlowError(
-            f"{shown_url} is too slow{when}: {cause}, less than --min-rate",
-            hint="Try again, or accept a slow server with --min-rate 0.",
-        ).transient()
+        return too_slow(shown_url, cause, when)
     if isinstance(cause, UnboundedAnswer):
         return NetworkError(
             f"{shown_url} {cause}{when}", hint="Check the URL: unexpected response to a download."
         )
     if isinstance(error, (httpx.TimeoutException, httpcore.TimeoutException)):
-        late = NetworkError(
-            f"Timed out waiting for data from {shown_url}{when}",
-            hint="Try again, or wait longer with --timeout SECONDS.",
-        ).transient()
+        late = timed_out(shown_url, when).transient()
         late.was_sent = not isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout))
         return late
     if isinstance(error, httpx.ConnectError):

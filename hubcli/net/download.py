@@ -1,6 +1,6 @@
 """One download: a byte source to its last byte, on one connection or several, resumed where another ended.
 
-Several connections fill the spool by segments; an idle connection takes over half of the slowest segment.
+Several connections fill the spool by segments; one that has filled its segment takes the next in order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ __all__ = [
     "Download",
     "DownloadOptions",
     "segment_size",
-    "segmented",
 ]
 
 _LOOK_S = 0.05  # After this time, the rate of a download predicts how long the rest takes.
@@ -39,11 +38,11 @@ QUICK_S = 3.0
 class DownloadOptions:
     """How a body is fetched.
 
-    With a `spool`, a path that is this download's alone, a large body comes in
-    windows over `connections`, and goes on where a killed process, or with `durability` a machine
-    without power, ended. With a `known_etag`, a body that is still that one isn't fetched. The spool
-    is used once `spool_after_bytes` have come: a reader that may stop before asks for no more. Until then
-    the last `kept_bytes` stay in memory, to be spooled first: those that wait for the reader are among them.
+    With a `spool`, a path that only this download uses, a large body comes in windows over `connections`,
+    and is resumed where a killed process ended, or with `durability` a machine that lost its power. With a
+    `known_etag`, a body that still has that ETag isn't fetched. The spool is used once `spool_after_bytes`
+    have come, since a reader may stop before. Until then the last `kept_bytes` stay in memory, and are
+    spooled first: those that wait for the reader are among them.
     """
 
     timeout_s: float
@@ -61,8 +60,8 @@ class DownloadOptions:
 class Download(ByteSource):
     """A byte source that is read to its end despite transient errors, and checked by its checksums.
 
-    `resumed_bytes` were there from before; `is_spooled` says whether some of the
-    bytes came by way of the spool.
+    `resumed_bytes` are those of an earlier download; `is_spooled` says whether some of the bytes came
+    through the spool.
     """
 
     def __init__(self, source: ByteSource, options: DownloadOptions) -> None:
@@ -75,8 +74,8 @@ class Download(ByteSource):
         self._options = options
         self._stop = threading.Event()
         self._waited_s = 0.0  # For bytes, by the reader.
-        self._filled: tuple[Spool, int] | None = None  # And from which byte of the body on.
-        self.resumed_bytes = self._bytes_there_already()
+        self._filled: tuple[Spool, int] | None = None  # With the position from which on it is filled.
+        self.resumed_bytes = self._bytes_spooled_before()
         self.is_spooled = self.resumed_bytes > 0
 
     def arrived_bytes(self) -> int:
@@ -89,7 +88,7 @@ class Download(ByteSource):
         )
 
     def close(self) -> None:
-        """Lets every thread that still receives end quietly: its connection is closed next."""
+        """Lets every thread that still receives end without an error: its connection is closed next."""
         self._stop.set()
 
     def read(self) -> Generator[bytes, None, None]:
@@ -106,12 +105,12 @@ class Download(ByteSource):
         verifier.verify()
 
     def range(self, start: int, end: int) -> AbstractContextManager[Iterator[bytes]]:
-        """A part straight from the source, past the spool; it isn't tried again."""
+        """A part from the source, without the spool and without retries."""
         return self._source.range(start, end)
 
     def _body(self) -> Iterator[bytes]:
         first = self._source.read()
-        # Of a body that can't be asked for in parts nothing is put into the spool.
+        # A body that can't be requested in parts is never spooled.
         rest = _RestOfBody(self._options.kept_bytes if self._may_be_spooled else 0)
         began_s = time.monotonic()
         try:
@@ -129,38 +128,29 @@ class Download(ByteSource):
             yield from self._rest(rest.end)
             return
         self._keep(rest)
-        rest.let_go()
+        rest.clear()
         with self._spool(rest.end) as spool:
             self._filled = spool, rest.end
-            yield from segmented(
-                self._source,
-                spool,
-                first,
-                self._options.connections,
-                self._options.retries,
-                self._stop,
-                rest.end,
-                self._waited_s,
-            )
+            fetcher = _SegmentFetcher(self._source, spool, first, self._options, self._stop, rest.end)
+            yield from fetcher.chunks(self._waited_s)
 
     def _while_quick(self, first: Iterator[bytes]) -> Iterator[bytes]:
         """The body straight from the connection: all of it, or until it turns out to take long.
 
-        What takes no longer than a few seconds is sooner fetched again than
-        written to the disk and read from there.
+        A body that takes a few seconds is fetched again in less time than it is written to the disk and read.
         """
         may_spool = self._may_be_spooled
         if may_spool and (self.is_spooled or (QUICK_S <= 0 and not self._options.spool_after_bytes)):
             return
         began_s, received = time.monotonic(), 0
-        asked_s = began_s
+        requested_s = began_s
         for chunk in first:
-            self._waited_s += time.monotonic() - asked_s
+            self._waited_s += time.monotonic() - requested_s
             received += len(chunk)
             if chunk:
                 yield chunk
-            asked_s = time.monotonic()
-            elapsed_s = asked_s - began_s
+            requested_s = time.monotonic()
+            elapsed_s = requested_s - began_s
             may_begin = received >= self._options.spool_after_bytes and elapsed_s > _LOOK_S
             if may_spool and self.size_bytes is not None and may_begin:
                 is_slow = (self.size_bytes - received) * elapsed_s > QUICK_S * received
@@ -168,14 +158,14 @@ class Download(ByteSource):
                     return
 
     def _keep(self, rest: _RestOfBody) -> None:
-        """Puts what was handed on, as far as it is in memory, into the spool, to resume from there."""
+        """Puts the bytes that are still in memory into the spool, to resume from there."""
         self.is_spooled = True
         if rest.size_bytes:
             with self._spool(rest.start) as spool:
                 spool.put(rest.start, rest.chunks)
 
     def _rest(self, received: int) -> Iterator[bytes]:
-        """What follows of a body that isn't spooled, asked for from its byte on, however often it is cut."""
+        """The rest of a body that isn't spooled, requested again from its next byte when it is cut."""
         size_bytes = self.size_bytes
         assert size_bytes is not None
         while received < size_bytes and not self._stop.is_set():
@@ -195,13 +185,13 @@ class Download(ByteSource):
 
     @property
     def _may_spool(self) -> bool:
-        """Whether the rest could go by way of the disk: it is large, and there is room for it twice."""
+        """Whether the rest could be spooled: it is large, and the disk has space for it twice."""
         path, size_bytes = self._options.spool, self.size_bytes
         if path is None or not self.has_ranges or size_bytes is None:
             return False
         return size_bytes >= MIN_SEGMENTED_BYTES and shutil.disk_usage(path.parent).free > 2 * size_bytes
 
-    def _bytes_there_already(self) -> int:
+    def _bytes_spooled_before(self) -> int:
         path, size_bytes, validator = self._options.spool, self.size_bytes, self.validator
         if path is None or not self.has_ranges or size_bytes is None or validator is None:
             return 0
@@ -233,19 +223,19 @@ class _RestOfBody:
 
     @property
     def start(self) -> int:
-        """Where the first byte of them is in the stream."""
+        """The position of the first of them in the stream."""
         return self.end - self.size_bytes
 
     def add(self, chunk: bytes) -> None:
-        """Takes the next bytes of the stream; lets the oldest go."""
+        """Takes the next bytes of the stream; drops the oldest beyond the maximum."""
         self.chunks.append(chunk)
         self.end += len(chunk)
         self.size_bytes += len(chunk)
         while self.chunks and self.size_bytes > self._limit_bytes:
             self.size_bytes -= len(self.chunks.popleft())
 
-    def let_go(self) -> None:
-        """Lets all of them go; where the stream is stays known."""
+    def clear(self) -> None:
+        """Drops the bytes; `end` stays."""
         self.chunks.clear()
         self.size_bytes = 0
 
@@ -254,7 +244,8 @@ class _RestOfBody:
 MIN_SEGMENTED_BYTES = 8 << 20
 _MIN_WINDOW_BYTES, _LAST_WINDOW_BYTES, _MAX_WINDOW_BYTES = 4 << 20, 5 << 20, 64 << 20
 _JOIN_S = 1.0
-_HUNGER_S = 0.1
+# Once the reader has waited this long in all, one connection is too slow for it.
+_MAX_READER_WAIT_S = 0.1
 
 
 def segment_size(position: int, size_bytes: int, connections: int) -> int:
@@ -271,44 +262,19 @@ def segment_size(position: int, size_bytes: int, connections: int) -> int:
     return max(_MIN_WINDOW_BYTES, min(since_start, until_end, _MAX_WINDOW_BYTES))
 
 
-def segmented(
-    source: ByteSource,
-    spool: Spool,
-    first: Iterator[bytes],
-    connections: int,
-    retries: RetryPolicy,
-    stop: threading.Event,
-    position: int = 0,
-    waited_s: float = 0.0,
-) -> Iterator[bytes]:
-    """The body from the position on, while up to `connections` connections fill the spool.
+class _SegmentFetcher:
+    """Reads a body from `position` on, while up to `connections` connections fill the spool.
 
-    The first is enough as long as it brings more than the reader takes: on a
-    network that is faster than the unpacking, others cost without a gain. The
-    reader waited `waited_s` for what came before the position.
-    `first` is the rest of the answer that came already, from the position on: it
-    serves the first window where that isn't there from before. Raises what `ByteSource.range` does once no
-    attempt is left, DiskFullError, CacheError.
+    `first` is the rest of the answer that has come already, from the position on: it serves the first
+    window, unless an earlier download has filled that.
     """
-    filling = _Filling(source, spool, first, retries, connections, stop, position)
-    filling.begin(1)
-    filling.hurry(waited_s)
-    try:
-        yield from spool.chunks(position, filling.hurry)
-    finally:
-        filling.end()
-
-
-class _Filling:
-    """The work of all connections."""
 
     def __init__(
         self,
         source: ByteSource,
         spool: Spool,
         first: Iterator[bytes],
-        retries: RetryPolicy,
-        connections: int,
+        options: DownloadOptions,
         stop: threading.Event,
         position: int,
     ) -> None:
@@ -317,29 +283,43 @@ class _Filling:
         # What was read before the position is not in the spool, and is left to the download that resumes it.
         ahead = (segment for segment in spool.segments if segment.start >= position)
         self._waiting = [segment for segment in ahead if not segment.is_done]
-        self._connections = min(connections, len(self._waiting))
+        self._connections = min(options.connections, len(self._waiting))
         self._threads: list[threading.Thread] = []
-        self._hungry_s = 0.0
+        self._waited_s = 0.0
         self._source = source
         self._spool = spool
         self._first = first
-        self._retries = retries
+        self._retries = options.retries
         self._lock = threading.Lock()
 
-    def begin(self, connections: int) -> None:
+    def chunks(self, waited_s: float) -> Iterator[bytes]:
+        """The bytes in order; the reader waited `waited_s` for those before the position.
+
+        One connection is enough as long as it brings more than the reader takes: on a network that is
+        faster than the unpacking, others cost without a gain. Raises what `ByteSource.range` does once no
+        attempt is left, DiskFullError, CacheError.
+        """
+        self._begin(1)
+        self._count_wait(waited_s)
+        try:
+            yield from self._spool.chunks(self._position, self._count_wait)
+        finally:
+            self._end()
+
+    def _begin(self, connections: int) -> None:
         """Opens connections up to this number, as far as there are segments left for them."""
         while len(self._threads) < min(connections, self._connections):
             thread = threading.Thread(target=self._work, name="hubcli-segment", daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def hurry(self, waited_s: float) -> None:
-        """Counts the time that the reader waited: once it is long enough, all connections begin."""
-        self._hungry_s += waited_s
-        if self._hungry_s >= _HUNGER_S:
-            self.begin(self._connections)
+    def _count_wait(self, seconds: float) -> None:
+        """Adds to the time that the reader has waited; opens all connections once it is too long."""
+        self._waited_s += seconds
+        if self._waited_s >= _MAX_READER_WAIT_S:
+            self._begin(self._connections)
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Stops every connection, and gives their threads a second to end, all together."""
         self._stop.set()
         self._spool.close()
@@ -348,7 +328,7 @@ class _Filling:
             thread.join(max(0.0, until_s - time.monotonic()))
 
     def _work(self) -> None:
-        """Fills one window after the other, the nearest to the start first."""
+        """Fills one window after the other, the first in the body first."""
         try:
             while (segment := self._next()) is not None:
                 self._fill(segment)

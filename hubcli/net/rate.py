@@ -1,4 +1,4 @@
-"""The minimum rate of a transfer; a module without httpx, which buckets don't load."""
+"""The minimum rate of a transfer, and the errors of slow ones; without httpx, which buckets don't load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import threading
 import time
 from collections import deque
 
-__all__ = ["WINDOW_S", "RateMeter", "SlowTransfer"]
+from hubcli.errors import NetworkError, TooSlowError
+
+__all__ = ["WINDOW_S", "RateMeter", "SlowTransfer", "timed_out", "too_slow"]
 
 # The minimum rate is an average over this much time spent waiting for the network.
 WINDOW_S = 60.0
@@ -15,6 +17,22 @@ _SLICES = 60
 
 class SlowTransfer(Exception):
     """Bytes come, but too slowly. The text says how many in which time."""
+
+
+def too_slow(name: str, slow: SlowTransfer, when: str = "") -> TooSlowError:
+    """The transient error for a transfer below the minimum rate; `when` says how far it came."""
+    return TooSlowError(
+        f"{name} is too slow{when}: {slow}, less than --min-rate",
+        hint="Try again, or accept a slow server with --min-rate 0.",
+    ).transient()
+
+
+def timed_out(name: str, when: str = "") -> NetworkError:
+    """The error for an answer that doesn't come in time."""
+    return NetworkError(
+        f"Timed out waiting for data from {name}{when}",
+        hint="Try again, or wait longer with --timeout SECONDS.",
+    )
 
 
 class RateMeter:

@@ -1,13 +1,13 @@
 """The spool: a body on the disk while it comes, in segments, and a journal of which bytes are there.
 
 The journal is text: a line of JSON with the body's size and validator, then a
-line `start end` for each stretch that is there. A stretch is noted once it is synced to
+line `start end` for each range that is there. A range is noted once it is synced to
 the disk, by a thread of its own, so that neither a kill nor a power loss leaves a journal
 that names bytes which aren't there: zeros in their place would be unpacked as the model
 where the server sends no checksum.
 
-Version 1 of the journal is that of hubcli 0.1.0, and of `--no-sync`: a stretch is noted once
-it was written. It outlives the process, but not the machine, so it counts until the next boot.
+Version 1 of the journal is that of hubcli 0.1.0, and of `--no-sync`: a range is noted once
+it was written. It outlives the process, but not the machine, so it is valid until the next boot.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _READ_BYTES = 256 << 10
 _MAX_JOURNAL_BYTES = 16 << 20
 _SYNCED_VERSION, _WRITTEN_VERSION = 2, 1
 _MAX_UNNOTED_S = 1.0  # So that a killed process loses little of a slow download, too.
-_PATIENCE_S = 0.1
+_MAX_WAIT_S = 0.1  # Of the reader, before it reports that it waits.
 
 
 @dataclass
@@ -65,11 +65,11 @@ class Spool:
         position: int = 0,
         durability: Durability = SYNCED,
     ) -> None:
-        """Goes on with what is at `path`, if its journal tells of the same body; else begins anew.
+        """Resumes the spool at `path` if its journal is of the same body; else starts a new one.
 
-        A segment begins at `position`; `segment_bytes_at` tells how large one is by where it begins.
-        Begun anew it is a new file: another process that lost its lock may still write into the old
-        one. What was begun with `durability` goes on with it. Raises DiskFullError, CacheError,
+        A segment begins at `position`; `segment_bytes_at` gives the size of one by where it begins. A new
+        spool is a new file: another process that lost its lock may still write into the old one. A spool
+        that was started with `durability` is resumed with it. Raises DiskFullError, CacheError,
         LockLostError.
         """
         self.path = path
@@ -107,9 +107,9 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """Notes what was written; writers and the reader that are still at it find it closed.
+        """Notes what was written; threads that still write or read find it closed.
 
-        A body that is there to its end isn't synced once more: it is unpacked, and removed next.
+        A complete body isn't synced once more: it is unpacked, and the spool removed next.
         """
         with self._changed:
             if self._is_closed:
@@ -130,7 +130,7 @@ class Spool:
     def write(self, segment: Segment, data: bytes) -> bool:
         """Writes the segment's next bytes; False if the spool was closed meanwhile.
 
-        What is more than the segment is left out. Raises DiskFullError, CacheError.
+        Bytes beyond the segment are left out. Raises DiskFullError, CacheError.
         """
         view = memoryview(data)[: segment.end - segment.position]
         while view:
@@ -143,7 +143,7 @@ class Spool:
         return True
 
     def put(self, position: int, chunks: Iterable[bytes]) -> None:
-        """Writes the bytes from the position on, where a segment begins."""
+        """Writes the bytes from `position` on, where a segment begins."""
         data = iter(chunks)
         rest = next(data, b"")
         for segment in self.segments:
@@ -186,7 +186,7 @@ class Spool:
             self.fail(error)
 
     def _is_to_be_noted(self) -> bool:
-        """Waits until some bytes came, for a while; False once the spool is closed, or all is noted."""
+        """Waits until enough bytes came, for a second at most; False once the spool is closed."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._is_closed or self._unnoted_bytes >= _NOTED_BYTES, _MAX_UNNOTED_S
@@ -210,21 +210,21 @@ class Spool:
             segment.noted = position
 
     def fail(self, error: BaseException) -> None:
-        """Lets the reader raise the error once it has read what is there before."""
+        """Has the reader raise the error once it has read the bytes before it."""
         with self._changed:
             self._failure = self._failure or error
             self._changed.notify_all()
 
     def chunks(
-        self, position: int = 0, on_hunger: Callable[[float], None] = lambda seconds: None
+        self, position: int = 0, on_wait: Callable[[float], None] = lambda seconds: None
     ) -> Iterator[bytes]:
-        """The body from the position on, as it comes. Raises what a writer failed with, CacheError.
+        """The body from `position` on, as it comes. Raises the error of a writer, CacheError.
 
-        `on_hunger` is called with how long the reader waited for bytes, each time.
+        `on_wait` is called with the seconds that the reader waited for bytes, each time.
         """
         for segment in self.segments:
             while position < segment.end:
-                available = self._wait_for(segment, position, on_hunger)
+                available = self._wait_for(segment, position, on_wait)
                 while position < available:
                     chunk = self._read(position, min(_READ_BYTES, available - position))
                     position += len(chunk)
@@ -237,7 +237,7 @@ class Spool:
             raise CacheError(f"{self.path} was truncated while it was read", hint="Fetch it again.")
         return chunk
 
-    def _wait_for(self, segment: Segment, position: int, on_hunger: Callable[[float], None]) -> int:
+    def _wait_for(self, segment: Segment, position: int, on_wait: Callable[[float], None]) -> int:
         """How far the segment has been written, once that is beyond the position."""
         while True:
             with self._changed:
@@ -248,12 +248,12 @@ class Spool:
                 if self._is_closed:
                     raise CacheError(f"{self.path} was closed while it was read")
                 began_s = time.monotonic()
-                self._changed.wait(_PATIENCE_S)
-            on_hunger(time.monotonic() - began_s)
+                self._changed.wait(_MAX_WAIT_S)
+            on_wait(time.monotonic() - began_s)
 
 
 def discard_spool(path: Path) -> None:
-    """Removes the spool at the path, and its journal first: without it the rest is not a spool."""
+    """Removes the spool at the path, its journal first: a file without a journal is not a spool."""
     with _disk_errors(path):
         _journal(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
@@ -272,9 +272,9 @@ def _journal(path: Path) -> Path:
 
 
 def _journaled(path: Path, size_bytes: int, validator: str) -> tuple[int, list[tuple[int, int]]]:
-    """The journal's version, and the stretches that are there of that body, sorted and apart.
+    """The journal's version, and the ranges that are there of that body, sorted and merged.
 
-    There are none where the journal is of another, or may tell more than a power loss left.
+    There are none if the journal is of another body, or may name bytes that a power loss took.
     """
     try:
         if path.is_symlink() or path.stat().st_size != size_bytes:
@@ -293,7 +293,7 @@ def _journaled(path: Path, size_bytes: int, validator: str) -> tuple[int, list[t
     )
     if not version:
         return 0, []
-    found = sorted(_stretches(lines[:-1], size_bytes))  # The last line is empty, or cut off.
+    found = sorted(_ranges(lines[:-1], size_bytes))  # The last line is empty, or cut off.
     merged: list[tuple[int, int]] = []
     for start, end in found:
         if merged and start <= merged[-1][1]:
@@ -308,7 +308,7 @@ def _is_of_this_boot(changed_at_s: float) -> bool:
     return booted is not None and booted < changed_at_s
 
 
-def _stretches(lines: list[bytes], size_bytes: int) -> Iterator[tuple[int, int]]:
+def _ranges(lines: list[bytes], size_bytes: int) -> Iterator[tuple[int, int]]:
     for line in lines:
         start, _, end = line.partition(b" ")
         if start.isdigit() and end.isdigit() and int(start) < int(end) <= size_bytes:
@@ -318,8 +318,8 @@ def _stretches(lines: list[bytes], size_bytes: int) -> Iterator[tuple[int, int]]
 def _segments(
     there: list[tuple[int, int]], size_bytes: int, segment_bytes_at: Callable[[int], int], position: int
 ) -> list[Segment]:
-    """Segments that make up the body: those that are there, and what is missing, cut, at `position` too."""
-    cuts = sorted({0, position, size_bytes, *(place for stretch in there for place in stretch)})
+    """Segments that make up the body: ranges that are there, and missing ones, which are split."""
+    cuts = sorted({0, position, size_bytes, *(place for own in there for place in own)})
     segments = list[Segment]()
     for start, end in pairwise(cuts):
         if any(first <= start and end <= last for first, last in there):
@@ -333,12 +333,12 @@ def _segments(
 
 
 def resumable_bytes(path: Path, size_bytes: int, validator: str) -> int:
-    """How much of that body is in the spool at the path."""
+    """How many bytes of that body are in the spool at the path."""
     return _summed(_journaled(path, size_bytes, validator)[1])
 
 
-def _summed(stretches: list[tuple[int, int]]) -> int:
-    return sum(end - start for start, end in stretches)
+def _summed(ranges: list[tuple[int, int]]) -> int:
+    return sum(end - start for start, end in ranges)
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def test_who_waited_at_the_first_look_has_all_connections_begin(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download_module, "QUICK_S", 3.0)
-    monkeypatch.setattr(spool_module, "_PATIENCE_S", 60.0)  # What the reader waits later is never told.
+    monkeypatch.setattr(spool_module, "_MAX_WAIT_S", 60.0)  # What the reader waits later is never told.
     url = server.serve("/m", replace(TAGGED, first=[replace(TAGGED, stall_at=100_000)]))
     assert download(url, options(tmp_path / "part", timeout_s=1)) == BODY
     starts = [start for start, _ in ranges(server)]
