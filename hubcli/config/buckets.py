@@ -27,7 +27,7 @@ __all__ = [
     "bucket_options",
     "hidden_variables",
     "is_sendable",
-    "undisturbed_variables",
+    "unchanged_environment",
 ]
 
 _SECRETS = (
@@ -89,7 +89,7 @@ def hidden_variables(scheme: str) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed_variables() -> Iterator[None]:
+def unchanged_environment() -> Iterator[None]:
     """Within the context, no other thread hides variables: see `hidden_variables`."""
     with _environment_lock:
         yield

@@ -107,9 +107,9 @@ def _scheme(address: str) -> _Scheme:
 @contextmanager
 def _open_http(address: str, settings: Settings, transfer: Transfer) -> Iterator[ByteSource]:
     # Imported here: a hit in the cache needs no HTTP, and httpx takes 80 ms to load.
-    from hubcli.net.connections import read_ahead
+    from hubcli.net.connections import preload_context
 
-    read_ahead(settings.access)
+    preload_context(settings.access)
     from hubcli.net.http_source import open_download
 
     with open_download(address, download_options(settings, transfer)) as download:

@@ -35,7 +35,7 @@ from hubcli.errors import (
     means_full,
 )
 from hubcli.fetching.model_ref import archive_address, is_mirrored, latest_of
-from hubcli.net.retries import RetryPolicy, let_go
+from hubcli.net.retries import RetryPolicy, release_frames
 from hubcli.net.spool import discard_spool
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
@@ -327,7 +327,7 @@ class RetryLoop:
             clear()
             # httpx's client and its pool are a cycle, and garbage collection is off in a
             # fetch. Here no thread of the attempt runs any more, and no lock is held.
-            let_go(error)
+            release_frames(error)
             gc.collect()
 
     def _after(self, error: HubcliError) -> None:

@@ -30,8 +30,8 @@ _EXPORT = 'Run: eval "$(aws configure export-credentials --profile {} --format e
 class ProfileCredentials:
     """The profile's credentials; obstore calls it whenever it needs them, refreshed before they expire.
 
-    `undisturbed` is held while the environment must be as the user set it: a role may take its first
-    credentials from there. May be called from several threads.
+    While they are loaded, `unchanged_environment` keeps the variables as the user set them: a role may take
+    its first credentials from there. May be called from several threads.
     """
 
     def __init__(
@@ -40,19 +40,19 @@ class ProfileCredentials:
         variables: Mapping[str, str],
         region: str,
         ca_file: Path | None,
-        undisturbed: Callable[[], AbstractContextManager[Any]],
+        unchanged_environment: Callable[[], AbstractContextManager[Any]],
     ) -> None:
         self.name = name
         self._variables, self._region, self._ca_file = variables, region, ca_file
-        self._undisturbed = undisturbed
+        self._unchanged_environment = unchanged_environment
         self._credentials: Any = None
 
     def __call__(self) -> dict[str, Any]:
         """Key, secret, token, and the time until which obstore keeps them. Raises AuthenticationError."""
         try:
-            with self._undisturbed():
+            with self._unchanged_environment():
                 if self._credentials is None:
-                    self._credentials = self._found()
+                    self._credentials = self._load()
                 frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
         except HubcliError:
             raise
@@ -79,7 +79,7 @@ class ProfileCredentials:
             "expires_at": datetime.now(timezone.utc) + _VALID_FOR,
         }
 
-    def _found(self) -> Any:
+    def _load(self) -> Any:
         """The credentials that botocore finds; None if the profile has none."""
         from botocore.session import Session  # type: ignore[import-untyped]
 
@@ -91,11 +91,11 @@ class ProfileCredentials:
             session.set_config_variable("ca_bundle", str(self._ca_file))
         if session.get_config_variable("region") is None:
             session.set_config_variable("region", self._region)  # The region of the STS endpoint.
-        self._refuse_codes(session.full_config.get("profiles", {}))
+        self._require_no_mfa(session.full_config.get("profiles", {}))
         return session.get_credentials()
 
-    def _refuse_codes(self, profiles: Mapping[str, Mapping[str, Any]]) -> None:
-        """Raises AuthenticationError if a profile requires a code, which botocore would ask for."""
+    def _require_no_mfa(self, profiles: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raises AuthenticationError if a profile requires an MFA code: botocore would prompt for it."""
         name = self.name
         for _ in range(_MAX_CHAIN):
             profile = profiles.get(name, {})

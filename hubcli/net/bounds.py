@@ -33,20 +33,20 @@ _STATUS_LINE_BYTES = 12
 # A block is handed on when it is full, or when its first bytes have waited this long.
 _BLOCK_BYTES = 256 << 10
 _BLOCK_S = 0.1
-# How often silence is reported: the reader may have something else to do.
-_BEAT_S = 0.25
+# After this time without data an empty block is handed on: the reader may have something else to do.
+_SILENCE_S = 0.25
 
 
 class _SlowStream(SlowTransfer, httpcore.ReadError):
-    """The same, as an error of the connection: httpcore and httpx let no other one pass."""
+    """A SlowTransfer that httpcore and httpx handle: they expect errors of a connection alone."""
 
 
 class UnboundedAnswer(httpcore.RemoteProtocolError):
-    """An answer with more around its content than any has. The text says of what, as a predicate."""
+    """An answer whose headers or framing exceed a limit; the text is a predicate, without its subject."""
 
 
 class _Head:
-    """What came since a request was sent and before its answer was understood."""
+    """The bytes received since a request was sent, until the headers of its answer are parsed."""
 
     def __init__(self) -> None:
         self.began_s: float | None = None
@@ -55,7 +55,7 @@ class _Head:
         self._is_final = False
 
     def check(self) -> None:
-        """Raises UnboundedAnswer before more is read than an answer may have. The last read may hold body."""
+        """Raises UnboundedAnswer if the headers so far are too large; the last read may hold body, too."""
         if self._size_bytes > _MAX_HEAD_BYTES:
             raise UnboundedAnswer(f"sends more than {_MAX_HEAD_BYTES >> 10} KiB of headers")
 
@@ -74,7 +74,7 @@ class _Head:
 
 
 class GuardedStream(httpcore.NetworkStream):
-    """A connection that counts: the head of each answer until it is understood, then the rate of the body."""
+    """A connection that bounds the headers of each answer, and then the rate and framing of its body."""
 
     def __init__(self, inner: httpcore.NetworkStream, meter: RateMeter) -> None:
         self._inner = inner
@@ -83,7 +83,7 @@ class GuardedStream(httpcore.NetworkStream):
         self._body_bytes = 0
 
     def head_received(self) -> None:
-        """The answer is understood: what comes now is its body."""
+        """Its headers are parsed: the next bytes are its body."""
         self._head, self._body_bytes = None, 0
 
     def check_framing(self, content_bytes: int) -> None:
@@ -112,7 +112,7 @@ class GuardedStream(httpcore.NetworkStream):
         return data
 
     def _read_head(self, head: _Head, max_bytes: int, timeout: float | None) -> bytes:
-        """Of a head whose first byte came, the rest has to come within one timeout."""
+        """The next bytes of the headers, which must come within one timeout from their first byte on."""
         head.check()
         if timeout is not None and head.began_s is not None:
             left_s = head.began_s + timeout - time.monotonic()
@@ -143,7 +143,7 @@ class GuardedStream(httpcore.NetworkStream):
         return GuardedStream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._meter)
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks of a connection."""
+        """What httpcore reads about a connection, such as its TLS object."""
         return self._inner.get_extra_info(info)
 
 
@@ -172,7 +172,7 @@ class _GuardedBackend(httpcore.NetworkBackend):
 
 
 def guard(client: httpx.Client, meter: RateMeter) -> None:
-    """Has all connections of the client, those to its proxies too, go through guarded streams."""
+    """Makes all connections of the client, those to its proxies too, guarded streams."""
     # httpx passes no backend on to httpcore, whose pools take one: it is put into theirs.
     transports = [client._transport, *client._mounts.values()]
     for pool in (transport._pool for transport in transports if isinstance(transport, httpx.HTTPTransport)):
@@ -219,10 +219,10 @@ def _blocks(
     is_open, silent_since_s = True, time.monotonic()
     while remaining > 0 and is_open:
         parts: list[bytes] = []
-        block_bytes, give_on_at = min(most_bytes, remaining), time.monotonic() + _BLOCK_S
-        while block_bytes > 0 and is_open and (not parts or time.monotonic() < give_on_at):
+        block_bytes, deliver_at_s = min(most_bytes, remaining), time.monotonic() + _BLOCK_S
+        while block_bytes > 0 and is_open and (not parts or time.monotonic() < deliver_at_s):
             try:
-                part = stream.read(block_bytes, min(_BEAT_S, timeout_s))
+                part = stream.read(block_bytes, min(_SILENCE_S, timeout_s))
             except httpcore.ReadTimeout:
                 if time.monotonic() - silent_since_s >= timeout_s:
                     raise

@@ -1,8 +1,8 @@
 """obstore, as buckets use it: stores opened, calls that an interrupt ends, errors translated.
 
-obstore's calls hold a signal back until they return, so they run on threads of their own. It retries
-nothing here but the parts of an upload: `RetryPolicy` does, and tells the user. A process that was forked
-after the first call must make none (obstore 0.12 would hang): hubcli starts its processes anew.
+obstore's calls delay a signal until they return, so they run on threads of their own. Of retries it makes
+those of an upload's parts alone: `RetryPolicy` makes the others, and reports them. A process that was forked
+after the first call must make none (obstore 0.12 would hang): hubcli spawns its processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hubcli.config.buckets import (
     amazon_endpoint,
     bucket_options,
     hidden_variables,
-    undisturbed_variables,
+    unchanged_environment,
 )
 from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import Settings
@@ -44,7 +44,7 @@ T = TypeVar("T")
 _PAGE = 1000
 _MAX_REPEATED = 10  # Pages without a new key.
 _CLOCK_S = 60.0
-# A page of a listing, or an object that is read as a whole: a server that never ends it is left.
+# The limit for a page of a listing, or an object that is read as a whole: a server may never end it.
 _ANSWER_S = 300.0
 _MAX_CERTIFICATES_BYTES = 16 << 20
 _UPLOAD_RETRY = timedelta(minutes=3)
@@ -111,7 +111,7 @@ class BucketClient(BucketErrors):
         self._clock: tuple[float, datetime] | None = None
 
     def retries(self) -> RetryPolicy:
-        """The attempts of the next request: its own, unless those of all requests count together."""
+        """The retries of the next request: its own, unless all requests share theirs."""
         return self._retries if self._counts_together else self._retries.anew()
 
     @property
@@ -173,12 +173,12 @@ class BucketClient(BucketErrors):
         from hubcli.net.aws_credentials import ProfileCredentials
 
         variables, region = self._settings.access.buckets.variables, str(self.options.config["region"])
-        provider = ProfileCredentials(name, variables, region, self._access.ca_file, undisturbed_variables)
+        provider = ProfileCredentials(name, variables, region, self._access.ca_file, unchanged_environment)
         provider()
         return provider
 
     def call(self, name: str, action: Callable[[Any], T], **more: Any) -> T:
-        """What the action makes of the store, tried again after a transient error; the rest as `once`."""
+        """The result of `action` on the store, retried after transient errors; the rest is as in `once`."""
         return self.retries().until_done(lambda: self.once(name, action, **more))
 
     def once(
@@ -190,18 +190,18 @@ class BucketClient(BucketErrors):
         key: str | None = None,
         is_small: bool = False,
     ) -> T:
-        """What the action makes of the store; a bucket that turns out to be in another region is asked there.
+        """The result of `action` on the store, or on that of another region if the bucket is there.
 
-        `name` is that of the object in messages; `key` is given of a question whose answer has no body to
-        say why it is refused; one with a small answer is bounded in time. FileNotFoundError and what is
-        `lost` are left to the caller.
+        `name` is the object in messages. `key` is given for a HEAD request, whose answer has no body with the
+        reason of an error. A request that `is_small` has a time limit. FileNotFoundError and
+        `condition_errors` pass through.
         """
         region, limit_s = self.region, max(_ANSWER_S, 2 * self.timeout_s) if is_small else None
         try:
             return in_thread(lambda: action(self.store(with_retries=with_retries)), limit_s)
         except TimeoutError as error:
             raise timed_out(name) from error
-        except self.lost as error:
+        except self.condition_errors as error:
             if code_of(error) != "ConditionalRequestConflict":
                 raise
             # Two writes at once: the service asks for another try.
@@ -211,9 +211,9 @@ class BucketClient(BucketErrors):
                 raise
             raise self.missing(name, code_of(error)) from error
         except (self.obstore.exceptions.BaseError, ValueError) as error:
-            if region is None and self._is_elsewhere(error) and (self.region or self._move()):
+            if region is None and self._is_other_region(error) and (self.region or self._switch_region()):
                 return self.once(name, action, with_retries=with_retries, key=key, is_small=is_small)
-            raise self.translated(self._with_words(error, key), name) from error
+            raise self.translated(self._with_reason(error, key), name) from error
 
     def pages(self, name: str, folder: str, start_after: str | None) -> Iterator[Sequence[Any]]:
         """The objects below the folder, by pages in the order of their keys. Raises NetworkError."""
@@ -221,14 +221,14 @@ class BucketClient(BucketErrors):
         stream: Iterator[Any] | None = None
         end, highest, repeated = object(), "", 0
 
-        def begin(store: Any) -> Any:
+        def first_page(store: Any) -> Any:
             nonlocal stream
             stream = iter(
                 listing(store, f"{folder}/" if folder else None, offset=start_after, chunk_size=_PAGE)
             )
             return next(stream, end)
 
-        def go_on(store: Any) -> Any:
+        def next_page(store: Any) -> Any:
             nonlocal stream
             if stream is None:  # A stream that failed looks finished: the rest would be missing.
                 raise NetworkError(f"The listing of {name} broke off", hint="Try again.").transient()
@@ -237,7 +237,7 @@ class BucketClient(BucketErrors):
             stream = pages
             return page
 
-        page = self.once(name, begin, is_small=True)
+        page = self.once(name, first_page, is_small=True)
         while page is not end:
             newest = max((found["path"] for found in page), default="")
             repeated = 0 if newest > highest else repeated + 1
@@ -247,16 +247,16 @@ class BucketClient(BucketErrors):
                 )
             highest = max(highest, newest)
             yield page
-            page = self.once(name, go_on, is_small=True)
+            page = self.once(name, next_page, is_small=True)
 
     @property
-    def lost(self) -> tuple[type[Exception], ...]:
-        """What a condition that isn't met raises."""
+    def condition_errors(self) -> tuple[type[Exception], ...]:
+        """The errors of a conditional request whose condition isn't met."""
         found = self.obstore.exceptions
         return found.AlreadyExistsError, found.PreconditionError
 
-    def _with_words(self, error: Exception, key: str | None) -> Exception:
-        """The error of a request whose answer says why, where that of a HEAD can't."""
+    def _with_reason(self, error: Exception, key: str | None) -> Exception:
+        """The error of a GET for the key in place of that of a HEAD, which has no reason."""
         if key is None or code_of(error) or status_of(str(error)) not in (400, 403):
             return error
         options = {"range": (0, 1)}
@@ -268,16 +268,16 @@ class BucketClient(BucketErrors):
 
     # --- Another region, and the clock
 
-    def _is_elsewhere(self, error: Exception) -> bool:
-        """Whether the bucket may be in another region. Its answer to HEAD has no words: 400 alone."""
+    def _is_other_region(self, error: Exception) -> bool:
+        """Whether the bucket may be in another region. A HEAD there gets 400 without a reason."""
         if self._address.scheme != "s3":
             return False
         text, code = str(error), code_of(error)
         return code in OTHER_REGION or "configured region" in text or (not code and status_of(text) == 400)
 
-    def _move(self) -> bool:
-        """Goes to the region that the service tells; whether there is another one than before."""
-        region = self._ask().get("x-amz-bucket-region", "")
+    def _switch_region(self) -> bool:
+        """Uses the region that the service names from now on; False if it is the one in use."""
+        region = self._bucket_headers().get("x-amz-bucket-region", "")
         if not re.fullmatch(r"[a-z0-9-]{4,40}", region) or region == self.options.config.get("region"):
             return False
         with self._lock:
@@ -285,8 +285,8 @@ class BucketClient(BucketErrors):
             self._stores.clear()
         return True
 
-    def _ask(self) -> dict[str, str]:
-        """The headers of an answer about the bucket, asked for without credentials. Raises NetworkError."""
+    def _bucket_headers(self) -> dict[str, str]:
+        """The headers of an answer for the bucket, requested without credentials. Raises NetworkError."""
         from hubcli.net.client import open_client  # Most requests are obstore's: httpx takes 80 ms to load.
 
         url = f"{self.options.endpoint}/{self._address.bucket}"
@@ -296,9 +296,9 @@ class BucketClient(BucketErrors):
             return {name.lower(): value for name, value in response.headers.items()}
 
     def now(self) -> datetime:
-        """The service's own clock, asked once a minute. Raises NetworkError."""
+        """The service's own clock, requested at most once a minute. Raises NetworkError."""
         if self._clock is None or time.monotonic() - self._clock[0] > _CLOCK_S:
-            date = from_http_date(self.retries().until_done(self._ask).get("date"))
+            date = from_http_date(self.retries().until_done(self._bucket_headers).get("date"))
             if date is None:
                 raise NetworkError(f"{self.name} sends no valid Date header")
             self._clock = time.monotonic(), date

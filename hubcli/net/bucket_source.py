@@ -2,7 +2,7 @@
 
 An unpacked model is read as the very .tar that `hubcli export DIR model.tar` writes of it: its headers are
 made here, its files are ranges of objects. So it is fetched in parts, resumed, hashed and checked by the
-code for archives. Each part is asked for under the ETag that the object had when it was looked at.
+code for archives. Each part is requested with the ETag that the object had when it was listed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = ["BucketSource", "BucketTree", "plain_etag", "quoted_etag"]
 
 _BLOCK_BYTES = 256 << 10
 _BLOCKS_AHEAD = 8
-# How often silence is reported: the reader may have something else to do.
-_BEAT_S = 0.25
-# Of small objects, several are asked for at a time: each takes a round trip.
+# After this time without data an empty block is handed on: the reader may have something else to do.
+_SILENCE_S = 0.25
+# Several small objects are requested at a time: each takes a round trip.
 _OBJECTS_AHEAD, _BYTES_AHEAD = 8, 8 << 20
 
 
@@ -65,7 +65,7 @@ class _Stream:
         threading.Thread(target=self._receive, name="hubcli-bucket", daemon=True).start()
 
     def close(self) -> None:
-        """Lets the thread end at its next block."""
+        """Ends the thread at its next block."""
         self._is_closed.set()
 
     def _receive(self) -> None:
@@ -80,7 +80,7 @@ class _Stream:
             self._put(self._translated(error))
 
     def _answer(self, store: Any) -> Iterator[bytes]:
-        """The stream of the answer, which must be of the object that was looked at."""
+        """The stream of the answer, which must be of the object that was listed."""
         part, info = self.part, self.part.info
         is_whole = (part.start, part.end) == (0, info.size_bytes)
         options: dict[str, Any] = {} if is_whole else {"range": (part.start, part.end)}
@@ -111,7 +111,7 @@ class _Stream:
     def _translated(self, error: BaseException) -> BaseException:
         if isinstance(error, (HubcliError, KeyboardInterrupt)):
             return error
-        if isinstance(error, self._client.lost):
+        if isinstance(error, self._client.condition_errors):
             return self._changed()
         if isinstance(error, FileNotFoundError):
             return self._client.missing(self.part.name)
@@ -122,7 +122,7 @@ class _Stream:
     def _put(self, item: bytes | BaseException | None) -> bool:
         while not self._is_closed.is_set():
             try:
-                self._blocks.put(item, timeout=_BEAT_S)
+                self._blocks.put(item, timeout=_SILENCE_S)
             except queue.Full:
                 continue
             return True
@@ -135,7 +135,7 @@ class _Stream:
             item: bytes | BaseException | None = b""
             meter.begin()
             try:
-                item = self._blocks.get(timeout=_BEAT_S)
+                item = self._blocks.get(timeout=_SILENCE_S)
             except queue.Empty:
                 pass
             finally:
@@ -152,7 +152,7 @@ class _Stream:
 
 
 class _ObjectsSource(ByteSource):
-    """What is made of parts of objects."""
+    """A source of parts of objects, and of bytes between them."""
 
     def __init__(self, client: BucketClient) -> None:
         self._client = client
@@ -186,7 +186,7 @@ class _ObjectsSource(ByteSource):
     def _blocks(self, parts: Iterator[_Part | bytes], streams: deque[_Stream | bytes]) -> Iterator[bytes]:
         rest: _Part | bytes | None = next(parts, None)
         while streams or rest is not None:
-            while rest is not None and self._has_room(streams):
+            while rest is not None and self._may_open_another(streams):
                 streams.append(rest if isinstance(rest, bytes) else _Stream(self._client, rest))
                 rest = next(parts, None)
             first = streams[0]
@@ -200,8 +200,8 @@ class _ObjectsSource(ByteSource):
             streams.popleft()
 
     @staticmethod
-    def _has_room(streams: deque[_Stream | bytes]) -> bool:
-        """Whether one more may be asked for: none is open, or those that are hold little together."""
+    def _may_open_another(streams: deque[_Stream | bytes]) -> bool:
+        """Whether another part may be requested: none is open, or those that are have few bytes together."""
         parts = [stream.part for stream in streams if isinstance(stream, _Stream)]
         return not parts or (
             len(parts) < _OBJECTS_AHEAD and sum(part.end - part.start for part in parts) < _BYTES_AHEAD
@@ -273,7 +273,7 @@ class BucketTree(_ObjectsSource):
 
 
 def _etag_of(files: Sequence[tuple[str, ObjectInfo]]) -> str | None:
-    """What changes with any of the objects; None if one of them has no ETag."""
+    """An ETag that changes with any of the objects; None if one of them has none."""
     digest = hashlib.sha256()
     for path, info in sorted(files):
         if info.etag is None:

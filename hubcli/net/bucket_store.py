@@ -33,7 +33,7 @@ PART_BYTES, _PARTS_AT_A_TIME = 16 << 20, 4
 def open_store(address: str, settings: Settings, on_retry: OnRetry = lambda text: None) -> ObjectStore:
     """The store at the address: `s3://`, `gs://`, `az://`, a path or `file://`, `http(s)://` (read-only).
 
-    Nothing is asked yet. Raises HandleError, AuthenticationError, UsageError where obstore isn't installed.
+    No request is sent yet. Raises HandleError, AuthenticationError, UsageError if obstore isn't installed.
     """
     scheme = scheme_of(address)
     if scheme in BUCKETS:
@@ -65,7 +65,7 @@ def _options(settings: Settings, retries: RetryPolicy, spool: Path | None = None
 class BucketStore(ObjectStore):
     """The objects below an address such as `s3://models/hub`.
 
-    Each request has its own `retries`, unless `counts_together`: where the whole is tried again by these.
+    Each request has its own `retries`, unless `counts_together`: then all share them.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class BucketStore(ObjectStore):
             source.close()
 
     def source(self, info: ObjectInfo, known_etag: str | None = None) -> BucketSource:
-        """The bytes of the object as `info` tells of it; raises BodyChangedError once it's another one."""
+        """The bytes of the object that `info` describes; raises BodyChangedError once it has changed."""
         full = info._replace(key=self._key(info.key))
         return BucketSource(self._client, self._name(info.key), full, known_etag)
 
@@ -180,7 +180,7 @@ class BucketStore(ObjectStore):
                             yield info
                     retries = self._client.retries()  # A page is progress.
             except HubcliError as error:
-                retries.wait(error)  # Goes on behind the last key; raises where it can't.
+                retries.wait(error)  # The next listing starts after the last key.
             else:
                 return
 
@@ -195,14 +195,14 @@ class BucketStore(ObjectStore):
 
         try:
             self._call(key, create)
-        except self._client.lost:
+        except self._client.condition_errors:
             if attempts == 1:
                 return False
             return self._holds(key, data)
         return True
 
     def _holds(self, key: str, data: bytes) -> bool:
-        """Whether the object has these bytes: the answer to an attempt before may have been lost."""
+        """Whether the object has these bytes: the answer to an earlier attempt may have been lost."""
         with suppress(IntegrityError):  # A larger one is another object.
             found = self.read(key, len(data))
             return found is not None and found[0] == data
@@ -247,7 +247,7 @@ class BucketStore(ObjectStore):
 
         try:
             self._call(key, swap)
-        except self._client.lost:
+        except self._client.condition_errors:
             return attempts > 1 and self._holds(key, data)
         except FileNotFoundError:  # S3 has no ETag to compare with where nothing is.
             return False
@@ -285,7 +285,7 @@ class BucketStore(ObjectStore):
     def put(self, key: str, data: bytes) -> None:
         """Writes a small object, over what is there."""
         put = self._client.obstore.put
-        with self._found(key):
+        with self._write_errors(key):
             self._call(key, lambda store, full: put(store, full, data, use_multipart=False))
 
     def upload(
@@ -293,7 +293,7 @@ class BucketStore(ObjectStore):
     ) -> ObjectInfo:
         """Writes a file of any size, by several parts at a time; nothing is seen before its end.
 
-        An interrupt, or an error of `on_sent`, aborts it, and the service lets its parts go.
+        An interrupt, or an error of `on_sent`, aborts it, and the service drops its parts.
         """
         put = self._client.obstore.put
 
@@ -308,7 +308,7 @@ class BucketStore(ObjectStore):
                 put(store, full, parts, chunk_size=PART_BYTES, max_concurrency=_PARTS_AT_A_TIME)
 
         sender = _Sender(on_sent)
-        with self._found(key):
+        with self._write_errors(key):
             try:
                 self._call(key, upload, with_retries=True)
             finally:
@@ -321,12 +321,12 @@ class BucketStore(ObjectStore):
         return info
 
     @contextmanager
-    def _found(self, key: str) -> Iterator[None]:
+    def _write_errors(self, key: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
             raise self._client.missing(self._name(key), "NoSuchBucket") from error
-        except self._client.lost as error:
+        except self._client.condition_errors as error:
             raise UnsupportedError(f"{self._name(key)} cannot be overwritten") from error
 
     def delete(self, key: str) -> bool:
@@ -339,7 +339,7 @@ class BucketStore(ObjectStore):
         return True
 
     def delete_all(self, keys: Sequence[str]) -> None:
-        """Removes the objects, on S3 a thousand by a request; those that aren't there are passed over."""
+        """Removes the objects, on S3 a thousand with one request; missing ones are ignored."""
         if self._client.scheme != "s3":
             super().delete_all(keys)
             return
@@ -360,7 +360,7 @@ class BucketStore(ObjectStore):
 
 
 class _Sender:
-    """The parts of a file on their way; stopped, the next one aborts the upload."""
+    """Gives the parts of a file to an upload; once it is stopped, the next part aborts the upload."""
 
     def __init__(self, on_sent: Callable[[int], None]) -> None:
         self.is_stopped = False

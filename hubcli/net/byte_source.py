@@ -27,15 +27,13 @@ __all__ = ["BodyVerifier", "ByteSource", "Digest", "read_digests"]
 class ByteSource(ABC):
     """An opened archive, or a directory. `name` is its address without secrets, sizes are in bytes.
 
-    `etag` is what the place says of its bytes, to be sent the next time; they are the known ones where
-    `is_known`, and don't come then. `digests` are the checksums that it announces. `redirects` are the
-    addresses that led to it, its own the last. What is a `directory` is walked instead of read.
+    `etag` is sent with the next request for it; `is_known` says that it is the known one, and no bytes come.
+    `digests` are the announced checksums. `redirects` are the addresses that led to it, its own the last. A
+    source with a `directory` is walked instead of read. One that `is_private` was read with credentials: no
+    tier that others may read gets it.
 
-    What came with credentials is private: it is put into no tier that others may read.
-
-    Parts can be asked for where there is a `validator`: parts with the same one are of the same bytes.
-    `files` tells, where that is known before a byte is read, where the files of a model are: path, start
-    and end.
+    Parts can be requested if there is a `validator`: parts with the same one are of the same bytes. `files`
+    has start and end of each file of a model by its path, if they are known before a byte is read.
     """
 
     name: str
@@ -58,7 +56,7 @@ class ByteSource(ABC):
 
     @abstractmethod
     def read(self) -> Iterator[bytes]:
-        """The bytes from the start, once; an empty block says that none came for a while.
+        """The bytes from the start, once; an empty block means that none came for a while.
 
         Raises NotFoundError, TruncatedError, NetworkError: errors of lower layers are translated.
         """
@@ -66,13 +64,13 @@ class ByteSource(ABC):
     def range(self, start: int, end: int) -> AbstractContextManager[Iterator[bytes]]:
         """The bytes from `start` up to, not with, `end`, as long as the context lasts.
 
-        May be called from several threads. Raises BodyChangedError if the bytes are others now,
+        May be called from several threads. Raises BodyChangedError if the bytes have changed,
         TruncatedError, NetworkError.
         """
         raise NotImplementedError
 
     def arrived_bytes(self) -> int:
-        """How many bytes are on this machine, ahead of the reader too; 0 where they come in order."""
+        """How many bytes have been received, also ahead of the reader; 0 if they come in order."""
         return 0
 
 
@@ -97,7 +95,7 @@ _SIZES_BYTES = {"crc32c": 4, "md5": 16, "sha-256": 32, "sha-512": 64}
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A checksum that was promised: by which header, with which algorithm, its bytes."""
+    """A checksum that a header announces: the header's name, the algorithm, and the checksum."""
 
     header: str
     algorithm: str
@@ -129,7 +127,7 @@ def _read(name: str, value: str) -> Iterator[Digest]:
 
 
 class BodyVerifier:
-    """Sees every byte of a body and tells in the end whether they are the promised ones."""
+    """Compares the bytes of a body with its announced checksums."""
 
     def __init__(self, digests: Sequence[Digest]) -> None:
         self._digests = digests
@@ -143,7 +141,7 @@ class BodyVerifier:
             hasher.update(chunk)
 
     def verify(self) -> None:
-        """Raises ChecksumError if a checksum is another than expected."""
+        """Raises ChecksumError if a checksum differs from the announced one."""
         for digest in self._digests:
             actual = self._hashers[digest.algorithm].digest()
             if actual != digest.value:

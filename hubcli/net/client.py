@@ -41,7 +41,7 @@ _COOKIE = r"(?a)(?=[^\d]*\d)[\w+=%~-]{12,4096}"
 _MAX_COOKIE_BYTES = 16 << 10
 _HEADERS = {
     "User-Agent": f"hubcli/{__version__}",
-    # The archive is what is wanted, not a compressed form of it.
+    # The bytes of the archive itself, not a compressed form of them.
     "Accept-Encoding": "identity",
     "Accept": "*/*",
 }
@@ -67,12 +67,11 @@ class Client:
     ) -> httpx.Response:
         """The answer to `GET url`, its body still unread, redirects followed; its `history` has those.
 
-        What has a `content` to send follows none: pass empty `redirects` with it.
+        A request with a `content` follows none: pass empty `redirects` with it.
 
-        A redirect to another scheme than https (or from http to http) is refused,
-        as is the eleventh. Cookies stay with the origin that they were meant for.
-        So do credentials, which a chain of redirects loses for good once it comes
-        to a host that isn't to see them. Raises NetworkError, AuthenticationError.
+        A redirect to another scheme than https (or from http to http) is refused, as is the eleventh.
+        Cookies stay with their origin. Credentials are sent until a redirect leads to a host that may not
+        have them, and not again in that chain. Raises NetworkError, AuthenticationError.
         """
         history: list[httpx.Response] = []
         began_s = time.monotonic()
@@ -101,15 +100,15 @@ class Client:
         )
 
     def ask_once(self, url: str, trace: Callable[[str, dict[str, Any]], None]) -> httpx.Response:
-        """The answer to one `GET url` without credentials, its body unread, wherever it redirects to.
+        """The answer to one `GET url` without credentials, its body unread, redirects not followed.
 
         `trace` is called for each step on the way, as httpcore names it. Raises NetworkError.
         """
         return self._send("GET", url, {}, with_credentials=False, extensions={"trace": trace})
 
     def kept_credentials(self, response: httpx.Response) -> bool:
-        """Whether the chain of redirects that led to the answer never left the hosts that may see them."""
-        return all(self._credentials.may_go_to(str(hop.url)) for hop in (*response.history, response))
+        """Whether every URL in the chain of redirects that led to the answer may have the credentials."""
+        return all(self._credentials.may_go_to(str(answer.url)) for answer in (*response.history, response))
 
     def check_status(self, response: httpx.Response, expected_status: int = 200) -> None:
         """Raises NotFoundError (404, 410), AuthenticationError (401, 403), else NetworkError."""

@@ -1,9 +1,9 @@
 """How a host is connected to: which certificate authorities are trusted, and by which proxy; without httpx.
 
 What certificates say without a connection stands here, and the proxy of a URL as httpx decides
-it. Source: `get_environment_proxies` and `URLPattern` of httpx 0.28. A name in NO_PROXY is also meant for
-what ends in it behind a dot, `.example.com` for those alone, `*` for all; addresses and `localhost`
-are meant for themselves. Networks (`10.0.0.0/8`) and `*.example.com` mean nothing to httpx.
+it. Source: `get_environment_proxies` and `URLPattern` of httpx 0.28. A name in NO_PROXY exempts that host
+and its subdomains, `.example.com` subdomains alone, `*` all hosts; addresses and `localhost` exempt
+themselves. Networks (`10.0.0.0/8`) and `*.example.com` have no effect in httpx.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
     "CertificateAuthorities",
     "Proxies",
     "ProxyRoute",
-    "read_ahead",
+    "preload_context",
     "read_authorities",
     "trusted_context",
 ]
@@ -54,11 +54,11 @@ class CertificateAuthorities:
 
 
 def trusted_context(access: NetworkConfig) -> ssl.SSLContext:
-    """A context with those that the user names, else the system's; certifi's where the system has none.
+    """A context with the authorities that the user names, else the system's, else certifi's.
 
-    The system's are those that an administrator adds a company's own to. Loading both takes 50 ms more.
-    What was read is shared, between threads too, until the file is another. Raises OSError
-    (ssl.SSLError) where they can't be read.
+    An administrator adds a company's own to the system's. Loading certifi's too would take 50 ms more.
+    A context is shared, between threads too, until the file changes. Raises OSError (ssl.SSLError) if the
+    authorities can't be read.
     """
     system = ssl.get_default_verify_paths()
     file = access.ca_file or system.cafile
@@ -66,15 +66,15 @@ def trusted_context(access: NetworkConfig) -> ssl.SSLContext:
         return _read_once(access.ca_file, access.ca_folder, system, None if file is None else _version(file))
 
 
-def read_ahead(access: NetworkConfig) -> None:
-    """Begins to read them, 50 ms of work outside the interpreter lock, for the request that comes soon."""
+def preload_context(access: NetworkConfig) -> None:
+    """Loads the context on a thread, for 50 ms without the interpreter lock, before the first request."""
 
     def read() -> None:
         with suppress(Exception):  # The request itself raises it.
             trusted_context(access)
 
-    with suppress(RuntimeError):  # No thread could be started: they are read when they are needed.
-        # Python waits for it at its end: OpenSSL, taken down while it reads, would crash.
+    with suppress(RuntimeError):  # No thread could be started: the request loads it.
+        # Not a daemon: OpenSSL would crash if Python ended while it reads.
         threading.Thread(target=read, name="hubcli-certificates").start()
 
 
@@ -95,8 +95,8 @@ def _read(file: Path | None, folder: Path | None) -> ssl.SSLContext:
 def _streamed(file: Path) -> str | None:
     """What a FIFO holds, such as a shell's `<(command)`; None for a regular file, which OpenSSL reads.
 
-    OpenSSL would wait for ever without a writer. A FIFO is opened once: its writer would take the first
-    reader for the only one. Raises OSError.
+    OpenSSL would wait for ever for a writer. A FIFO is opened once: its writer ends with its first reader.
+    Raises OSError.
     """
     if stat.S_ISREG(file.stat().st_mode):
         with suppress(NotRegularError):  # It became a FIFO meanwhile.
@@ -122,15 +122,15 @@ def _version(file: Path | str) -> tuple[int, int] | None:
 def _read_once(
     file: Path | None, folder: Path | None, system: ssl.DefaultVerifyPaths, version: tuple[int, int] | None
 ) -> ssl.SSLContext:
-    """What `_read` gives as long as the system's are in those places, and the file has that version."""
+    """The result of `_read`, cached for the system's paths and the version of the file."""
     return _read(file, folder)
 
 
-_reading = threading.Lock()  # Who comes second waits for what the first reads.
+_reading = threading.Lock()  # A second thread waits for the context that the first one loads.
 
 
 def read_authorities(access: NetworkConfig) -> CertificateAuthorities:
-    """What is known of those that `trusted_context` gives. Raises NetworkError if they can't be used."""
+    """The authorities of `trusted_context`, counted. Raises NetworkError if they can't be used."""
     if access.ca_file is None and access.ca_folder is not None:
         return _of_folder(access.ca_folder)
     try:
@@ -171,14 +171,14 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class ProxyRoute:
-    """The proxy that a URL is asked of, which may hold a password, or None; and the variable that says so."""
+    """The proxy for a URL, None for none, and the variable that names it. `proxy` may hold a password."""
 
     proxy: str | None = None
     source: str | None = None
 
     @property
     def is_direct(self) -> bool:
-        """Whether the host itself is asked."""
+        """Whether requests go to the host itself."""
         return self.proxy is None
 
 
@@ -203,14 +203,14 @@ class Proxies:
         return cls({} if "*" in exempt else routes, exempt)
 
     def route(self, url: str) -> ProxyRoute:
-        """How the URL is asked. Raises ValueError for what is none."""
+        """The proxy for the URL. Raises ValueError for an invalid one."""
         scheme, host, _ = origin(url)
         named = self.by_scheme.get(scheme) or self.by_scheme.get("all")
         if named is None:
             return ProxyRoute()
         port = urlsplit(url).port
         port = None if port == _DEFAULT_PORTS.get(scheme) else port
-        if any(_fits(entry, scheme, host, port) for entry in self.exempt):
+        if any(_exempts(entry, scheme, host, port) for entry in self.exempt):
             return ProxyRoute(None, "NO_PROXY")
         return named
 
@@ -228,8 +228,8 @@ def _of_variables(variables: Mapping[str, str]) -> dict[str, ProxyRoute]:
     return found
 
 
-def _fits(entry: str, scheme: str, host: str, port: int | None) -> bool:
-    """Whether the entry of NO_PROXY is meant for that host."""
+def _exempts(entry: str, scheme: str, host: str, port: int | None) -> bool:
+    """Whether the entry of NO_PROXY exempts that host."""
     entry = entry.lower()
     if "://" in entry:
         parts = urlsplit(entry)

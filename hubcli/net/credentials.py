@@ -1,9 +1,9 @@
 """Credentials: which are sent to which host, and to no other.
 
-A provider says where an account of its own is, and to whom it is sent. Every other host has the
-entries of `~/.netrc`.
+A provider says where an account of its own is, and which hosts get it. Every other host gets the
+entry of `~/.netrc` for it.
 
-No message tells more than the place: what is wrong with a secret may be shown by what it is.
+Messages name only the place of a credential: the reason why it is invalid may reveal a part of it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def standard_phrase(status: int) -> str:
 
 
 def answer_text(url: str, status: int) -> str:
-    """A sentence that says who answers what. The reason phrase of the answer may echo a credential."""
+    """A sentence with URL and status. The answer's own reason phrase may echo a credential."""
     return f"{stored_url(url)} answers {status} {standard_phrase(status)}".rstrip()
 
 
@@ -52,11 +52,11 @@ _REFUSED = (401, 403, 404)
 
 
 class Credentials:
-    """Those for one download, which begins at `url`: its host's own, for its own origin.
+    """The credentials for one download, which begins at `url`.
 
-    A provider's go to the origins of its scope alone, in a chain of redirects that began at those or
-    at the origins that it trusts, and never left. The entries of a netrc file go to the origin of
-    `url` alone: an entry `default` would else be sent to every storage that a host redirects to.
+    A provider's are sent to the origins of its scope alone, in a chain of redirects that began at those or
+    at origins that it trusts, and never left them. The entry of a netrc file is sent to the origin of
+    `url` alone: an entry `default` would otherwise be sent to every storage that a host redirects to.
     """
 
     def __init__(self, access: NetworkConfig, url: str) -> None:
@@ -66,17 +66,17 @@ class Credentials:
         self._accounts = [_Account(scope) for scope in scopes]
         home = origin(url)
         within = [scope.origins | scope.trusted for scope in scopes]
-        self._homes = frozenset({home}).union(*(origins for origins in within if home in origins))
+        self._allowed_origins = frozenset({home}).union(*(origins for origins in within if home in origins))
 
     def may_go_to(self, url: str) -> bool:
-        """Whether a chain of redirects that comes there still holds its credentials."""
-        return origin(url) in self._homes
+        """Whether a chain of redirects keeps its credentials if it leads to the URL."""
+        return origin(url) in self._allowed_origins
 
     def header(self, url: str) -> str | None:
         """The `Authorization` header for a request to the URL, or None.
 
-        What the URL holds itself goes before. Raises AuthenticationError where
-        a place of credentials is there and can't be understood.
+        None if the URL itself has credentials. Raises AuthenticationError if credentials are there that
+        can't be used.
         """
         if not self.may_go_to(url) or "@" in urlsplit(url).netloc:
             return None
@@ -88,7 +88,7 @@ class Credentials:
         return found.header
 
     def hint(self, url: str, status: int) -> str | None:
-        """What the provider of the URL says that a user can do about the status, None without an idea."""
+        """What a user can do about the status, as the URL's provider says; None if it has no hint."""
         account = self._account_at(url)
         found = account.credential if account is not None and status in _REFUSED else None
         place = found.place if found is not None else None

@@ -1,8 +1,8 @@
 """A directory as an object store: keys are files below it; it may be on NFS, shared by many machines.
 
-What is written is complete before it has its name. A link that must be new decides who creates an object
-(link(2) is atomic on NFS), and a lock that the kernel, or the NFS server, takes from dead processes
-guards the comparison before a swap.
+What is written is complete before it has its name. An object is created by a hard link that must be new
+(link(2) is atomic on NFS), and the comparison before a swap is guarded by a lock that the kernel, or the
+NFS server, releases when its process dies.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class DirectoryStore(ObjectStore):
         """What is under the key now; None if nothing is."""
         with self._errors(key):
             try:
-                with open_regular(self._path(key)) as file:  # NFS looks anew at what is opened.
+                with open_regular(self._path(key)) as file:  # NFS refreshes attributes at an open.
                     return _info(key, os.fstat(file.fileno()))
             except _NO_OBJECT:
                 return None
@@ -119,7 +119,7 @@ class DirectoryStore(ObjectStore):
             yield from self._below(f"{folder}{slash}", name, start_after or "")
 
     def _require_no_symlinks(self, folder: str) -> None:
-        """Raises UnsupportedError for a folder below a link: a collection would remove files elsewhere."""
+        """Raises UnsupportedError for a folder below a link: gc would remove files elsewhere."""
         path = self.root
         for segment in filter(None, folder.split("/")):
             path /= segment
@@ -130,9 +130,9 @@ class DirectoryStore(ObjectStore):
         for child, is_directory in self._children(folder):
             key = folder + child
             if not child.startswith(name) or len(os.fsencode(key)) > _MAX_KEY_BYTES:
-                continue  # No key can name an object in there, and the depth of a key is limited.
+                continue  # No key can name an object in there; so the depth is bounded, too.
             if is_directory:
-                # The keys in there come after `start_after`, or it is one of them.
+                # Its keys come after `start_after`, or that is one of them.
                 if key > start_after or start_after.startswith(key):
                     yield from self._below(key, "", start_after)
             elif key > start_after:
@@ -210,7 +210,7 @@ class DirectoryStore(ObjectStore):
             return info
 
     def delete(self, key: str) -> bool:
-        """Removes an object; False if none was there. Folders that it leaves empty go too."""
+        """Removes an object, and the folders that become empty; False if none was there."""
         path = self._path(key)
         with self._errors(key):
             try:
@@ -235,7 +235,7 @@ class DirectoryStore(ObjectStore):
             return datetime.now(timezone.utc)
 
     def sweep(self) -> None:
-        """Removes what writers that were killed left more than a day ago."""
+        """Removes temporary files of killed writers that are older than a day."""
         before_s = self.now().timestamp() - _STALE_S
         for folder, _, names in os.walk(self.root):
             for path in (Path(folder, name) for name in names if _TEMPORARY.fullmatch(name)):
@@ -248,7 +248,7 @@ class DirectoryStore(ObjectStore):
 
     @contextmanager
     def _temporary(self, path: Path) -> Iterator[Path]:
-        """A hidden name in the same folder, which is made; what has it in the end goes."""
+        """A hidden name in the same folder; a file that has it at the end is removed."""
         temporary = path.with_name(f".{unique_number()}.hubcli-tmp")
         try:
             yield temporary
@@ -270,7 +270,7 @@ class DirectoryStore(ObjectStore):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Holds the one lock of the directory. Raises UnsupportedError if none holds, NetworkError."""
+        """Holds the one lock of the directory. Raises UnsupportedError without shared locks, NetworkError."""
         self._require_shared_locks()
         with _threads, open(self.root / _LOCK_NAME, "ab", opener=open_at_once) as file:
             until_s = time.monotonic() + _LOCK_S

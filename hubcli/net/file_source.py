@@ -68,7 +68,7 @@ class FileSource(ByteSource):
 
 
 def _validator(file: BinaryIO) -> str | None:
-    """What changes with the bytes of a regular file; None for a file of another kind."""
+    """A text that changes with the bytes of a regular file; None for a file of another kind."""
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
         return None

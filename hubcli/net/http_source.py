@@ -30,7 +30,7 @@ _EXPIRED = (400, 401, 403, 404, 410)
 
 
 class HttpSource(ByteSource):
-    """The body that `response` began to answer; `handle_url` leads to it anew when its own address expires.
+    """The body of `response`; when its address expires, `handle_url` leads to a new one.
 
     `validator` is its strong ETag; None if it has none, or the server takes no ranges. `size_bytes` is None
     if the server doesn't say.
@@ -162,9 +162,8 @@ class HttpSource(ByteSource):
 def open_download(url: str, options: DownloadOptions) -> Iterator[Download]:
     """The answer to `GET url`, redirects followed, as long as the context lasts.
 
-    What may pass is tried again. Raises NotFoundError (404, 410),
-    AuthenticationError (401, 403), NetworkError; DiskFullError and CacheError
-    of the spool.
+    Transient errors are retried. Raises NotFoundError (404, 410), AuthenticationError (401, 403),
+    NetworkError; DiskFullError and CacheError of the spool.
     """
     with open_client(url, options.timeout_s, options.access, options.min_rate_bytes_s) as client:
         response = options.retries.until_done(partial(_answer, client, url, options.known_etag))
@@ -180,7 +179,7 @@ def open_download(url: str, options: DownloadOptions) -> Iterator[Download]:
 
 
 def _answer(client: Client, url: str, known_etag: str | None) -> httpx.Response:
-    """An answer that promises the body, or says that it is known."""
+    """An answer with the body, or one that says that the known one is current."""
     headers = {"If-None-Match": known_etag} if known_etag is not None and known_etag.isascii() else {}
     response = client.follow(url, headers)
     if _is_known(response, known_etag):
@@ -194,7 +193,7 @@ def _answer(client: Client, url: str, known_etag: str | None) -> httpx.Response:
 
 
 def _is_known(response: httpx.Response, known_etag: str | None) -> bool:
-    """Whether the server says so, or else sends the very ETag. Source: RFC 9110, 13.1.2."""
+    """Whether the server answers 304, or with the known ETag. Source: RFC 9110, 13.1.2."""
     if known_etag is None:
         return False
     return response.status_code == 304 or (

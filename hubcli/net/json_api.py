@@ -37,7 +37,7 @@ _MAX_TOKEN = 4096
 
 @dataclass(frozen=True, slots=True)
 class JsonApiOptions:
-    """How the API is asked: times in seconds, and the retries that all its requests share."""
+    """How requests are sent: times in seconds, and the retries that all of them share."""
 
     timeout_s: float = 30.0
     access: NetworkConfig = field(default_factory=NetworkConfig)
@@ -63,8 +63,8 @@ class JsonApi:
     """Requests to one API. May be used from several threads.
 
     Every method raises NotFoundError (404), AuthenticationError (401, 403), else NetworkError, with the
-    status in `http_status` where the API answered; an error without one may have happened after the API
-    did what was asked.
+    status in `http_status` if the API answered; an error without one may have happened after the API
+    carried out the request.
     """
 
     def __init__(self, root: str, client: Client, options: JsonApiOptions) -> None:
@@ -84,7 +84,7 @@ class JsonApi:
     ) -> dict[str, Any]:
         """The object that the API answers to a JSON body.
 
-        What isn't repeatable is sent again only after 429, which says that nothing was done.
+        A request that isn't repeatable is sent again only after 429, which means that nothing was done.
         """
         url, data = self._url(path, None), json.dumps(body).encode()
 
@@ -98,7 +98,7 @@ class JsonApi:
         return self.options.retries.until_done(attempt)
 
     def pages(self, path: str, query: Mapping[str, str]) -> Iterator[Page]:
-        """The pages of a list, each asked for when it is wanted, by the token of the one before.
+        """The pages of a list, each requested when it is needed, by the token of the one before.
 
         Raises NetworkError for a token that comes twice, which would never end, and after 200 pages.
         """
@@ -129,7 +129,7 @@ class JsonApi:
                 headers["Content-Type"] = "application/json"
                 response = self.client.follow(url, headers, method=method, content=data, redirects=())
         except HubcliError as error:
-            # The query has the user's words, which are masked there, and says nothing then.
+            # The query has the user's words: masked as in the message, it would be useless.
             error.message = error.message.replace(
                 redacted(stored_url(url)), stored_url(url.partition("?")[0])
             )
@@ -223,7 +223,7 @@ def quoted_path(*segments: str) -> str:
 
 
 def _printed(response: httpx.Response) -> str:
-    """The address without its query, in which users' words stand."""
+    """The address without its query, which has the user's words."""
     return stored_url(str(response.url.copy_with(query=None)))
 
 

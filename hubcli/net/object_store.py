@@ -42,8 +42,8 @@ class ObjectStore(ABC):
     """Objects under keys below one address. May be used from several threads.
 
     `address` is printed and stored: it has no secrets and no slash at its end. Every method raises
-    AuthenticationError where the store denies, NetworkError where it can't be reached, is slow beyond the
-    limits or answers wrongly. A race that is lost is a return value, not an error.
+    AuthenticationError if the store denies access, NetworkError if it can't be reached, is too slow or sends
+    an invalid answer. A lost race is a return value, not an error.
     """
 
     address: str
@@ -53,7 +53,7 @@ class ObjectStore(ABC):
     def refuses_other_clocks(self) -> bool:
         """Whether its service refuses requests from a machine whose clock is off by an hour or more.
 
-        Then such a machine gets nothing from it, and its own clock tells the age of an object well enough.
+        With such a store, the clock of this machine is right, or every request fails anyway.
         """
         return False
 
@@ -84,7 +84,7 @@ class ObjectStore(ABC):
         Raises UnsupportedError if the store can't compare and swap.
         """
 
-    def require_conditional_writes(self) -> None:  # noqa: B027 - most stores keep their word
+    def require_conditional_writes(self) -> None:  # noqa: B027 - most stores compare as they should
         """Raises UnsupportedError if `create` overwrites what is there: such a store can't be shared.
 
         Writes an object to find out, and removes it.
@@ -100,7 +100,7 @@ class ObjectStore(ABC):
     ) -> ObjectInfo:
         """Writes a file of any size, by several parts at a time; nothing is seen before its end.
 
-        `on_sent` gets the sizes of what is on its way, and may raise an error to abort it.
+        `on_sent` is called with the size of each part that was sent, and may raise an error to abort.
         """
 
     @abstractmethod
@@ -108,7 +108,7 @@ class ObjectStore(ABC):
         """Removes an object; False if none was there (a store may not tell, and says True)."""
 
     def delete_all(self, keys: Sequence[str]) -> None:
-        """Removes the objects, in any order; those that aren't there are passed over."""
+        """Removes the objects, in any order; missing ones are ignored."""
         run_in_threads([partial(self.delete, key) for key in keys], DELETES_AT_A_TIME)
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Small questions to hosts: whether one can be reached, how large a body is, where a model is unpacked."""
+"""Small requests to hosts: whether one can be reached, how large a body is, where a model is unpacked."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ProbeResult:
 
 
 def probe_host(url: str, timeout_s: float, access: NetworkConfig, proxies: Proxies) -> ProbeResult:
-    """Asks the URL once, without credentials, not even its own, and reads the head of the answer alone."""
+    """Requests the URL once, without credentials, not even its own, and reads only the answer's headers."""
     began, url = time.monotonic(), without_secrets(url)
     route = proxies.route(url)
     proxy = None if route.proxy is None else address(route.proxy)
@@ -57,7 +57,7 @@ def probe_host(url: str, timeout_s: float, access: NetworkConfig, proxies: Proxi
 
 
 def _look_up(found: ProbeResult, peer_url: str) -> ProbeResult:
-    """With the addresses of the host that is connected to: that of the URL, or the proxy's."""
+    """Adds the addresses of the host to connect to: that of the URL, or the proxy."""
     began = time.monotonic()
     try:
         host, port = urlsplit(peer_url).hostname, urlsplit(peer_url).port
@@ -107,7 +107,7 @@ class _Steps:
 
     @property
     def failed(self) -> str:
-        """The step at which it ended, where it ended in an error."""
+        """The step that failed, after an error."""
         if "start_tls" in self._began:
             return "tls"
         if "connect_tcp" not in self.seconds:
@@ -126,9 +126,9 @@ _CONTENT_RANGE = re.compile(r"bytes 0-0/(\d{1,19})")
 def probe_size(url: str, timeout_s: float, retries: RetryPolicy, access: NetworkConfig) -> int | None:
     """The size in bytes of what `GET url` would answer, None if the host doesn't say.
 
-    HEAD is asked; where that isn't answered with a size, as by storage whose
-    signed addresses are for GET alone, the first byte. What may pass is tried
-    again. Raises NotFoundError, AuthenticationError, NetworkError.
+    By a HEAD request; if that gives no size, as with storage whose signed addresses are for GET alone, by a
+    GET of the first byte. Transient errors are retried. Raises NotFoundError, AuthenticationError,
+    NetworkError.
     """
     with open_client(url, timeout_s, access) as client:
         return retries.until_done(lambda: _asked_by_head(client, url) or _asked_for_a_byte(client, url))
@@ -159,7 +159,7 @@ _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 
 def ask_directory(url: str, timeout_s: float, retries: RetryPolicy, access: NetworkConfig) -> str:
-    """The directory of the unpacked model that the host tells at the URL, redirects of other kinds followed.
+    """The directory of the unpacked model that the host names at the URL, redirects of other kinds followed.
 
     `GET <handle>?tf-hub-format=uncompressed` is answered by 303 with the directory in the body, such as
     `gs://bucket/folder`. Source: https://www.tensorflow.org/hub/hosting and tensorflow_hub 0.16.1,

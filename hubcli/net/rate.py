@@ -16,7 +16,7 @@ _SLICES = 60
 
 
 class SlowTransfer(Exception):
-    """Bytes come, but too slowly. The text says how many in which time."""
+    """Bytes come too slowly. The text says how many in which time."""
 
 
 def too_slow(name: str, slow: SlowTransfer, when: str = "") -> TooSlowError:

@@ -24,7 +24,7 @@ __all__ = ["PIECE_BYTES", "ResumableUpload", "SessionExpiredError", "UploadState
 
 PIECE_BYTES = 8 << 20  # The storage takes multiples of 256 KiB, and a piece is held in memory.
 _RANGE = re.compile(r"bytes=0-(\d{1,19})")
-# Of a session that ended, or that a storage by signed addresses accepts no more. Another one is begun.
+# The statuses of a session that has ended, or whose signed address has expired: a new one is needed.
 _EXPIRED = (400, 401, 403, 404, 410, 412)
 _MAX_URL, _MAX_BODY_BYTES = 8192, 64 << 10
 _MIN_SECRET, _MAX_SECRETS = 12, 4  # Shorter ones are words of messages.
@@ -32,11 +32,11 @@ _BLOCK_BYTES = 256 << 10
 
 
 class SessionExpiredError(NetworkError):
-    """The storage doesn't know the session any more: the file must be sent from its start."""
+    """The session has ended: the file must be sent from its start in a new one."""
 
 
 class UploadState(NamedTuple):
-    """How many bytes the storage has, from the start on; complete once it says so itself."""
+    """How many bytes the storage has, from the start on; complete once the storage says so."""
 
     received_bytes: int
     is_complete: bool = False
@@ -76,7 +76,7 @@ class ResumableUpload:
                 with_credentials=False,
             )
         except NetworkError as error:
-            raise self._nameless(error) from None  # Its cause quotes the address.
+            raise self._without_address(error) from None  # Its cause quotes the address.
         status, received = response.status_code, response.headers.get("range", "").strip()
         try:
             if status in (200, 201, 308):
@@ -109,7 +109,7 @@ class ResumableUpload:
         error.http_status = status
         return error.transient() if status in (408, 425, 429) or status >= 500 else error
 
-    def _nameless(self, error: NetworkError) -> NetworkError:
+    def _without_address(self, error: NetworkError) -> NetworkError:
         """The error without the address."""
         why = "cannot be reached" if not error.was_sent else "was interrupted"
         found = NetworkError(f"{self._name} {why}", hint="Check the network, then run the command again.")
@@ -118,13 +118,13 @@ class ResumableUpload:
 
 
 def _blocks(data: bytes) -> Iterator[bytes]:
-    """The piece in blocks: httpcore copies all that is left of what it is given with each send."""
+    """The piece in blocks: with each send, httpcore copies all of a block that is left."""
     for start in range(0, len(data), _BLOCK_BYTES):
         yield data[start : start + _BLOCK_BYTES]
 
 
 def _drain(response: httpx.Response) -> None:
-    """Reads the little that such an answer holds, so that its connection serves the next piece too."""
+    """Reads the short body, so that the connection can be used for the next piece."""
     read = 0
     with suppress(httpx.HTTPError, OSError):  # The status is enough.
         for chunk in response.iter_raw():
@@ -134,9 +134,9 @@ def _drain(response: httpx.Response) -> None:
 
 
 def require_session_url(value: object, endpoint: str) -> str:
-    """The address of a session that the API gave, remembered as a secret. Raises NetworkError.
+    """The address of a session that the API returned, remembered as a secret. Raises NetworkError.
 
-    Only https, but for an endpoint of tests without it; no user info.
+    It must be https, unless it has the endpoint's own origin, as in tests; and without user info.
     """
     problem = NetworkError(f"{endpoint} answers with an invalid upload session URL")
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_URL:

@@ -1,4 +1,4 @@
-"""When to try again: what may pass with time, after waits that double, for a bounded number of times."""
+"""Retries of transient errors: after waits that double, a limited number of times."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hubcli.config.settings import DEFAULT_MIN_RATE, DEFAULT_RETRIES, Settings
 from hubcli.errors import HubcliError, TooSlowError
 from hubcli.units import format_duration
 
-__all__ = ["DEFAULT_RETRIES", "AttemptProgress", "RetryPolicy", "let_go"]
+__all__ = ["DEFAULT_RETRIES", "AttemptProgress", "RetryPolicy", "release_frames"]
 
 FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
-# A server whose Retry-After is longer than this is given up.
+# After a Retry-After that is longer than this there is no retry.
 _LONGEST_RETRY_AFTER_S = 300.0
-# This much between two failures is progress: the count begins anew.
+# After this many bytes between two failures, the count of failures starts from 0.
 _PROGRESS_BYTES = 16 << 10
 
 OnRetry = Callable[[str], None]
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class AttemptProgress:
-    """How many bytes an attempt brought, and since when it lasts."""
+    """How many bytes an attempt received, and when it began."""
 
     def __init__(self) -> None:
         self.size_bytes = 0
@@ -45,10 +45,9 @@ class AttemptProgress:
 class RetryPolicy:
     """The attempts of one download, counted over all its connections.
 
-    `limit` is how many failures in a row are retried; bytes that come between
-    them, at no less than the minimum rate, start the count anew. It is also
-    how often a body is begun again from its start, with or without progress.
-    `on_retry` is called with a sentence about each. May be shared between threads.
+    `limit` is how many failures in a row are retried; the count starts from 0 after bytes that come at no
+    less than the minimum rate. It is also how often a body is restarted from its first byte, with or
+    without progress. `on_retry` is called with a sentence about each. May be shared between threads.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class RetryPolicy:
         return cls(limit, on_retry, settings.min_rate_bytes_s, settings.timeout_s)
 
     def anew(self) -> RetryPolicy:
-        """The same limits, with no failure counted yet: for the next of many requests on their own."""
+        """The same limits, with no failure counted yet: for the next of many independent requests."""
         return RetryPolicy(self._limit, self._on_retry, self._min_rate_bytes_s, self._longest_wait_s)
 
     def wait(
@@ -82,10 +81,10 @@ class RetryPolicy:
         stop: threading.Event | None = None,
         seconds: float = 0.0,
     ) -> None:
-        """Waits before the next attempt; raises the error where none makes sense or is left.
+        """Waits before the next attempt; raises the error if it isn't transient or no attempt is left.
 
-        `progress_bytes` came since the last failure, within `seconds`; `stop` ends the wait at
-        once: once it is set, a failure is that of a connection that was closed on purpose.
+        `progress_bytes` came since the last failure, within `seconds`. `stop` ends the wait at once; once it
+        is set, the failure is that of a connection that was closed on purpose, and is ignored.
         """
         if stop is not None and stop.is_set():
             return
@@ -100,10 +99,9 @@ class RetryPolicy:
         self._pause(error, failures, stop)
 
     def restart(self, error: HubcliError, how: str = "retrying") -> None:
-        """Waits before the body is begun again from its start; raises the error where no attempt is left.
+        """Waits before the body is restarted from its first byte; raises the error if no attempt is left.
 
-        No progress takes a restart off the count: a server whose body is another one at each resume
-        would else be asked for ever.
+        Progress doesn't reset this count: a body that differs at each resume would be requested for ever.
         """
         if not error.is_transient:
             raise error
@@ -130,16 +128,16 @@ class RetryPolicy:
             yield progress
         except HubcliError as error:
             self.wait(error, progress.size_bytes, stop, progress.seconds)
-            let_go(error)
+            release_frames(error)
 
     def until_done(self, attempt: Callable[[], T]) -> T:
-        """What the attempt returns, made again after each failure that is retried; raises the last one."""
+        """What `attempt` returns, repeated after each failure that is retried; raises the last one."""
         while True:
             with self.attempt():
                 return attempt()
 
     def _delay_s(self, failures: int, asked_s: float | None) -> float | None:
-        """How long to wait, None if the server asks for too much."""
+        """How long to wait, None if the server asks for too long a wait."""
         if asked_s is not None and asked_s > _LONGEST_RETRY_AFTER_S:
             return None
         import random  # 1 ms, which a fetch of a cached model would pay.
@@ -149,8 +147,8 @@ class RetryPolicy:
         return max(asked_s or 0.0, doubled * random.uniform(0.5, 1.0))  # noqa: S311
 
 
-def let_go(error: BaseException) -> None:
-    """Ends the cycle of a retried error with its frames, which hold clients, threads and blocks of bytes."""
+def release_frames(error: BaseException) -> None:
+    """Breaks the reference cycle of a retried error and its frames, which hold clients and blocks."""
     waiting, seen = [error], set[int]()
     while waiting:
         retried = waiting.pop()

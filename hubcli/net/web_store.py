@@ -29,10 +29,10 @@ T = TypeVar("T")
 
 
 class WebStore(ObjectStore):
-    """The files below an http or https URL, by every check of a download.
+    """The files below an http or https URL, read with every check of a download.
 
-    `options` makes those of each request, which count its retries. Credentials are those of the host, as
-    for a fetch.
+    `options` returns the options of a request, with retries of its own. Credentials are those of the host,
+    as for a fetch.
     """
 
     is_writable = False
@@ -67,7 +67,7 @@ class WebStore(ObjectStore):
             yield download
 
     def _request(self, key: str, method: str, take: Callable[[HttpSource, ObjectInfo], T]) -> T | None:
-        """What `take` makes of the answer; None if the server has nothing there."""
+        """The result of `take` on the answer; None if the server has nothing there."""
         url, options = self._url_of(key), self._options()
 
         def ask() -> T | None:

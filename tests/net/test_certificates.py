@@ -15,7 +15,7 @@ import trustme
 from hubcli.config.environment import NetworkConfig
 from hubcli.errors import NetworkError
 from hubcli.net import connections
-from hubcli.net.connections import read_ahead, read_authorities, trusted_context
+from hubcli.net.connections import preload_context, read_authorities, trusted_context
 from tests.cases import each_of
 
 
@@ -92,7 +92,7 @@ def expired_authority(tmp_path: Path) -> Path:
 
 def test_a_context_is_made_once_for_the_same_places(tmp_path: Path) -> None:
     access = NetworkConfig.read({}, str(bundle(tmp_path / "ca.pem", trustme.CA())))
-    read_ahead(access)
+    preload_context(access)
     assert trusted_context(access) is trusted_context(access)
     other = NetworkConfig.read({}, str(bundle(tmp_path / "other.pem", trustme.CA())))
     assert trusted_context(other) is not trusted_context(access)
@@ -120,8 +120,8 @@ def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
 def test_a_process_may_end_while_they_are_read() -> None:
     program = (
         "import time; from hubcli.config.environment import NetworkConfig;"
-        "from hubcli.net.connections import read_ahead;"
-        "read_ahead(NetworkConfig()); time.sleep(0.005)"  # Into the midst of it: nothing tells when that is.
+        "from hubcli.net.connections import preload_context;"
+        "preload_context(NetworkConfig()); time.sleep(0.005)"  # While it loads: no event says when.
     )
     for _ in range(10):
         subprocess.run([sys.executable, "-c", program], check=True)
@@ -129,7 +129,7 @@ def test_a_process_may_end_while_they_are_read() -> None:
 
 def test_a_file_that_could_not_be_read_ahead_is_read_again(tmp_path: Path) -> None:
     access = NetworkConfig.read({"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
-    read_ahead(access)
+    preload_context(access)
     with pytest.raises(OSError, match="No such file"):
         trusted_context(access)
     bundle(tmp_path / "ca.pem", trustme.CA())
