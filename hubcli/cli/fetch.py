@@ -26,7 +26,7 @@ from hubcli.cli.options import (
     value_option,
 )
 from hubcli.cli.output import Output, errors_document
-from hubcli.config.settings import DEFAULT_CONNECTIONS, DEFAULT_JOBS, DEFAULT_RETRIES, Settings, UpkeepRules
+from hubcli.config.settings import DEFAULT_CONNECTIONS, DEFAULT_JOBS, DEFAULT_RETRIES, AutoGcRules, Settings
 from hubcli.errors import HubcliError, Interrupted, UsageError
 from hubcli.units import format_size, parse_duration_s, parse_size_bytes
 
@@ -262,7 +262,7 @@ class FetchRun:
     def fetch_all(self, models: Sequence[FetchRequest]) -> int:
         """Exit status of the first failure, or 0. Raises Interrupted with what was done before."""
         self._models = models
-        rules = UpkeepRules.read()
+        rules = AutoGcRules.read()
         auto_gc = None if rules is None else AutoGc.of(rules)
         try:
             with multi_progress_for(self.output, len(models)) as progress:

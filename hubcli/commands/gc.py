@@ -25,7 +25,7 @@ from hubcli.cache.gc.planner import candidates, make_plan
 from hubcli.cache.gc.snapshot import Snapshot, require_collectable, take_snapshot
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.other_caches import forget_removed
-from hubcli.config.settings import Settings, UpkeepRules
+from hubcli.config.settings import AutoGcRules, Settings
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import BudgetError, CacheError, HubcliError, NotFoundError
 from hubcli.fetching.model_ref import ModelRef, Pattern
@@ -153,7 +153,7 @@ class AutoGc(NamedTuple):
     source: str
 
     @classmethod
-    def of(cls, rules: UpkeepRules) -> AutoGc:
+    def of(cls, rules: AutoGcRules) -> AutoGc:
         """The policy of these rules. Raises UsageError."""
         return cls(Policy.parse(rules.text, rules.source), rules.source)
 

@@ -18,7 +18,7 @@ from hubcli.regular_file import read_regular
 __all__ = ["MAX_FILE_BYTES", "AwsProfile"]
 
 MAX_FILE_BYTES = 1 << 20
-# Instead of keys, a profile may name a program or a service that gives them.
+# Keys of a profile that name a program or a service which returns its credentials.
 _ROLES = ("source_profile", "credential_source")
 _BY_BOTOCORE = ("role_arn", "credential_process", "sso_session", "sso_start_url")
 
@@ -33,7 +33,7 @@ class AwsProfile:
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> AwsProfile:
-        """The one that the variables name, else the default one. Raises AuthenticationError."""
+        """The profile that the variables name, else the default one. Raises AuthenticationError."""
         named = variables.get("AWS_PROFILE") or variables.get("AWS_DEFAULT_PROFILE")
         name = named or "default"
         values: dict[str, str] = {}

@@ -39,12 +39,12 @@ _SECRETS = (
     "client_secret",
 )
 _IN_HEADERS = ("access_key_id", "secret_access_key", "session_token")
-_NOWHERE = "none"
+_NO_CREDENTIALS = "none"
 _INSTANCE, _METADATA, _MANAGED = "instance metadata", "the metadata server", "managed identity"
-_OF_MACHINES = (_INSTANCE, _METADATA, _MANAGED)
+_OF_THE_MACHINE = (_INSTANCE, _METADATA, _MANAGED)
 
 
-# What obstore would take by itself, beside the options or in their place: the key of another account too.
+# Variables that obstore would read by itself, beside the options or in their place, even of another account.
 _HIDDEN = {
     "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SKIP_SIGNATURE"),
     "gs": (
@@ -76,7 +76,7 @@ _environment_lock = threading.Lock()
 
 @contextmanager
 def hidden_variables(scheme: str) -> Iterator[None]:
-    """Hides the credentials in the environment from obstore, which reads it while a store is opened.
+    """Hides the credentials in the environment from obstore, which reads it when a store is opened.
 
     It would send a session token with the keys of a profile, and one account's signature to another's host.
     """
@@ -90,14 +90,14 @@ def hidden_variables(scheme: str) -> Iterator[None]:
 
 @contextmanager
 def unchanged_environment() -> Iterator[None]:
-    """Within the context, no other thread hides variables: see `hidden_variables`."""
+    """While the context lasts, `hidden_variables` hides nothing on another thread."""
     with _environment_lock:
         yield
 
 
 @dataclass(frozen=True, slots=True)
 class BucketOptions:
-    """How a store is opened: obstore's options, the address of its service, headers of each request.
+    """How a store is opened: obstore's options, the URL of its service, headers of each request.
 
     `place` says where the credentials were found. With a `profile`, botocore gets them from that profile's
     program or service. Never print the values.
@@ -112,22 +112,22 @@ class BucketOptions:
 
     @property
     def has_account(self) -> bool:
-        """Whether credentials of the user's own were found, rather than a service of the machine's."""
-        return self.place not in (_NOWHERE, *_OF_MACHINES)
+        """Whether the user's own credentials were found, and not those of the machine."""
+        return self.place not in (_NO_CREDENTIALS, *_OF_THE_MACHINE)
 
     @property
-    def is_elsewhere(self) -> bool:
-        """Whether the environment names another service in the place of the cloud's own."""
+    def is_other_service(self) -> bool:
+        """Whether the environment names a service other than the cloud's own."""
         return not self.endpoint.endswith(
             (".amazonaws.com", ".amazonaws.com.cn", "//storage.googleapis.com")
         ) and ("account_name" not in self.config)
 
     @property
     def is_signed_with_time(self) -> bool:
-        """Whether each request has a signature that the service refuses from a clock which is off.
+        """Whether each request is signed with the time, so that the service refuses a wrong clock.
 
-        S3 and Azure's keys allow 15 minutes, and Google's tokens for a service account an hour. Other tokens
-        and signed addresses say nothing of the machine's clock.
+        S3 and Azure's keys allow 15 minutes, Google's tokens for a service account an hour. Other tokens
+        and signed addresses don't depend on the machine's clock.
         """
         if "skip_signature" in self.config:
             return False
@@ -144,10 +144,10 @@ class BucketOptions:
 def bucket_options(config: BucketConfig, scheme: str, account: str | None = None) -> BucketOptions:
     """How buckets of the scheme (`s3`, `gs`, `az`) are opened; `account` is Azure's, where it is known.
 
-    Raises AuthenticationError if a place of credentials is there and can't be used, UsageError for an
-    endpoint that isn't the address of a service.
+    Raises AuthenticationError if credentials are there that can't be used, UsageError for an endpoint
+    that isn't the URL of a service.
     """
-    search = _Search(config)
+    search = _CredentialSearch(config)
     found = search.azure(account) if scheme == "az" else {"s3": search.amazon, "gs": search.google}[scheme]()
     for name, value in found.config.items():
         if isinstance(value, str) and name in _SECRETS:
@@ -163,11 +163,11 @@ def bucket_options(config: BucketConfig, scheme: str, account: str | None = None
 
 
 def is_sendable(value: object) -> bool:
-    """Whether it may be the value of a header: obstore panics if it may not."""
+    """Whether it can be the value of a header: obstore panics otherwise."""
     return isinstance(value, str) and value.isascii() and (value.isprintable() or not value)
 
 
-class _Search:
+class _CredentialSearch:
     """Looks for credentials in the variables, and in the files that they name."""
 
     def __init__(self, config: BucketConfig) -> None:
@@ -191,7 +191,8 @@ class _Search:
         bundle = self._get("AWS_CA_BUNDLE")
         ca_file = absolute(bundle, "AWS_CA_BUNDLE") if bundle else None
         if self.anonymous:
-            return BucketOptions({**config, "skip_signature": True}, endpoint, _NOWHERE, ca_file=ca_file)
+            config["skip_signature"] = True
+            return BucketOptions(config, endpoint, _NO_CREDENTIALS, ca_file=ca_file)
         credentials, place = self._s3_keys(profile)
         by_botocore = profile.name if place == profile.place and not credentials else None
         return BucketOptions({**config, **credentials}, endpoint, place, ca_file=ca_file, profile=by_botocore)
@@ -229,7 +230,7 @@ class _Search:
         if emulator:
             url = emulator if "://" in emulator else f"http://{emulator}"
             endpoint = _endpoint(url, "STORAGE_EMULATOR_HOST")
-            # Writes ask for a token even where nothing is signed, but for a key that says not to.
+            # Writes request a token even where nothing is signed, unless the key has `disable_oauth`.
             key = {"client_email": "", "private_key": "", "private_key_id": ""}
             account = json.dumps({"gcs_base_url": endpoint, "disable_oauth": True, **key})
             return BucketOptions({"service_account_key": account}, endpoint, "STORAGE_EMULATOR_HOST")
@@ -239,7 +240,7 @@ class _Search:
         if self.requester_pays:
             headers["x-goog-user-project"] = self._google_project(file)
         if self.anonymous:
-            return BucketOptions({"skip_signature": True}, endpoint, _NOWHERE, headers)
+            return BucketOptions({"skip_signature": True}, endpoint, _NO_CREDENTIALS, headers)
         if file is None:
             return BucketOptions({}, endpoint, _METADATA, headers)
         kind = _json_of(file, place).get("type")
@@ -253,7 +254,7 @@ class _Search:
         return BucketOptions({"application_credentials": str(file)}, endpoint, place, headers)
 
     def _google_file(self) -> tuple[Path | None, str]:
-        """The file of the application default credentials, and what names it."""
+        """The file of the application default credentials, and its name in messages."""
         named = self._get("GOOGLE_APPLICATION_CREDENTIALS")
         if named:
             return absolute(named, "GOOGLE_APPLICATION_CREDENTIALS"), "GOOGLE_APPLICATION_CREDENTIALS"
@@ -290,8 +291,8 @@ class _Search:
             endpoint = f"https://{account}.blob.{parts.get('endpointsuffix', 'core.windows.net')}"
         config: dict[str, str | bool] = {"account_name": account, "endpoint": endpoint}
         if self.anonymous:
-            return BucketOptions({**config, "skip_signature": True}, endpoint, _NOWHERE)
-        # The key of one account opens no other one.
+            return BucketOptions({**config, "skip_signature": True}, endpoint, _NO_CREDENTIALS)
+        # The key of one account is not valid for another one.
         keys, place = self._az_keys(parts) if is_named_here else ({}, "")
         if not keys:
             keys, place = self._az_identity()
@@ -359,7 +360,7 @@ def _connection_string(text: str) -> dict[str, str]:
 
 
 def _endpoint(text: str, source: str) -> str:
-    """The address of a service without a slash at its end. Raises UsageError."""
+    """The URL of a service without a slash at its end. Raises UsageError."""
     host = text.partition("://")[2].partition("/")[0]
     if not text.lower().startswith(("https://", "http://")) or not host or "@" in host or "?" in text:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""The config file: every setting as a key of one TOML file, checked as a whole by each command.
+"""The config file: every setting as a key of one TOML file, all of which each command checks.
 
 `KEYS` is the one table: a key is a line there, and a field of `hubcli.config.settings.Settings`. Options come
 before variables, variables before the file. TOML is that of https://toml.io/en/v1.0.0.
@@ -38,9 +38,9 @@ _AT_LINE = r"\s*\(at (?:line (\d+), column \d+|end of document)\)"
 
 
 class ConfigKey(NamedTuple):
-    """A key of the file. `parse` makes the value of it and of its name, or raises UsageError.
+    """A key of the file. `parse` gets its name and value, and returns the setting or raises UsageError.
 
-    The `variables` come before the file, where one of them is set.
+    One of the `variables`, if it is set, overrides the file.
     """
 
     name: str
@@ -49,7 +49,7 @@ class ConfigKey(NamedTuple):
 
 
 class _BadValue(UsageError):
-    """A value of a key, or of one of the keys in its table, that can't be what it is."""
+    """An invalid value of a key, or of a key in its table: then `within` is the path there."""
 
     def __init__(self, message: str, *, hint: str = "", within: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
@@ -57,7 +57,7 @@ class _BadValue(UsageError):
 
 
 def _value_text(value: Any) -> str:
-    """The value as TOML has it, in short."""
+    """The value as TOML writes it, shortened."""
     try:
         text = str(value).lower() if isinstance(value, bool) else repr(value)
     except ValueError:  # Python writes no number of more than 4300 digits.
@@ -66,7 +66,7 @@ def _value_text(value: Any) -> str:
 
 
 def _shortened(message: str) -> str:
-    """The message, which may quote a value of the file, at a length that can be read."""
+    """The message, shortened: it may quote a long value of the file."""
     return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
 
 
@@ -212,7 +212,7 @@ KEYS: Mapping[str, ConfigKey] = {
 
 
 def read_config_file(path: Path, *, is_named: bool = False) -> ConfigFile:
-    """The file, which must be there where the user named it. Raises nothing: see `faults`."""
+    """The file, which must be there if the user named it. Raises nothing: see `faults`."""
     if path == Path(os.devnull):
         return ConfigFile()
     try:
@@ -280,7 +280,7 @@ def _unreadable(path: Path, reason: str) -> UsageError:
 
 def _loads(text: str) -> dict[str, Any]:
     """The table of TOML; raises ValueError, RecursionError."""
-    # Takes 5 ms to load: only who has a config file pays for it.
+    # It takes 5 ms to load, and most users have no config file.
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -307,9 +307,9 @@ def _place(path: Path, line: int) -> str:
 
 
 def _line_of(text: str, key_path: tuple[str, ...]) -> int:
-    """The line, from 1 on, of the statement that gives the key its value; 0 where it can't be found.
+    """The line, from 1 on, of the statement that sets the key; 0 if it isn't found.
 
-    The parser tells no lines: statements are parsed one by one, each as few lines as are valid TOML.
+    The parser gives no lines: statements are parsed one by one, each the fewest lines that are valid TOML.
     """
     table: tuple[str, ...] = ()
     for line, statement in _statements(text):
@@ -331,7 +331,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
             statement = "\n".join(lines[start:end])
             try:
                 _loads(statement)
-            except (ValueError, RecursionError):  # It goes on: a string or a list of several lines.
+            except (ValueError, RecursionError):  # A string or a list of several lines.
                 continue
             yield start + 1, statement
             break

@@ -1,7 +1,7 @@
 """What environment variables, options and the config file hold, parsed.
 
-Directories, mirrors, the network (certificates, and where credentials may be) and the rules of collection.
-`hubcli.config.settings` hands the variables in; TF_CONFIG is read by TensorFlow.
+Directories, mirrors, the network (certificates, and where credentials may be) and retention rules.
+`hubcli.config.settings` passes the variables; TF_CONFIG is read by TensorFlow.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
     "on_disk",
     "parse_retention_rules",
     "require_timeout",
-    "users_own",
+    "user_directory",
 ]
 
 COLORS = ("auto", "always", "never")
@@ -49,9 +49,9 @@ _REMOTE = r"[A-Za-z][A-Za-z0-9+.-]+:/"
 
 
 class ConfigFile(NamedTuple):
-    """What the config file at `path` says. `values` are parsed, by key; `unknown` are notes on other keys.
+    """The config file at `path`. `values` are parsed, by key; `unknown` are notes on unknown keys.
 
-    `faults` are the errors by key, by an empty one where nothing of the file can be used.
+    `faults` are the errors by key; the key "" stands for the whole file.
     """
 
     path: Path | None = None
@@ -64,23 +64,26 @@ class ConfigFile(NamedTuple):
         return f"ConfigFile(path={self.path!r}, faults={self.faults!r}, unknown={self.unknown!r})"
 
     def require_valid(self) -> None:
-        """Raises the first UsageError of a file, or of a key, that can't be understood."""
+        """Raises the first of its `faults`, if it has some."""
         for error in self.faults.values():
             raise error
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of the key; the default where the file hasn't got it."""
+        """The value of the key; the default if the file doesn't have it."""
         return self.values.get(name, default)
 
 
 def require_timeout(seconds: float, option: str = "--timeout") -> None:
-    """Raises UsageError for a limit of no time, or of more than a year."""
+    """Raises UsageError unless it is more than 0 s, and at most a year."""
     if not 0 < seconds <= LONGEST_TIMEOUT_S:
         raise UsageError(f"{option} is {seconds:g} s", hint="Use more than 0s and at most 1y.")
 
 
 def absolute(text: str, source: str) -> Path:
-    """The directory or file that the `source`, an option or a variable, names. Raises UsageError."""
+    """The absolute path of the directory or file that an option or variable names: its `source` in messages.
+
+    Raises UsageError.
+    """
     if "\0" in text:
         raise UsageError(f"{source} has a NUL character", hint="Specify a directory.")
     if text.startswith(_FILE):
@@ -105,7 +108,7 @@ def absolute(text: str, source: str) -> Path:
 
 
 def _of_address(text: str, source: str) -> Path:
-    """The directory of a file:// address as TensorFlow takes it: the path unchanged, without decoding.
+    """The directory of a file:// address as TensorFlow reads it: the path unchanged, without decoding.
 
     Source: tensorflow/core/platform/path.cc, ParseURI, and file_system.cc, TranslateName. Raises UsageError.
     """
@@ -119,7 +122,7 @@ def _of_address(text: str, source: str) -> Path:
 
 
 def on_disk(name: str) -> str:
-    """The name, which an archive or a record holds in UTF-8, as the system takes it in any locale.
+    """The name, which archives and records have in UTF-8, in the form that the system takes in any locale.
 
     In the C locale without UTF-8 mode Python's file names are ASCII, and other bytes are escaped.
     """
@@ -134,7 +137,7 @@ def in_home(name: str) -> Path | None:
         return None
 
 
-def users_own(kind: str, what: str, where: str) -> Path:
+def user_directory(kind: str, what: str, where: str) -> Path:
     """The user's directory of the kind `cache`, `config` or `state`. Raises UsageError without a home."""
     path = _on_linux(kind)
     if path is None:
@@ -153,9 +156,9 @@ _LINUX_FOLDERS = {"cache": ".cache", "config": ".config", "state": ".local/state
 
 
 def _on_linux(kind: str) -> Path | None:
-    """The directory where platformdirs finds it on Linux: each start would wait 4 ms for its import.
+    """The directory as platformdirs finds it on Linux, without its import, which takes 4 ms at each start.
 
-    None for rare values of the variables, whose meaning differs between its versions.
+    None for rare values of the variables, which versions of platformdirs read in different ways.
     """
     named = os.environ.get(f"XDG_{kind.upper()}_HOME", "")
     if not sys.platform.startswith("linux") or named != named.strip() or os.environ.get("HOME") == "":
@@ -168,19 +171,19 @@ _EXAMPLE = "https://tfhub.dev=https://mirror.example/tfhub"
 
 
 class Mirror(NamedTuple):
-    """Where to ask instead: URLs that begin with `prefix` are asked at `replacement`."""
+    """A mirror: URLs that begin with `prefix` are requested from `replacement` instead."""
 
     prefix: str
     replacement: str
 
     def __repr__(self) -> str:
-        return f"Mirror(prefix={self.prefix!r})"  # The other may hold user and password.
+        return f"Mirror(prefix={self.prefix!r})"  # The replacement may hold user and password.
 
     @classmethod
     def parse(cls, text: str, source: str = "--mirror") -> Mirror:
-        """A mirror from `PREFIX=URL`; raises UsageError for anything else, which names the `source`.
+        """A mirror from `PREFIX=URL`; raises UsageError for anything else.
 
-        The source is the option, the variable or the key of a config file that holds the text.
+        `source` is the option, the variable or the key of a config file that has the text.
         """
         prefix, separator, replacement = text.strip().partition("=")
         if not separator or "://" not in prefix or "://" not in replacement:
@@ -191,7 +194,7 @@ class Mirror(NamedTuple):
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
 
     def rewrite(self, url: str) -> str | None:
-        """The URL to ask instead of `url`, or None if this mirror doesn't apply."""
+        """The URL to request instead of `url`, or None if this mirror doesn't apply."""
         if not url.startswith(self.prefix):
             return None
         rest = url[len(self.prefix) :]
@@ -210,9 +213,9 @@ _FORM = "max-size=20GB,older-than=90d"
 
 
 def parse_retention_rules(text: str, source: str) -> dict[str, Any]:
-    """The fields of a `Policy` by name; `source` says where the text stands.
+    """The fields of a `Policy` by name; `source` says where the text is from.
 
-    The words are those of the options of `hubcli gc`, and sizes and times need a unit there and here.
+    The rules have the names of the options of `hubcli gc`; sizes and times need a unit, as they do there.
     Raises UsageError for anything else.
     """
     values: dict[str, Any] = {}
@@ -256,10 +259,10 @@ KAGGLE_ENDPOINT = "https://www.kaggle.com"
 
 
 class KaggleAccount(NamedTuple):
-    """Where Kaggle is, and where credentials for it may be; no file has been read yet.
+    """Kaggle's endpoint, and where credentials for it may be; no file has been read yet.
 
     The variables, files and their order are kagglehub's: `token` is the value of KAGGLE_API_TOKEN,
-    a token or the path of one; then `token_file`, `username` with `key`, and `key_file`. Behind them comes
+    a token or the path of one; then `token_file`, `username` with `key`, and `key_file`. The last is
     `login_file`, which `kaggle auth login` writes.
     """
 
@@ -292,7 +295,7 @@ class KaggleAccount(NamedTuple):
         )
 
 
-# How the names begin of variables that the clouds' own tools read.
+# The variables that the clouds' own tools read begin with these.
 BUCKET_VARIABLES = (
     "AWS_",
     "GOOGLE_",
@@ -330,8 +333,8 @@ class BucketConfig(NamedTuple):
 class NetworkConfig:
     """How hosts are contacted: the certificate authorities to trust, and the credentials to send.
 
-    `ca_file` and `ca_folder` take the place of the authorities that the system and the
-    certifi package trust. `netrc` is a file, `is_netrc_named` whether the user chose it.
+    `ca_file` or `ca_folder` replaces the authorities that the system and the certifi package trust.
+    `is_netrc_named` says whether the user chose the `netrc` file.
     """
 
     ca_file: Path | None = None
@@ -372,7 +375,7 @@ class NetworkConfig:
 
 
 def kaggle_endpoint(text: str, source: str) -> str:
-    """The address of Kaggle's API in the setting `source`; UsageError where no credentials may be sent."""
+    """The URL of Kaggle's API in the setting `source`; UsageError if credentials may not be sent there."""
     printed = without_secrets(text)
     try:
         parts = urlsplit(text)

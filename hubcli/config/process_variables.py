@@ -1,6 +1,6 @@
 """Variables of this process that libraries, such as TensorFlow, read by themselves.
 
-A file of its own, since what starts the process of a run reads one before anything else is imported.
+A file of its own, since the process that runs a model reads one before anything else is imported.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ __all__ = ["library_variable", "set_unless_there", "variables_set"]
 
 
 def library_variable(name: str) -> str:
-    """What this process's variable of TensorFlow, Keras or rich says now; empty where it isn't set."""
+    """The current value of a variable that TensorFlow, Keras or rich reads; "" if it isn't set."""
     return os.environ.get(name, "")
 
 
 def set_unless_there(name: str, value: str) -> None:
-    """Sets the variable for this process and those that it starts, unless somebody has."""
+    """Sets the variable for this process and those that it starts, unless it is set already."""
     os.environ.setdefault(name, value)
 
 
 @contextmanager
 def variables_set(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Sets variables of this process within the context, unset for None; restores them at its end."""
+    """Sets variables of this process while the context lasts, or unsets them for None; then restores them."""
     before = {name: os.environ.get(name) for name in variables}
     _set(variables)
     try:

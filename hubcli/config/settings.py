@@ -20,7 +20,7 @@ from hubcli.config.environment import (
     absolute,
     in_home,
     require_timeout,
-    users_own,
+    user_directory,
 )
 from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import UsageError, did_you_mean
@@ -34,11 +34,11 @@ __all__ = [
     "DEFAULT_JOBS",
     "DEFAULT_MIN_RATE",
     "DEFAULT_RETRIES",
+    "AutoGcRules",
     "Mirror",
     "Settings",
     "ShellHomes",
-    "UpkeepRules",
-    "answers_folder",
+    "answer_cache_folder",
     "color_choice",
     "environment",
     "export_records",
@@ -60,10 +60,10 @@ _LOAD_FORMATS = ("", "AUTO", "COMPRESSED", "UNCOMPRESSED")
 class Settings:
     """What flags, environment and config file decided. Durations are in seconds.
 
-    `color` is auto, always or never; `load_format` is as it was set. `retries` are those in a row after
-    transient errors, `jobs` the models that a fetch takes at a time. A body that comes more slowly than
-    `min_rate_bytes_s`, on average over a minute, fails; 0 for none. `sync` waits until data is on the disk.
-    The `tiers` are asked before a model's origin; a fault of one is an error where `require_tier`.
+    `color` is auto, always or never; `load_format` is as it was set. `retries` is the limit of retries in a
+    row, `jobs` of models that are fetched at a time. A body that comes more slowly than `min_rate_bytes_s`,
+    on average over a minute, fails; 0 turns that off. With `sync`, writes wait until data is on the disk.
+    The `tiers` are tried before a model's origin; with `require_tier`, a failure of one is an error.
     """
 
     cache_root: Path
@@ -113,10 +113,9 @@ class Settings:
     ) -> Settings:
         """The settings that flags give, else the environment, else the config file, else the defaults.
 
-        `--mirror` flags stand before those of `HUBCLI_MIRRORS` (separated by spaces or commas), and these
-        before those of the file; `--tier` flags take the place of `HUBCLI_TIERS`, and these that of the
-        file's. `config` stands in for the user's file. Raises UsageError for a file, a
-        mirror, a root or an endpoint that can't be understood.
+        `--mirror` flags come before those of `HUBCLI_MIRRORS` (separated by spaces or commas), and these
+        before those of the file; `--tier` flags replace `HUBCLI_TIERS`, and these the file's. `config` is
+        used instead of the user's file. Raises UsageError for an invalid file, mirror, root or endpoint.
         """
         env = os.environ if environment is None else environment
         config = read_config(env) if config is None else config
@@ -163,7 +162,7 @@ class Settings:
 
     @property
     def no_color(self) -> bool:
-        """Whether nothing is to be coloured, on no terminal either."""
+        """Whether output is never coloured."""
         return self.color == "never"
 
     @property
@@ -173,9 +172,9 @@ class Settings:
 
     @property
     def reads_uncompressed(self) -> bool:
-        """Whether `load` reads models where they lie, uncompressed, rather than fetching them.
+        """Whether `load` reads uncompressed models at their address instead of fetching them.
 
-        As tensorflow_hub does by TFHUB_MODEL_LOAD_FORMAT. Raises UsageError for what that can't be.
+        As tensorflow_hub does by TFHUB_MODEL_LOAD_FORMAT. Raises UsageError for an invalid value of it.
         """
         if self.load_format not in _LOAD_FORMATS:
             raise UsageError(
@@ -185,7 +184,7 @@ class Settings:
         return self.load_format == "UNCOMPRESSED"
 
     def mirrored(self, url: str) -> str:
-        """The URL to ask for `url`: the longest matching mirror decides."""
+        """The URL to request instead of `url`: the mirror with the longest matching prefix decides."""
         for mirror in sorted(self.mirrors, key=lambda mirror: len(mirror.prefix), reverse=True):
             rewritten = mirror.rewrite(url)
             if rewritten is not None:
@@ -194,12 +193,12 @@ class Settings:
 
 
 def export_records() -> Path | None:
-    """Where exports that run are noted, there or not; None for a user without a home that is there."""
+    """The directory in which running exports are noted, there or not; None without an existing home."""
     return _state("exports")
 
 
 def upload_records() -> Path | None:
-    """Where uploads that can be resumed are noted, there or not; None for a user without a home."""
+    """The directory in which resumable uploads are noted, there or not; None without an existing home."""
     return _state("uploads")
 
 
@@ -208,18 +207,18 @@ def _state(name: str) -> Path | None:
     if not os.environ.get("XDG_STATE_HOME") and (home is None or not home.is_dir()):
         return None  # No command makes a user's home.
     try:
-        return users_own("state", f"the state of {name}", "XDG_STATE_HOME") / name
+        return user_directory("state", f"the state of {name}", "XDG_STATE_HOME") / name
     except UsageError:
         return None
 
 
-def answers_folder() -> Path | None:
-    """Where answers of hosts are kept for some minutes, there or not; None for a user without a home.
+def answer_cache_folder() -> Path | None:
+    """The cache of hosts' answers, kept for some minutes; there or not, None for a user without a home.
 
-    It is beside the default cache of models, which holds models alone.
+    It is beside the default cache of models, which has models alone.
     """
     try:
-        folder = users_own("cache", "the cache of answers", "XDG_CACHE_HOME")
+        folder = user_directory("cache", "the cache of answers", "XDG_CACHE_HOME")
     except UsageError:
         return None
     return folder.with_name(f"{folder.name}-answers")
@@ -230,18 +229,17 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
-class UpkeepRules(NamedTuple):
-    """What `fetch` collects once a day, as text, and where that text stands."""
+class AutoGcRules(NamedTuple):
+    """The rules by which `fetch` runs gc once a day, as text, and where that text is from."""
 
     text: str
     source: str
 
     @classmethod
-    def read(cls, environment: Mapping[str, str] | None = None) -> UpkeepRules | None:
+    def read(cls, environment: Mapping[str, str] | None = None) -> AutoGcRules | None:
         """The rules of HUBCLI_GC, else those of `gc` in the user's config file, or None.
 
-        `HUBCLI_GC=off` turns those of the file off. Raises UsageError for a file that
-        can't be understood.
+        `HUBCLI_GC=off` turns those of the file off. Raises UsageError for an invalid file.
         """
         env = os.environ if environment is None else environment
         text = env.get("HUBCLI_GC", "").strip()
@@ -254,7 +252,7 @@ class UpkeepRules(NamedTuple):
 
 
 class ShellHomes(NamedTuple):
-    """The directories in which shells look for what is the user's own."""
+    """The directories in which shells look for the user's own files."""
 
     home: Path
     data: Path
@@ -263,7 +261,7 @@ class ShellHomes(NamedTuple):
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> ShellHomes:
-        """What XDG_DATA_HOME, XDG_CONFIG_HOME and ZDOTDIR say, else the home; UsageError without one."""
+        """Those of XDG_DATA_HOME, XDG_CONFIG_HOME and ZDOTDIR, else of the home; UsageError without one."""
         env = os.environ if environment is None else environment
         home = in_home(".")
         if home is None:
@@ -281,9 +279,9 @@ class ShellHomes(NamedTuple):
 
 
 def read_config(environment: Mapping[str, str] | None = None) -> ConfigFile:
-    """The file that HUBCLI_CONFIG names, none where that is empty, else the user's own.
+    """The file that HUBCLI_CONFIG names, none if that is empty, else the user's own.
 
-    Raises nothing: what is wrong with it is among its `faults`.
+    Raises nothing: its errors are in `faults`.
     """
     env = os.environ if environment is None else environment
     try:
@@ -293,13 +291,13 @@ def read_config(environment: Mapping[str, str] | None = None) -> ConfigFile:
     except UsageError as error:
         return ConfigFile(faults={"": error})
     try:
-        path = users_own("config", "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
+        path = user_directory("config", "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
         path.lstat()
     except UsageError:  # A user without a home has no such file.
         return ConfigFile()
     except (FileNotFoundError, NotADirectoryError):
         return ConfigFile(path)
-    except OSError:  # What can't be looked at can't be opened: the reader says why.
+    except OSError:  # It can't be opened either: the reader reports why.
         pass
     return _read_file(path)
 
@@ -316,7 +314,7 @@ def color_choice(
 ) -> str:
     """auto, always or never: by option, else by variable, else the default, which a config file may give.
 
-    Of the variables NO_COLOR is asked first (https://no-color.org), then FORCE_COLOR and CLICOLOR_FORCE
+    Of the variables NO_COLOR comes first (https://no-color.org), then FORCE_COLOR and CLICOLOR_FORCE
     (https://bixense.com/clicolors), then CLICOLOR=0 and TERM=dumb. Raises UsageError for another word.
     """
     if option is not None and option not in COLORS:
@@ -343,7 +341,7 @@ _T = TypeVar("_T")
 
 
 def _first(*values: _T | None) -> _T:
-    """The first that is given; the last always is."""
+    """The first value that isn't None; the last one is a default."""
     return next(value for value in values if value is not None)
 
 
@@ -364,7 +362,7 @@ def _tiers(env: Mapping[str, str], options: Sequence[str], config: ConfigFile) -
     if not options and not listed:
         found: tuple[TierConfig, ...] = config.get("tiers", ())
         return found
-    from hubcli.config.tiers import TierConfig  # Most runs have none, and would wait for it.
+    from hubcli.config.tiers import TierConfig  # Most runs have no tiers.
 
     if options:
         return tuple(TierConfig.parse(text) for text in options)
@@ -381,11 +379,11 @@ def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None, config: Co
     named: Path | None = config.get("cache-dir")
     if named is not None:
         return named, f"{_IN_CONFIG} {config.path}"
-    return users_own("cache", "the cache", "--cache-dir or HUBCLI_CACHE_DIR"), "default"
+    return user_directory("cache", "the cache", "--cache-dir or HUBCLI_CACHE_DIR"), "default"
 
 
 def _min_rate(env: Mapping[str, str], option: str | None, config: ConfigFile) -> int:
-    """What the option says, else the variable, else the config file, in bytes a second."""
+    """The minimum rate by option, variable or config file, in bytes a second."""
     if option is not None:
         return parse_rate(option, "--min-rate")
     named = env.get("HUBCLI_MIN_RATE", "").strip()

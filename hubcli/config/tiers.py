@@ -1,4 +1,4 @@
-"""Shared tiers as settings name them: an address, and how it may be used."""
+"""Shared tiers as settings name them: an address with parameters."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hubcli.urls import without_secrets
 
 __all__ = ["TIER_MARKER", "TierConfig", "parse_tiers"]
 
-# The object that every tier has: without it, the address is of something else.
+# Every tier has this object: an address without it is not a tier.
 TIER_MARKER = "hubcli-tier.json"
 _EXAMPLE = "s3://models/hub?mode=read-write"
 _SCHEMES = ("s3", "gs", "az", "https", "http", "file")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# The items of the query with the words that they may have, the default first.
+# The parameters with the values that they may have, the default first.
 _WORDS = {"mode": ("read", "read-write"), "private": ("no", "yes")}
 _LEASE = "lease"
 _ACCOUNT = "account"  # Of a container in Azure, and part of its address.
@@ -29,7 +29,7 @@ _OUTAGE_S = 60.0
 
 
 class Outage:
-    """Whether a tier failed to answer less than a minute ago: no model is requested from it then."""
+    """An outage of a tier: for a minute after a failure no model is requested from it."""
 
     def __init__(self) -> None:
         self._until_s = 0.0
@@ -48,8 +48,8 @@ class Outage:
 class TierConfig:
     """One shared tier. `address` is an absolute path, or a URL, which may hold user and password.
 
-    `lease_s` is after how many seconds without a sign of life another machine takes a download over. The
-    `outage` is shared by all fetches with these settings.
+    `lease_s` is after how many seconds without a renewal of its lease another machine takes a download over.
+    The `outage` is shared by all fetches with these settings.
     """
 
     address: str = field(repr=False)
@@ -112,7 +112,7 @@ def _lease_s(text: str, source: str) -> float:
 
 
 def _address(text: str, source: str) -> str:
-    """The address as it is opened. Raises UsageError for what no tier can be."""
+    """The address as it is opened. Raises UsageError for an invalid one."""
     scheme = _SCHEME.match(text)
     if scheme is None or scheme[1].lower() == "file":
         if not text.startswith(("/", "~", "file://")):

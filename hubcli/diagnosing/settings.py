@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from hubcli.config.config_file import KEYS
 from hubcli.config.environment import KaggleAccount, Mirror
-from hubcli.config.settings import UpkeepRules
+from hubcli.config.settings import AutoGcRules
 from hubcli.config.tiers import TierConfig
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status, clean
 from hubcli.diagnosing.network import hosts_in_force
@@ -114,7 +114,7 @@ def _rules(case: DiagnosisContext) -> Iterator[Check]:
 
     text = case.environment.get("HUBCLI_GC")
     try:
-        rules = UpkeepRules.read({"HUBCLI_GC": text})
+        rules = AutoGcRules.read({"HUBCLI_GC": text})
         if rules is not None:
             Policy.parse(rules.text, rules.source)
     except UsageError as error:

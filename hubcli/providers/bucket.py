@@ -170,4 +170,4 @@ class BucketHost(WebHost):
             options = bucket_options(access.buckets, found.scheme, found.account)
         except HubcliError:  # Why the address alone wasn't enough says more.
             return None
-        return str(found) if options.has_account and not options.is_elsewhere else None
+        return str(found) if options.has_account and not options.is_other_service else None

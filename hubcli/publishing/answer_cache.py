@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.config.environment import KaggleAccount
-from hubcli.config.settings import Settings, answers_folder
+from hubcli.config.settings import Settings, answer_cache_folder
 from hubcli.durability import unique_number
 from hubcli.errors import OfflineError
 from hubcli.net.json_api import MAX_ANSWER_BYTES, JsonApi
@@ -56,7 +56,7 @@ class AnswerCache:
     @classmethod
     def of(cls, settings: Settings, *, is_refreshed: bool = False) -> AnswerCache:
         """The user's own. With `is_refreshed` every answer is asked for anew, unless offline."""
-        return cls(answers_folder(), offline=settings.offline, is_refreshed=is_refreshed)
+        return cls(answer_cache_folder(), offline=settings.offline, is_refreshed=is_refreshed)
 
     def get(self, question: tuple[str, ...], name: str, ask: Callable[[], bytes]) -> bytes:
         """The answer to what is `question`: one of the last ten minutes, else what `ask` brings.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.config.settings import UpkeepRules
+from hubcli.config.settings import AutoGcRules
 from hubcli.errors import UsageError
 from tests.disks import mounted
 from tests.entries import dead_pid, hubcli_entry, key_of, lock
@@ -137,24 +137,24 @@ def test_rules_come_from_the_config_file(config: Path, old: Path, hubcli: Run) -
 
 def test_the_variable_comes_before_the_file_and_can_turn_it_off(config: Path) -> None:
     config.write_text("gc = 'older-than=1d'")
-    rules = UpkeepRules.read({"HUBCLI_GC": "max-size=1GB"})
+    rules = AutoGcRules.read({"HUBCLI_GC": "max-size=1GB"})
     assert rules is not None
     assert (rules.text, rules.source) == ("max-size=1GB", "HUBCLI_GC")
-    assert UpkeepRules.read({"HUBCLI_GC": "off"}) is None
-    assert UpkeepRules.read({"HUBCLI_GC": ""}) == UpkeepRules("older-than=1d", f"gc in {config}")
+    assert AutoGcRules.read({"HUBCLI_GC": "off"}) is None
+    assert AutoGcRules.read({"HUBCLI_GC": ""}) == AutoGcRules("older-than=1d", f"gc in {config}")
 
 
 def test_no_file_and_an_empty_one_ask_for_nothing(config: Path) -> None:
-    assert UpkeepRules.read({}) is None
+    assert AutoGcRules.read({}) is None
     config.write_text('gc = ""\n')
-    assert UpkeepRules.read({}) is None
+    assert AutoGcRules.read({}) is None
 
 
 @pytest.mark.parametrize("content", [b"gc = 5", b"gc", b"[gc]", b'gc = "a" b', b"\xff\xfe"])
 def test_a_file_that_cannot_be_understood_is_told(content: bytes, config: Path) -> None:
     config.write_bytes(content)
     with pytest.raises(UsageError) as refused:
-        UpkeepRules.read({})
+        AutoGcRules.read({})
     assert str(config) in refused.value.message
 
 
@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_read_is_told_or_absent(make: Callable[[Path], Non
     try:
         if config.is_dir():
             with pytest.raises(UsageError, match="Cannot read"):
-                UpkeepRules.read({})
+                AutoGcRules.read({})
     finally:
         config.parent.chmod(0o700)
 

@@ -47,7 +47,7 @@ def write(path: Path, text: str) -> Path:
 )
 def test_a_region_has_an_endpoint(region: str, endpoint: str, home: Path) -> None:
     found = options("s3", {**KEYS, "AWS_REGION": region})
-    assert (found.endpoint, found.is_elsewhere) == (endpoint, False)
+    assert (found.endpoint, found.is_other_service) == (endpoint, False)
 
 
 def test_variables_come_before_profiles(home: Path) -> None:

@@ -18,7 +18,7 @@ import hubcli
 import hubcli.cli.app
 from hubcli.config.config_file import KEYS
 from hubcli.config.environment import ConfigFile
-from hubcli.config.settings import Settings, UpkeepRules, read_config
+from hubcli.config.settings import AutoGcRules, Settings, read_config
 from hubcli.errors import ExitStatus, UsageError
 from tests import models
 from tests.cases import each_of
@@ -165,7 +165,7 @@ def test_the_example_of_the_docs_has_every_key_and_is_read(
     assert (read.faults, read.unknown) == ({}, ())
     assert set(read.values) == set(KEYS)
     assert Settings.read({}).cache_root == tmp_path / "home" / "models"
-    assert UpkeepRules.read({}) is not None
+    assert AutoGcRules.read({}) is not None
 
 
 # --- Where it is

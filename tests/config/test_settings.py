@@ -8,8 +8,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from hubcli.config.environment import ConfigFile, users_own
-from hubcli.config.settings import Mirror, Settings, UpkeepRules, read_config
+from hubcli.config.environment import ConfigFile, user_directory
+from hubcli.config.settings import AutoGcRules, Mirror, Settings, read_config
 from hubcli.errors import ExitStatus, UsageError
 from tests.cases import each_of
 
@@ -354,7 +354,7 @@ def test_the_users_own_directories_are_those_of_platformdirs(
                 monkeypatch.setenv(f"XDG_{kind.upper()}_HOME", named)
             expected = getattr(platformdirs, f"user_{kind}_path")("hubcli", appauthor=False)
             if expected.is_absolute():
-                assert users_own(kind, "it", "it") == expected, (kind, named)
+                assert user_directory(kind, "it", "it") == expected, (kind, named)
 
 
 @pytest.mark.parametrize("path", [None, Path("~/.cache/hubcli")])
@@ -376,5 +376,5 @@ def test_a_user_without_a_home_is_told_to_name_a_directory(
     with pytest.raises(UsageError, match="No home directory for the cache"):
         Settings.read({})
     assert read_config({}) == ConfigFile()
-    assert UpkeepRules.read({}) is None
+    assert AutoGcRules.read({}) is None
     assert Settings.read({"HUBCLI_CACHE_DIR": "/cache"}).cache_root == Path("/cache")

@@ -443,7 +443,7 @@ def test_a_web_address_that_is_denied_is_asked_with_the_users_account(
         raise (AuthenticationError if status == "denied" else NotFoundError)("answers 403")
 
     monkeypatch.setitem(byte_sources._SCHEMES, "https", byte_sources._Scheme(refuse, None))
-    monkeypatch.setattr("hubcli.config.buckets.BucketOptions.is_elsewhere", property(lambda self: False))
+    monkeypatch.setattr("hubcli.config.buckets.BucketOptions.is_other_service", property(lambda self: False))
     archive = archive_at(s3_server, models.archive())
     bucket, _, key = archive.removeprefix("s3://").partition("/")
     url = f"https://{bucket}.s3.eu-west-1.amazonaws.com/{key}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.config.environment import KaggleAccount
-from hubcli.config.settings import Settings, answers_folder
+from hubcli.config.settings import Settings, answer_cache_folder
 from hubcli.errors import OfflineError
 from hubcli.publishing import answer_cache
 from hubcli.publishing.answer_cache import FRESH_S, AnswerCache, account_key
@@ -147,7 +147,7 @@ def test_accounts_do_not_share_answers(tmp_path: Path) -> None:
 
 
 def test_it_is_beside_the_default_cache_and_not_in_it(settings: Settings) -> None:
-    folder = answers_folder()
+    folder = answer_cache_folder()
     assert folder is not None
     assert folder.name == "hubcli-answers"
     offline = AnswerCache.of(replace(settings, offline=True))
