@@ -1,7 +1,7 @@
 """Kinds of hosts, one file each: how handles are spelled, where bytes are, what versions and errors mean.
 
-Each kind has one line below, with the texts that are its own; another package's is added by `register`.
-Its file is imported when such a text comes: most commands meet one kind of host, or none.
+Each kind has one line below, with the texts that it claims; another package adds its own by `register`.
+Its file is imported when such a text is parsed: most commands need one kind of host, or none.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ __all__ = ["AzureContainer", "Bucket", "BucketAddress", "BucketHost", "GoogleBuc
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _NOUNS = {"s3": "bucket", "gs": "bucket", "az": "container"}
-# What no store here can name: object_store, below obstore, has keys of segments.
+# Segments that no store here can name: object_store, on which obstore is built, splits keys at slashes.
 _BAD_SEGMENTS = ("", ".", "..")
 
 
@@ -55,7 +55,7 @@ class BucketAddress(NamedTuple):
         noun = _NOUNS.get(scheme, "bucket")
         if scheme not in BUCKETS or not _BUCKET.fullmatch(parts.netloc):
             raise refusal(text, f"is missing the {noun}", f"Use {scheme or 's3'}://{noun.upper()}/path.")
-        # A URL's parser drops line breaks, and ends a path at ? and #: another object would be meant.
+        # A URL's parser drops line breaks, and ends a path at ? and #: it would name another object.
         is_altered = is_altered or any(mark in ";#" or not mark.isprintable() for mark in text)
         if is_altered or queries.keys() - ({"account"} if scheme == "az" else set()):
             what = "has a key with ';', '?', '#' or a control character"
@@ -149,25 +149,25 @@ class AzureContainer(Bucket):
 
 
 class BucketHost(WebHost):
-    """Web addresses of the clouds' storage: read as those of any host, and with an account where denied.
+    """Web addresses of the clouds' storage: read as those of any host, and if denied, with an account.
 
-    An address that is public, or signed, needs neither obstore nor an account.
+    A public or signed address needs neither obstore nor an account.
     """
 
     def private_address(self, handle: Handle, access: NetworkConfig) -> str | None:
-        """The object in its bucket, which the account that the environment names may read.
+        """The object's address in its bucket, which the user's account may read.
 
-        None for a signed address, without obstore or credentials of the user's own, and where the
-        environment names another service in the place of the cloud's.
+        None for a signed address, without obstore, without the user's own credentials, and if the
+        environment names a service other than the cloud's own.
         """
         found = BucketAddress.of_url(handle.text)
         if found is None or not found.key or find_spec("obstore") is None:
             return None
-        # Imported here: every download asks all providers, and few are denied.
+        # Imported here: few downloads are denied.
         from hubcli.config.buckets import bucket_options
 
         try:
             options = bucket_options(access.buckets, found.scheme, found.account)
-        except HubcliError:  # Why the address alone wasn't enough says more.
+        except HubcliError:  # The error of the web address says more.
             return None
         return str(found) if options.has_account and not options.is_other_service else None

@@ -1,4 +1,4 @@
-"""Models that are part of hubcli: for a first try, for documentation and tests."""
+"""Models that are part of hubcli: for first steps, documentation and tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Example(Provider):
     is_remote = False
 
     def parse(self, text: str) -> Handle:
-        """The handle of an example, there or not. Raises HandleError."""
+        """The handle of an example, whether it exists or not. Raises HandleError."""
         name = text.split("://", 1)[1].rstrip("/")
         segments = name.split("/")
         if not all(map(SEGMENT.fullmatch, segments)) or len(segments) > 2:

@@ -1,7 +1,7 @@
-"""Handles: how people spell the name of a model, which kind of host each spelling is of, and what it means.
+"""Handles: the spellings of a model's name, the kind of host of each, and the model that it names.
 
-tensorflow_hub's cache keys: tensorflow_hub 0.16.1, `compressed_module_resolver.py`: the key is the
-SHA-1 of the handle as typed.
+Source of the cache keys: tensorflow_hub 0.16.1, `compressed_module_resolver.py`: the key is the SHA-1 of the
+handle as typed.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def register(provider: Provider | str, *claims: str) -> None:
     """Registers the provider for the texts that are claimed; it may be given as `module:Class`.
 
     A claim is a scheme (`toy://`); a web host at the usual ports (`//models.example`), or those below a
-    domain of two labels (`//*.example.com`), which go before the scheme; a number of segments without a
-    scheme (`*/*` for `owner/model`); or PATH. Of near misses the provider that was registered first is
-    asked first. Raises ValueError for what is claimed already.
+    domain of two labels (`//*.example.com`), which take precedence over the scheme; a number of segments
+    without a scheme (`*/*` for `owner/model`); or PATH. Suggestions for a text that none of them claims come
+    from the provider that was registered first. Raises ValueError for a claim of another provider.
     """
     if taken := [claim for claim in claims if claim in _CLAIMS]:
         raise ValueError(f"Another provider has {', '.join(taken)}")
@@ -53,7 +53,7 @@ def register(provider: Provider | str, *claims: str) -> None:
 
 
 def unregister(*claims: str) -> None:
-    """Takes claims back."""
+    """Removes the claims."""
     for claim in claims:
         del _CLAIMS[claim]
 
@@ -107,7 +107,7 @@ _PUNCTUATION = dict.fromkeys(map(ord, "+.-"))
 
 
 def _host(text: str) -> str:
-    """The host at its usual port, "" for others; what can't be parsed is refused by the scheme's provider."""
+    """The host at its usual port, else ""; an invalid URL is refused by the scheme's provider."""
     try:
         parts = urlsplit(text)
         is_usual = parts.port in (None, 80, 443)
@@ -118,11 +118,11 @@ def _host(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """The name of a model, understood.
+    """The name of a model, parsed.
 
-    `text` is the spelling as typed and may hold secrets: print and store
-    `canonical`, which never does. `provider` is the kind of host that is named. `aliases` are the
-    other spellings of the same model, without secrets. `path` is that of what is on this disk.
+    `text` is the spelling as typed and may hold secrets: print and store `canonical`, which never does.
+    `provider` is the kind of host. `aliases` are the other spellings of the same model, without secrets.
+    `path` is that of a local model.
     """
 
     text: str = field(repr=False)
@@ -134,9 +134,9 @@ class Handle:
 
     @classmethod
     def parse(cls, text: str) -> Handle:
-        """The handle that `text` spells; looks at the disk for what may be a path.
+        """The handle that `text` spells; whether it is a path depends on the disk, too.
 
-        Raises HandleError if it can't be understood.
+        Raises HandleError for anything else.
         """
         if not text.strip():
             raise _refused("The handle is empty")
@@ -172,12 +172,12 @@ class Handle:
 
     @property
     def archive_url(self) -> str | None:
-        """Where a host of the TF Hub protocol has the archive; None of no such host."""
+        """The URL of the archive at a host of the TF Hub protocol; None for other hosts."""
         return self.provider.protocol_url(self)
 
     @property
     def directory_url(self) -> str | None:
-        """Where a host of the TF Hub protocol tells the directory of the unpacked model; None of no host."""
+        """The URL at which a host of the TF Hub protocol names the unpacked model's directory; else None."""
         return self.provider.directory(self)
 
     @property
@@ -187,17 +187,17 @@ class Handle:
 
     @property
     def is_directory(self) -> bool:
-        """Whether it is a directory of this machine: its own place, which the cache never holds."""
+        """Whether it is a directory of this machine, which is never cached."""
         return self.provider.is_directory
 
     @property
     def is_immutable(self) -> bool:
-        """Whether the bytes behind it never change: a versioned handle of a model host."""
+        """Whether its bytes never change, as those of a version at a model host."""
         return self.provider.is_immutable(self)
 
     @property
     def needs_version(self) -> bool:
-        """Whether it means the version that its host says is the latest."""
+        """Whether it names the latest version, which its host resolves."""
         return self.provider.needs_version(self)
 
     @property
@@ -212,14 +212,14 @@ class Handle:
 
 
 def key_of(spelling: str) -> str:
-    """The name under which the cache holds what is spelled so: tensorflow_hub's, of any spelling."""
-    # Python's own, as `random` takes it: hashlib loads OpenSSL for 3 ms, a twentieth of a start.
+    """The cache key of a spelling, which is tensorflow_hub's: its SHA-1 as 40 hex digits."""
+    # Python's own module, which `random` uses too: hashlib loads OpenSSL in 3 ms, a twentieth of a start.
     try:
         from _sha1 import sha1  # type: ignore[import-not-found]
     except ImportError:  # A Python that was built without it.
         from hashlib import sha1
 
-    # A path may hold bytes that are no UTF-8.
+    # A path may have bytes that are not UTF-8.
     key: str = sha1(spelling.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
     return key
 
@@ -247,7 +247,7 @@ def _unknown_scheme(text: str) -> HandleError:
 
 
 def _parse_bare(text: str) -> Handle:
-    """Text without a scheme that names nothing on the disk."""
+    """The handle of a text without a scheme that is not an existing path. Raises HandleError."""
     from hubcli.archive.compression import ARCHIVE_SUFFIXES
     from hubcli.providers.provider import SEGMENT, printed_handle, refusal
 
@@ -259,11 +259,11 @@ def _parse_bare(text: str) -> Handle:
         return provider.parse(text)
     if text.endswith(ARCHIVE_SUFFIXES):
         raise refusal(text, "is not an existing file", "Check the path, or start it with ./ or /.")
-    raise refusal(text, "is neither a handle nor an existing directory", _near_miss(text))
+    raise refusal(text, "is neither a handle nor an existing directory", _suggestion(text))
 
 
-def _near_miss(text: str) -> str:
-    """The hint with the address that was probably meant, else with every accepted form."""
+def _suggestion(text: str) -> str:
+    """A hint with the address that was probably meant, else with every accepted form."""
     import re
 
     from hubcli.providers.provider import ACCEPTED, SEGMENT, printed_handle

@@ -1,10 +1,8 @@
-"""Kaggle: what names a model, where its bytes and its latest version are, and what it wants of a user.
+"""Kaggle: how models are named, where their bytes and latest versions are, and what its errors mean.
 
-kagglehub writes `owner/model/framework/variation[/version]`; the site has the
-same as a short address, and a long one with `frameworks`, `variations` and
-`versions` in it. The API, and that its `versionNumber` is the latest: kagglehub's `http_resolver.py`.
-
-What account is sent to it: `kaggle_credentials`.
+kagglehub writes `owner/model/framework/variation[/version]`; the site has the same as a short address, and a
+long one with `frameworks`, `variations` and `versions` in it. Source of the API, and that its `versionNumber`
+is the latest: kagglehub's `http_resolver.py`. Credentials: `kaggle_credentials`.
 """
 
 from __future__ import annotations
@@ -38,9 +36,9 @@ __all__ = ["TOKENS_PAGE", "WHERE", "Kaggle", "KaggleModel", "handle_of", "kaggle
 
 _HOSTS = ("www.kaggle.com", "kaggle.com")
 _SITE = f"https://{_HOSTS[0]}"
-# Kaggle's own casing, by what people type.
+# Frameworks with SavedModels, as Kaggle writes them, by their lower case.
 _FRAMEWORKS = {"tensorflow2": "tensorFlow2", "tensorflow1": "tensorFlow1"}
-# Those of Kaggle: what has one is not a model of tfhub.dev.
+# All frameworks of Kaggle: a path with one of them is not a model of tfhub.dev.
 _ALL_FRAMEWORKS = (
     *("tensorflow1", "tensorflow2", "tflite", "tfjs", "coral", "keras", "jax", "flax", "pytorch"),
     *("transformers", "scikitlearn", "gemmacpp", "gguf", "maxtext", "onnx", "triton", "other"),
@@ -63,7 +61,7 @@ class KaggleModel:
 
     @classmethod
     def of(cls, handle: Handle) -> KaggleModel | None:
-        """The model that the handle names; None of another host."""
+        """The model that the handle names; None for a handle of another host."""
         return cls.of_url(handle.canonical, _SITE) if handle.provider.name == Kaggle.name else None
 
     @classmethod
@@ -132,7 +130,7 @@ class KaggleModel:
 
     @classmethod
     def versions_of(cls, urls: Iterable[str], endpoint: str = _SITE) -> Iterator[KaggleModel]:
-        """The models with a version that are among the addresses, each as often as it is."""
+        """The models with a version that the URLs name, in their order."""
         for url in urls:
             model = cls.of_url(url, endpoint)
             if model is not None and model.version is not None:
@@ -144,7 +142,7 @@ class KaggleModel:
 
     @property
     def page(self) -> str:
-        """The page in a browser, where its licence is accepted."""
+        """The page on which a user accepts its license."""
         return f"{_SITE}/models/{self._path}"
 
     @property
@@ -152,11 +150,11 @@ class KaggleModel:
         return f"{self.owner}/{self.model}/{self.framework}/{self.variation}"
 
     def latest_url(self, endpoint: str) -> str:
-        """Where the API tells the variation's facts, `versionNumber` among them."""
+        """The API's URL of the variation's metadata, `versionNumber` among them."""
         return f"{endpoint}/api/v1/models/{self._path}/get"
 
     def download_url(self, endpoint: str) -> str:
-        """Where the API sends the archive of this version."""
+        """The API's URL of this version's archive."""
         assert self.version is not None
         return f"{endpoint}/api/v1/models/{self._path}/{self.version}/download"
 
@@ -179,8 +177,8 @@ class Kaggle(ProtocolHost):
     """Kaggle, whose pages speak the TF Hub protocol, and whose API knows versions and accounts.
 
     Both serve the archive of a public model without credentials: the page with `?tf-hub-format=compressed`,
-    as `hub.load` asks, and the API, as kagglehub does. The API alone takes a token, and says by 401 and
-    403 that a model wants one. A mirror is a host of the TF Hub protocol, and is asked for the page.
+    which `hub.load` requests, and the API, which kagglehub uses. Only the API accepts a token, and answers
+    401 or 403 if a model needs one. A mirror is a host of the TF Hub protocol: it has the page.
     """
 
     name = "kaggle"
@@ -208,7 +206,7 @@ class Kaggle(ProtocolHost):
         return super().model_name(handle)[1:]
 
     def archive(self, handle: Handle, access: NetworkConfig) -> str:
-        """Where the API has the archive; of a handle without a version, the page."""
+        """The API's URL of the archive; for a handle without a version, that of the page."""
         model = _model(handle)
         return super().archive(handle, access) if model.version is None else model.download_url(_api(access))
 
@@ -217,15 +215,15 @@ class Kaggle(ProtocolHost):
         return (f"{_api(access)}/",)
 
     def needs_version(self, handle: Handle) -> bool:
-        """Without a version the latest is meant."""
+        """Whether the handle has no version, and so names the latest."""
         return handle.version is None
 
     def version_url(self, handle: Handle, access: NetworkConfig) -> str:
-        """Where the API tells the latest version."""
+        """The API's URL of the variation, whose answer has the latest version."""
         return _model(handle).latest_url(_api(access))
 
     def resolve(self, handle: Handle, client: HttpClient) -> Handle:
-        """The handle of the latest version. Raises NetworkError also if the answer lacks it."""
+        """The handle of the latest version. Raises NetworkError also if the answer doesn't have it."""
         model = _model(handle)
         answer = client.get(self.version_url(handle, client.access), _MAX_ANSWER_BYTES)
         try:
@@ -246,12 +244,12 @@ class Kaggle(ProtocolHost):
         return (handle_of(model) for model in models if model.at_version(None) == variation)
 
     def credentials(self, access: NetworkConfig) -> CredentialScope:
-        """The account's, to Kaggle's own origins; tfhub.dev may redirect there."""
+        """The account's credentials for Kaggle's own origins, to which tfhub.dev may redirect."""
         read = partial(kaggle_credential, access.kaggle)
         return CredentialScope(_origins(access), frozenset({origin(_TFHUB)}), read)
 
     def explain(self, url: str, status: int, access: NetworkConfig, place: str | None) -> str | None:
-        """Kaggle says 403 of a model whose licence wasn't accepted, and 403 or 404 of a private one."""
+        """A hint: Kaggle answers 403 for a license that wasn't accepted, 403 or 404 for a private model."""
         if status not in (401, 403, 404) or origin(url) not in _origins(access):
             return None
         model = KaggleModel.of_url(url, _api(access))
@@ -269,7 +267,7 @@ class Kaggle(ProtocolHost):
 
 
 def handle_of(model: KaggleModel, text: str | None = None) -> Handle:
-    """The handle of the model, spelled as its canonical address where it wasn't typed."""
+    """The handle of the model; without a `text` that was typed, spelled as its canonical address."""
     canonical, aliases = spellings(model.addresses)
     provider = registered(f"//{_HOSTS[0]}")
     assert provider is not None
@@ -287,6 +285,6 @@ def _api(access: NetworkConfig) -> str:
 
 
 def _origins(access: NetworkConfig) -> frozenset[tuple[str, str, int | None]]:
-    """Those of the API, and where that is the usual one, the site's other name."""
+    """The origin of the API; for Kaggle's own, those of both names of the site."""
     usual = [f"https://{host}" for host in _HOSTS] if _api(access) == _SITE else [_api(access)]
     return frozenset(map(origin, usual))

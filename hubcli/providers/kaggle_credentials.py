@@ -3,8 +3,8 @@
 The order is kagglehub's: `KAGGLE_API_TOKEN` (a token, or a file that holds one), `~/.kaggle/access_token`,
 `KAGGLE_USERNAME` with `KAGGLE_KEY`, `kaggle.json`. Last comes `~/.kaggle/credentials.json`, which
 `kaggle auth login` writes and kagglehub does not read: its token is used until it expires, and renewed by
-Kaggle's command alone. A token is sent as Bearer, a user's name and key as Basic. No message tells more than
-the place: what is wrong with a secret may be shown by what it is.
+Kaggle's command alone. A token is sent as Bearer, a user's name and key as Basic. Messages name only the
+place of a credential: the reason why it is invalid may reveal a part of it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WAIT_S = 10.0  # For a FIFO, such as a shell's `<(command)` that asks a passwor
 
 
 def kaggle_credential(account: KaggleAccount) -> Credential | None:
-    """The first that is there, in kagglehub's order; None without any. Raises AuthenticationError."""
+    """The first credential in kagglehub's order; None without any. Raises AuthenticationError."""
     if account.token is not None:
         return _of_token_variable(account.token)
     if account.token_file is not None:
@@ -47,12 +47,12 @@ def kaggle_credential(account: KaggleAccount) -> Credential | None:
     return found
 
 
-# A request that takes longer would be refused in its middle.
+# The least time that a token must be valid for: it might expire during a request.
 _LEAST_S = 60.0
 
 
 class KaggleLogin(NamedTuple):
-    """What `kaggle auth login` wrote: a token, None if that is invalid, and until when it lasts.
+    """What `kaggle auth login` wrote: a token, None if it is invalid, and when it expires.
 
     Source: kagglesdk 0.1.38, kaggle_creds.py.
     """
@@ -63,7 +63,7 @@ class KaggleLogin(NamedTuple):
 
     @classmethod
     def read(cls, file: Path) -> KaggleLogin | None:
-        """The login of the file, None without the file; one that can't be read has no token."""
+        """The login in the file, None without the file; an invalid one has no token."""
         try:
             text = _content(file)
             if text is None:
@@ -84,7 +84,7 @@ class KaggleLogin(NamedTuple):
         return self.token is not None and self.expires_s > time.time() + _LEAST_S
 
     def credential(self) -> Credential | None:
-        """The token, None once it has expired: public models need none."""
+        """The token, None after it has expired: public models need none."""
         return _bearer(self.token, str(self.file)) if self.is_valid and self.token is not None else None
 
 
@@ -100,7 +100,7 @@ def _of_token_variable(value: str) -> Credential:
             raise _unusable(f"{place}, the path of a file that does not exist,")
         return _bearer(text, f"{place} ({file})")
     try:
-        text = _content(Path(value))  # A path may be relative; a token is the name of no file.
+        text = _content(Path(value))  # The value may be a relative path.
     except (AuthenticationError, ValueError):
         text = None
     return _bearer(value if text is None else text, place)
@@ -129,7 +129,7 @@ def _content(file: Path) -> str | None:
 
 def _bearer(text: str, place: str) -> Credential:
     token = text.strip()
-    # The HTTP library's error for a line end would print the token.
+    # httpx's error for a line break would print the token.
     if not token.isascii() or not token.isprintable() or " " in token or not token:
         raise _unusable(place)
     return Credential(f"Bearer {token}", place)

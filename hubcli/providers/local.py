@@ -1,4 +1,4 @@
-"""Models on this machine: directories, which are their own place, and archives."""
+"""Models on this machine: directories, which are used in place, and archives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Local(Provider):
     is_remote = False
 
     def model_name(self, handle: Handle) -> tuple[str, ...]:
-        """A path tells no publisher."""
+        """Empty: a path has no publisher."""
         return ()
 
 
@@ -32,19 +32,19 @@ class LocalArchive(_Local):
     title = "the archive"
 
     def display_name(self, handle: Handle) -> str:
-        """A path as it was typed."""
+        """The path as it was typed, or the `file://` address."""
         return handle.canonical if "://" in handle.text else handle.text
 
 
 class LocalDirectory(_Local):
-    """A directory, or what may become one: checked where it is, and never cached."""
+    """A directory, or a path that doesn't exist yet: used in place, and never cached."""
 
     name = "path"
     title = "the directory"
     is_directory = True
 
     def parse(self, text: str) -> Handle:
-        """The handle of a path or a `file://` URL: of a file, or a name that looks so, as of an archive."""
+        """The handle of a path or `file://` URL; that of an archive for a file, or the name of one."""
         return self._parse_path(text, _path_of_url(text) if scheme_of(text) == "file" else text)
 
     def _parse_path(self, text: str, path_text: str) -> Handle:
@@ -78,7 +78,7 @@ _ARCHIVE = LocalArchive()
 
 
 def _looks_like_archive(name: str) -> bool:
-    from hubcli.archive.compression import ARCHIVE_SUFFIXES  # Of what isn't there alone.
+    from hubcli.archive.compression import ARCHIVE_SUFFIXES  # Only a missing path needs it.
 
     return name.endswith(ARCHIVE_SUFFIXES)
 

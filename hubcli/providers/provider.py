@@ -1,4 +1,4 @@
-"""What a kind of host tells of its models, and what the kinds share: spellings, versions, refusals.
+"""The interface of a kind of host, and what several kinds share: spellings, versions, refusals.
 
 The hosting protocol: https://www.tensorflow.org/hub/hosting.
 """
@@ -60,14 +60,14 @@ class HttpAnswer(NamedTuple):
 
 
 class HttpClient(Protocol):
-    """What a provider may ask of HTTP: by the mirrors, retries, limits and credentials of this run."""
+    """Requests as a provider may send them, with this run's mirrors, retries, limits and credentials."""
 
     @property
     def access(self) -> NetworkConfig:
-        """Where the hosts' own services are."""
+        """The network's settings, such as endpoints of hosts."""
 
     def get(self, url: str, limit_bytes: int) -> HttpAnswer:
-        """The answer, cut behind the limit. Raises NotFoundError, AuthenticationError, NetworkError."""
+        """The answer, cut off at the limit. Raises NotFoundError, AuthenticationError, NetworkError."""
 
 
 class Credential(NamedTuple):
@@ -78,7 +78,7 @@ class Credential(NamedTuple):
 
     @classmethod
     def of_pair(cls, username: object, key: object, place: str) -> Credential | None:
-        """A user's name and key or password, sent as Basic (RFC 7617); None if they can't be."""
+        """A user's name and key or password, sent as Basic (RFC 7617); None for invalid ones."""
         if not isinstance(username, str) or not isinstance(key, str) or ":" in username:
             return None
         import base64
@@ -91,10 +91,10 @@ class Credential(NamedTuple):
 
 
 class CredentialScope(NamedTuple):
-    """Which hosts get the credentials of a kind of host.
+    """Which origins get the credentials of a kind of host.
 
-    They go to `origins` alone, in a chain of redirects that began and stayed at those or at `trusted`
-    origins. `read` finds the credential, None without one; raises AuthenticationError.
+    They are sent to `origins` alone, in a chain of redirects that began and stayed at those or at `trusted`
+    origins. `read` returns the credential, None without one; raises AuthenticationError.
     """
 
     origins: frozenset[Origin]
@@ -103,11 +103,11 @@ class CredentialScope(NamedTuple):
 
 
 class Provider:
-    """A kind of host. What is given here is right for one without versions and credentials of its own.
+    """A kind of host. The defaults are right for one without versions and credentials of its own.
 
-    `name` tells kinds apart, `title` is what messages call the host. A `is_remote` one isn't asked
-    offline. A directory (`is_directory`) is never copied into the cache;
-    what TensorFlow reads at its address (`is_read_by_tensorflow`) may stay there for `hubcli.load`.
+    `name` identifies the kind, `title` is the host's name in messages. An `is_remote` host gets no requests
+    offline. A directory (`is_directory`) is never copied into the cache. With `is_read_by_tensorflow`,
+    `hubcli.load` may read an uncompressed model at its address.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Provider:
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
-    # Handles are compared, pickled and copied, and the providers in them.
+    # Handles are compared, pickled and copied, with the providers in them.
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)
 
@@ -129,24 +129,24 @@ class Provider:
     # --- Spelling
 
     def parse(self, text: str) -> Handle:
-        """The handle that the text, which the provider claims, spells. Raises HandleError."""
+        """The handle of a text that the provider claims. Raises HandleError."""
         raise NotImplementedError
 
     def suggestion(self, segments: Sequence[str]) -> str | None:
-        """The address that a path without scheme probably means, by its segments."""
+        """The URL that was probably meant by a path with these segments; None for no idea."""
         return None
 
     def display_name(self, handle: Handle) -> str:
-        """What errors call the handle: never with secrets."""
+        """The handle's name in errors, without secrets."""
         return handle.canonical
 
     def is_immutable(self, handle: Handle) -> bool:
-        """Whether the bytes behind the handle never change."""
+        """Whether the bytes of the handle never change."""
         return handle.version is not None
 
     def model_name(self, handle: Handle) -> tuple[str, ...]:
-        """Publisher and model, as a tree of models names its folders; () if the handle doesn't say."""
-        from hubcli.archive.compression import ARCHIVE_SUFFIXES  # No handle that is only looked up needs it.
+        """Publisher and model, the folders of a tree of models; () if the handle doesn't name them."""
+        from hubcli.archive.compression import ARCHIVE_SUFFIXES  # Few commands need the name.
 
         segments = [segment for segment in self._name_path(handle).split("/") if segment]
         if not segments or segments[-1].endswith(ARCHIVE_SUFFIXES):
@@ -166,85 +166,85 @@ class Provider:
         return handle.canonical
 
     def private_address(self, handle: Handle, access: NetworkConfig) -> str | None:
-        """Another address of the same bytes, for users with an account; asked where `archive` is denied."""
+        """Another address of the same bytes, for users with an account; used if `archive` is denied."""
         return None
 
     def protocol_url(self, handle: Handle) -> str | None:
-        """Where a host of the TF Hub protocol has the archive, as a mirror has it; None elsewhere."""
+        """The archive's URL in the TF Hub protocol, which a mirror has too; None for other hosts."""
         return None
 
     def directory(self, handle: Handle) -> str | None:
-        """Where a host of the TF Hub protocol tells the directory of the unpacked model; None elsewhere."""
+        """The URL at which the TF Hub protocol names the unpacked model's directory; None for other hosts."""
         return None
 
     def hosts(self, access: NetworkConfig) -> tuple[str, ...]:
-        """The addresses of hosts that downloads begin at, where these are known before a handle is."""
+        """The URLs of the hosts at which downloads begin, if they are the same for every handle."""
         return ()
 
     # --- Versions
 
     def needs_version(self, handle: Handle) -> bool:
-        """Whether the handle means a version that `resolve` tells."""
+        """Whether `resolve` must find the version of the handle."""
         return False
 
     def version_url(self, handle: Handle, access: NetworkConfig) -> str:
-        """The address that `resolve` asks of a handle that needs a version."""
+        """The URL that `resolve` requests for a handle that needs a version."""
         return self.archive(handle, access)
 
     def resolve(self, handle: Handle, client: HttpClient) -> Handle:
-        """The handle of the version that is meant now. Raises NotFoundError, NetworkError."""
+        """The handle of the version that is the latest now. Raises NotFoundError, NetworkError."""
         return handle
 
     def versions(self, handle: Handle, texts: Iterable[str]) -> Iterator[Handle]:
-        """The handles, among the texts, of versions of what the handle names without one."""
+        """The handles, among the texts, of versions of the model that the handle names."""
         return iter(())
 
     def equivalents(
         self, handle: Handle, redirects: Iterable[str], access: NetworkConfig
     ) -> tuple[Handle, ...]:
-        """The handles of the same model, bytes and all, that the addresses of its redirects prove."""
+        """The handles of the very same bytes, as the URLs of its redirects prove."""
         return ()
 
     # --- Credentials and errors
 
     def credentials(self, access: NetworkConfig) -> CredentialScope | None:
-        """Which hosts get which credentials; None for what `~/.netrc` has, to its own host alone."""
+        """Which hosts get which credentials; None for hosts that get those of `~/.netrc`."""
         return None
 
     def explain(self, url: str, status: int, access: NetworkConfig, place: str | None) -> str | None:
-        """What a user can do about the HTTP status of a URL of this host; None for others, or no idea.
+        """What a user can do about the HTTP status of a URL of this host; None for others, or for no idea.
 
-        `place` is where the credentials were found that were sent to the URL, None without any.
+        `place` is the place of the credentials that were sent to the URL, None without any.
         """
         return None
 
 
 class ProtocolHost(Provider):
-    """A host of the TF Hub protocol: it is asked for an archive or a directory by the query."""
+    """A host of the TF Hub protocol: a query on the handle requests the archive or the directory."""
 
     def _name_path(self, handle: Handle) -> str:
         return urlsplit(handle.canonical).path
 
     def archive(self, handle: Handle, access: NetworkConfig) -> str:
-        """Where the protocol has it."""
+        """The archive's URL in the TF Hub protocol."""
         url = self.protocol_url(handle)
         assert url is not None
         return url
 
     def protocol_url(self, handle: Handle) -> str | None:
-        """The handle, asked for its compressed form."""
+        """The handle with the query for its archive."""
         return with_query(handle.canonical, ARCHIVE_QUERY)
 
     def directory(self, handle: Handle) -> str | None:
-        """The handle, asked for its uncompressed form."""
+        """The handle with the query for its uncompressed directory."""
         return with_query(handle.canonical, DIRECTORY_QUERY)
 
 
 def printed_handle(text: str) -> str:
-    """The text without secrets, also where a URL lost its scheme."""
+    """The text without secrets, also for a URL without its scheme."""
     if "://" in text or text.startswith(("/", ".", "~")):
         return printed_url(text)
-    # A slash that is missing makes no password less of a secret.
+    # `user:password@host` is secret without slashes, too.
     return printed_url(f"//{re.sub(r'^.*:.*@', '', text, flags=re.DOTALL)}").removeprefix("//")
 
 
@@ -254,14 +254,14 @@ def refusal(text: str, what: str, hint: str = ACCEPTED) -> HandleError:
 
 
 def invalid_url(text: str) -> HandleError:
-    """The error for a URL whose credentials can't be separated from the rest: nothing of it is shown."""
+    """The error for a URL that can't be parsed; it isn't shown, since it may have credentials anywhere."""
     return HandleError(
         f"'{text.partition('://')[0]}://…' is not a valid URL: check its host and port", hint=ACCEPTED
     )
 
 
 def url_segments(text: str) -> list[str]:
-    """The segments of a URL's path. Raises HandleError for one that names no model."""
+    """The segments of a URL's path. Raises HandleError for one that no model can have."""
     segments = urlsplit(text).path.strip("/").split("/")
     if segments != [""] and not all(map(SEGMENT.fullmatch, segments)):
         raise refusal(text, "contains a character that is invalid in model names")
@@ -269,18 +269,18 @@ def url_segments(text: str) -> list[str]:
 
 
 def is_number(text: str) -> bool:
-    """Whether it has ASCII digits alone."""
+    """Whether the text has ASCII digits alone."""
     return text.isascii() and text.isdecimal()
 
 
 def version_in(segments: Sequence[str]) -> str | None:
-    """The last segment, where it is a number behind another one."""
+    """The last of several segments, if it is a number."""
     named = [segment for segment in segments if segment]
     return named[-1] if len(named) > 1 and is_number(named[-1]) else None
 
 
 def spellings(bases: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The first of `bases`, and every other base and left-in suffix."""
+    """The canonical spelling, which is the first base, and all others: bases with copied suffixes."""
     every = dict.fromkeys(base + suffix for suffix, base in itertools.product(_SUFFIXES, bases))
     canonical, *aliases = every
     return canonical, tuple(aliases)

@@ -45,10 +45,10 @@ class TfHub(ProtocolHost):
         return Handle(text, self, canonical, version, aliases)
 
     def suggestion(self, segments: Sequence[str]) -> str | None:
-        """The page of `publisher/model` and `publisher/…/version`; not of what is a path on Kaggle."""
+        """The page of `publisher/model` and `publisher/…/version`; None for a path of Kaggle."""
         if segments[0] == "models" and len(segments) in (5, 6):
             return None
-        from hubcli.archive.compression import ARCHIVE_SUFFIXES  # Of a near miss alone.
+        from hubcli.archive.compression import ARCHIVE_SUFFIXES  # Only a suggestion needs it.
 
         name = "/".join(segments)
         is_version = len(segments) > 2 and is_number(segments[-1])
@@ -62,7 +62,7 @@ class TfHub(ProtocolHost):
     def equivalents(
         self, handle: Handle, redirects: Iterable[str], access: NetworkConfig
     ) -> tuple[Handle, ...]:
-        """The version on Kaggle that tfhub.dev says is the model.
+        """The version on Kaggle to which tfhub.dev redirects.
 
         Version numbers differ between the two. Redirects of other hosts prove nothing.
         """
@@ -72,7 +72,7 @@ class TfHub(ProtocolHost):
         return () if model is None else (handle_of(model),)
 
     def explain(self, url: str, status: int, access: NetworkConfig, place: str | None) -> str | None:
-        """Where a model may be that isn't there."""
+        """Where to look for a missing model."""
         if urlsplit(url).hostname != "tfhub.dev" or status not in (404, 410):
             return None
         return (

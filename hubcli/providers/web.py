@@ -1,4 +1,4 @@
-"""Any host of the TF Hub protocol, and archives at any web address: asked for exactly what was typed."""
+"""Any host of the TF Hub protocol, and archives at any web address: the URL is requested as typed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEFT_IN = re.compile(r"tf-hub-format|tfhub-redirect")
 
 
 class WebHost(ProtocolHost):
-    """Any other web host. What a number in its paths means is unknown: its bytes may change."""
+    """Any other web host. A number in its paths may not be a version: the bytes may change."""
 
     name = "http"
     title = "the host"
@@ -51,18 +51,18 @@ class WebHost(ProtocolHost):
         return Handle(text, self, canonical, version_in(clean.path.split("/")), aliases)
 
     def is_immutable(self, handle: Handle) -> bool:
-        """Never promised."""
+        """Never: nothing is known about the host."""
         return False
 
     def protocol_url(self, handle: Handle) -> str | None:
-        """What was typed, with its credentials."""
+        """The URL as typed, with its credentials, and the query for an archive."""
         # A signed URL of a tarball may cover its whole query: nothing is added to it.
         if urlsplit(handle.canonical).path.endswith(ARCHIVE_SUFFIXES):
             return handle.text.partition("#")[0]
         return with_query(handle.text, ARCHIVE_QUERY)
 
     def directory(self, handle: Handle) -> str | None:
-        """What was typed, asked for its uncompressed form."""
+        """The URL as typed, with the query for its uncompressed directory."""
         return with_query(handle.text.partition("#")[0], DIRECTORY_QUERY)
 
 
