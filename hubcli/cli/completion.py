@@ -143,7 +143,7 @@ def _place_for_fish(shell: str, homes: ShellHomes) -> Installed:
 
 
 def _place_for_powershell(shell: str, homes: ShellHomes) -> Installed:
-    """PowerShell alone knows where its profile is: it is asked."""
+    """PowerShell prints where its profile is: nothing else knows."""
     command = [shell, "-NoProfile", "-NonInteractive", "-Command", "$PROFILE.CurrentUserAllHosts"]
     try:
         answer = subprocess.run(  # noqa: S603 - one of two names, no text of a user's
