@@ -211,12 +211,10 @@ def _callees(
 
         def run(**inputs: Any) -> dict[str, Any]:
             results = call(flat_tensors([inputs[port.name] for port in endpoint.inputs]))
-            outputs, place = {}, 0
-            for port in endpoint.outputs:
-                own = results[place : place + port.part_count]
-                outputs[port.name] = own[0] if port.kind == "dense" else own
-                place += port.part_count
-            return outputs
+            return {
+                port.name: parts[0] if port.kind == "dense" else parts
+                for port, parts in endpoint.parts_of_outputs(results)
+            }
 
         return run
 

@@ -15,6 +15,7 @@ from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.inputs import Columns, InputReader
 from hubcli.running.json_text import port_rows, port_text, row_count
 from hubcli.running.session import OutputBatch
+from hubcli.running.values import depth_of_first
 from hubcli.savedmodel.types import shape_text
 from hubcli.units import plural
 
@@ -123,9 +124,7 @@ def _is_missing(port: Port, body: Mapping[str, Any]) -> bool:
 
 def _require_rank(port: Port, value: Any) -> None:
     """Raises InputError for a value that lacks a dimension: Serving makes no batch of one of it."""
-    depth, item = 0, value
-    while isinstance(item, list):
-        depth, item = depth + 1, item[0] if item else None
+    depth = depth_of_first(value)
     is_dense = port.kind == "dense" and not isinstance(value, dict)
     if is_dense and port.shape is not None and depth == len(port.shape) - 1:
         raise InputError(

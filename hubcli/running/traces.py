@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError, UsageError, did_you_mean
+from hubcli.formats.protos import parse
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.captures import CannotBindError, Captures
 from hubcli.running.endpoints import Binding, Endpoint, Port, composite_port
@@ -195,10 +196,13 @@ def trace_endpoint(path: str, trace: Trace, outline: MetaGraphOutline, bound: Ca
 
 
 def _types(body: GraphBody) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The types of the function's arguments, captures among them, and of its results."""
     signature = body.signature()
-    from hubcli.running.endpoints import parsed_types
-
-    return parsed_types(signature.input_arg), parsed_types(signature.output_arg)
+    arguments, results = (
+        tuple(int(parse("ArgDef", encoded).type) for encoded in encoded_args)
+        for encoded_args in (signature.input_arg, signature.output_arg)
+    )
+    return arguments, results
 
 
 def _flat_arguments(trace: Trace) -> list[tuple[str, Structure]]:
