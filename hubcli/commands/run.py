@@ -34,7 +34,7 @@ _MAX_BATCH = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What is asked for beyond target and inputs.
+    """Options of a run.
 
     `arguments` choose a trace of the `function` by its Python arguments, as values of JSON. `image_size` is
     height and width, `scale` the range of an image's floats. `timeout_s` bounds the loading and each run;

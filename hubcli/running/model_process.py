@@ -184,7 +184,7 @@ class LoadedModel:
         return {port.name: tuple(parts) for port, parts in endpoint.parts_of_outputs(results)}
 
     def close(self) -> None:
-        """Frees the model's memory; the process goes on."""
+        """Frees the model's memory; the process stays."""
         self._process.ask("unload", doing="freeing the model", number=self._number)
 
 

@@ -103,7 +103,7 @@ def answer_text(request: PredictRequest, endpoint: Endpoint, batch: OutputBatch)
     """The answer's JSON: `predictions` by rows, `outputs` by columns; names where there are several outputs.
 
     Non-finite numbers are bare, and outputs whose names end in `_bytes` are in base64, as Serving has them.
-    Raises InputError if rows are asked for, and an output has none.
+    Raises InputError if the request is by rows, and an output has none.
     """
     ports = endpoint.outputs
     names = [json.dumps(port.name) for port in ports]
@@ -135,7 +135,7 @@ def _require_rank(port: Port, value: Any) -> None:
 
 
 def _require_same_rows(ports: Sequence[Port], batch: OutputBatch) -> None:
-    """Raises InputError if the outputs can't be told by rows."""
+    """Raises InputError unless the outputs have the same number of rows."""
     hint, expected = 'Use columns: {"inputs": ...}.', None
     for port, parts in zip(ports, batch.parts, strict=True):
         rows = row_count(port, parts)

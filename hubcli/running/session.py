@@ -93,7 +93,7 @@ class Session:
         return self._process
 
     def open(self, model: RunnableModel, endpoint: Endpoint, *, is_once: bool = False) -> None:
-        """Loads the model and chooses the endpoint; goes on in Python where the C API can't, if it may.
+        """Loads the model and chooses the endpoint; continues in Python where the C API can't, if allowed.
 
         With `is_once` it is loaded for a single run: the graph isn't optimized. Raises TensorFlowError.
         """

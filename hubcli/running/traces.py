@@ -1,7 +1,7 @@
 """Traced functions: which trace the arguments mean, and what the C API needs to call it.
 
-A Python argument, such as `training`, only chooses a trace: there is no other value of it than those that
-were traced. Source: tensorflow/python/saved_model/load.py and function_serialization.py.
+A Python argument, such as `training`, only chooses a trace: it has no values but those that were
+traced. Source: tensorflow/python/saved_model/load.py and function_serialization.py.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _equals(literal: Structure, value: Any) -> bool:
 
 
 def _strangeness(trace: Trace, arguments: Mapping[str, Any], defaults: Mapping[str, Structure]) -> int:
-    """How many literals, not asked for, are other than their defaults; `training=True` counts as one."""
+    """How many literals that no argument sets differ from their defaults; `training=True` counts as two."""
     strange = 0
     for name, value in trace.literals:
         if name in arguments:
