@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +20,7 @@ from hubcli.exporting.converted_outputs import (
 )
 from hubcli.exporting.converter import FORMAT_NAMES, Converter
 from hubcli.formats import MAIN_FILES
-from hubcli.regular_file import open_regular
+from hubcli.regular_file import file_sha256
 from hubcli.running.batching import DEFAULT_BATCH, Batch
 from hubcli.running.endpoints import DEFAULT_SIGNATURES, Endpoint
 from hubcli.running.model import RunnableModel, read_signatures_of, refuse_unsafe, require_packages
@@ -314,13 +313,9 @@ def origin_of(source: str, plan: ConversionPlan, version: str) -> dict[str, Any]
     `version` is hubcli's. Nothing in it changes from one conversion to the next.
     """
     main = next(path for name in MAIN_FILES if (path := plan.model.path / name).is_file())
-    with open_regular(main, is_buffered=True) as file:
-        digest = sha256()
-        while piece := file.read(1 << 20):
-            digest.update(piece)
     return {
         "source": source,
-        "saved_model_sha256": digest.hexdigest(),
+        "saved_model_sha256": file_sha256(main),
         "signatures": [endpoint.name for endpoint in plan.endpoints],
         "quantize": None if plan.options.quantize is None else plan.options.quantize.value,
         "tensorflow_version": plan.model.tensorflow_version,
