@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,14 +37,14 @@ from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hubcli.fetching.model_ref import ModelRef
     from hubcli.fetching.sources import RetryLoop
     from hubcli.fetching.tiers import Tier, TierTurn
     from hubcli.fetching.unpacking import ModelUnpacker
 
-__all__ = ["FetchOptions", "FetchResult", "fetch", "fetched_directory"]
+__all__ = ["FetchOptions", "FetchResult", "fetch", "fetched_directory", "model_directory"]
 
 _MAX_LOST_LOCKS = 3
 
@@ -79,6 +79,21 @@ def fetched_directory(target: ModelRef, settings: Settings, listener: ProgressLi
         return directory
     assert target.handle is not None
     return fetch(target.handle, settings, listener=listener).path
+
+
+@contextmanager
+def model_directory(target: ModelRef, settings: Settings, listener: ProgressListener) -> Iterator[Path]:
+    """The model's directory: as `fetched_directory` gives it; of an archive, unpacked for the context.
+
+    Raises what `fetch` and `unpacked_archive` do.
+    """
+    if target.archive is None:
+        yield fetched_directory(target, settings, listener)
+        return
+    from hubcli.fetching.sources import unpacked_archive  # Most targets are no archives.
+
+    with unpacked_archive(target.archive, settings, listener) as folder:
+        yield folder
 
 
 class _Fetch:

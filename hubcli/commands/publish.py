@@ -12,13 +12,12 @@ from tempfile import TemporaryDirectory
 
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import Tree, hashed_files
-from hubcli.commands.fetch import fetch, fetched_directory
+from hubcli.commands.fetch import fetch, model_directory
 from hubcli.commands.inspect import inspect
 from hubcli.commands.verify import VerifyOptions, verify
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, UsageError, about_model
 from hubcli.fetching.model_ref import ModelRef, naming_target
-from hubcli.fetching.sources import unpacked_archive
 from hubcli.issues import Issue, Severity
 from hubcli.progress import ProgressListener
 from hubcli.providers.kaggle import KaggleModel, handle_of
@@ -173,11 +172,8 @@ def _directory(reference: ModelRef, settings: Settings, listener: ProgressListen
             f"{reference.archive} is a Keras file, not a SavedModel",
             hint=f"Export it first: hubcli export {reference.archive} DIR",
         )
-    if reference.archive is not None:
-        with unpacked_archive(reference.archive, settings, listener) as folder:
-            yield folder
-        return
-    yield fetched_directory(reference, settings, listener).resolve()
+    with model_directory(reference, settings, listener) as directory:
+        yield directory.resolve()
 
 
 class _Publish:
