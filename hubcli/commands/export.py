@@ -339,12 +339,19 @@ class _Export:
     def _published(self, result: ExportResult, tree: Tree) -> ExportResult:
         """The result; in a tree of a TF Hub host, the version is in the index, and may be the newest one."""
         if self.placement.tree is not None:
-            from hubcli.exporting.hub_index import list_export
+            from hubcli.exporting.hub_index import IndexEntry, list_export
 
             version = self.placement.place.relative_to(self.placement.tree)
-            details = result.size_bytes, tree.size_bytes, result.sha256, time.time(), self.checks.kind
-            durability = self.settings.durability
-            for problem in list_export(self.placement.tree, version, details, durability):
+            entry = IndexEntry(
+                version.parent.as_posix(),
+                version.name,
+                archive_bytes=result.size_bytes,
+                model_bytes=tree.size_bytes,
+                sha256=result.sha256,
+                published_s=time.time(),
+                kind=self.checks.kind,
+            )
+            for problem in list_export(self.placement.tree, entry, self.settings.durability):
                 self.listener.note(problem)
         return result
 

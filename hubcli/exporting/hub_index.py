@@ -181,19 +181,12 @@ def index_bytes(entries: Sequence[IndexEntry]) -> bytes:
     return f'{{"schema": {_SCHEMA}, "models": [\n{lines}\n]}}\n'.encode()
 
 
-def list_export(
-    root: Path,
-    version: Path,
-    details: tuple[int, int, str | None, float, str | None],
-    durability: Durability = SYNCED,
-) -> Iterator[str]:
-    """Lists the archive at `version`, a path below the root, in the index, and lets `index.html` lead to it.
+def list_export(root: Path, entry: IndexEntry, durability: Durability = SYNCED) -> Iterator[str]:
+    """Lists an archive of the tree at `root` in its index, and lets `index.html` lead to the newest version.
 
-    `details` are the sizes of archive and model, hash, time and kind of an `IndexEntry`. Gives a sentence for
-    each of both that couldn't be done.
+    Gives a sentence for each of both that failed.
     """
-    entry = IndexEntry(version.parent.as_posix(), version.name, *details)
-    problems = publish_newest(root / version.parent), add_to_index(root, entry, durability)
+    problems = publish_newest(root / entry.name), add_to_index(root, entry, durability)
     yield from filter(None, problems)
 
 

@@ -104,8 +104,7 @@ class KaggleUpload:
 
     def look(self) -> PublishedState:
         """What is there. Raises UsageError if the options don't fit it."""
-        with open_kaggle(self.settings, self.listener.retrying) as kaggle:
-            state = PublishedState.read(kaggle, self.model)
+        state = self._state()
         if not state.has_variation and not self.request.license_name:
             raise UsageError(
                 f"The new variation {self.creation.page} requires a license",
@@ -113,6 +112,10 @@ class KaggleUpload:
             )
         self._require_visibility(state)
         return state
+
+    def _state(self) -> PublishedState:
+        with open_kaggle(self.settings, self.listener.retrying) as kaggle:
+            return PublishedState.read(kaggle, self.model)
 
     def _require_visibility(self, state: PublishedState) -> None:
         page = f"https://www.kaggle.com/models/{self.model.owner}/{self.model.model}"
@@ -192,8 +195,7 @@ class KaggleUpload:
         """Creates the model; what is there then."""
         title = self.request.title or self.model.model
         self.creation.make_model(title, self.request.description, is_public=self.request.is_public)
-        with open_kaggle(self.settings, self.listener.retrying) as kaggle:
-            state = PublishedState.read(kaggle, self.model)
+        state = self._state()
         self._require_visibility(state)  # Somebody else may have created it meanwhile.
         return replace(state, has_model=True)
 
@@ -203,8 +205,7 @@ class KaggleUpload:
             if self.creation.make_variation(body, license_name, usage):
                 return
             self.listener.note(f"{self.creation.page} was created meanwhile: adding a version to it")
-            with open_kaggle(self.settings, self.listener.retrying) as kaggle:
-                state = replace(PublishedState.read(kaggle, self.model), has_variation=True)
+            state = replace(self._state(), has_variation=True)
         self.creation.make_version(body, self.request.notes, state.version)
 
     def _finished(self) -> int | None:
