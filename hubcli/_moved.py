@@ -1,7 +1,7 @@
 """Modules and types that have another name since 0.2: the old ones work for one more release, with a warning.
 
-Documentation named them, so that scripts may import them. A finder behind all the others is asked for
-a module that no file has; it costs nothing to who uses the names of today.
+Documentation named them, so scripts may import them. The finder is the last one of `sys.meta_path`, and is
+called only for a module that no file has: importing by the names of today costs nothing more.
 """
 
 from __future__ import annotations

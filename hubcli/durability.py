@@ -233,7 +233,7 @@ def _names_below(top: Path) -> tuple[list[str], list[str]]:
 
 
 def _start_write_back(descriptor: int, start: int, size_bytes: int) -> bool:
-    """Whether the system took the request: it is only asked, and may not know the call."""
+    """Whether the system accepted the request, which it may also ignore, or not know at all."""
     import ctypes  # Small files, and commands that only read, don't need it.
 
     call: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
@@ -335,7 +335,7 @@ def exchange(new: Path, old: Path, aside: Path | None = None) -> None:
 
 def exchange_at_once(new: Path, old: Path) -> bool:
     """Whether the system exchanged the two, of any kind; False if it or the file system can't."""
-    import ctypes  # Who only reads the cache doesn't wait for it.
+    import ctypes  # Commands that only read the cache don't load it.
 
     paths = os.fsencode(new), os.fsencode(old)
     library = ctypes.CDLL(None, use_errno=True)

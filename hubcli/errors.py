@@ -140,13 +140,13 @@ class UnchangedError(UsageError):
 
 
 class PinnedError(UsageError):
-    """A model that is pinned, and so must not be removed without a word more."""
+    """A pinned model, which is removed only with `force`."""
 
     code = "pinned"
 
 
 class HandleError(HubcliError):
-    """A handle that can't be understood, or that doesn't name a SavedModel."""
+    """An invalid handle, or one that doesn't name a SavedModel."""
 
     code = "handle"
     exit_status = ExitStatus.HANDLE
@@ -168,9 +168,9 @@ class NetworkError(HubcliError):
 
 
 class BodyChangedError(NetworkError):
-    """What a server sends isn't the body any more that it began with: it must be fetched from its start.
+    """A server sends another body than it began with, which must be fetched from its start.
 
-    `has_ranges` is False if the server can't be asked for parts of it.
+    `has_ranges` is False if the server does not send parts of it.
     """
 
     def __init__(self, message: str, *, hint: str = "", has_ranges: bool = True) -> None:
@@ -218,7 +218,7 @@ class IntegrityError(HubcliError):
 
 
 class ChecksumError(IntegrityError):
-    """Bytes whose checksum isn't the one that was promised."""
+    """Bytes whose checksum isn't the expected one."""
 
     code = "checksum"
 
@@ -242,7 +242,7 @@ class BrokenModelError(IntegrityError):
 
 
 class UnsafeModelError(HubcliError):
-    """A model that is not run: the scan found in it what could harm."""
+    """A model that is not run, because the scan found risks in it."""
 
     code = "unsafe-model"
     exit_status = ExitStatus.UNSAFE
@@ -287,7 +287,7 @@ class LockTimeoutError(CacheError):
 
 
 class LockLostError(LockTimeoutError):
-    """Another process took the lock over while this one stood still."""
+    """Another process took the lock over while this one made no progress."""
 
     code = "lock-lost"
 
@@ -306,7 +306,7 @@ class TierConflictError(IntegrityError):
 
 
 class BudgetError(HubcliError):
-    """The cache can't be brought within the bounds that were asked for."""
+    """The cache can't be reduced to the given limits."""
 
     code = "budget"
     exit_status = ExitStatus.FOUND
@@ -327,7 +327,7 @@ class BrokenPipe(HubcliError):
 
 
 class Interrupted(HubcliError):
-    """The user or the system asked to stop. `partial` is the JSON of what was done before."""
+    """The user or the system interrupted the run. `partial` is the JSON of what was done before."""
 
     code = "interrupted"
     exit_status = ExitStatus.INTERRUPTED
@@ -337,12 +337,12 @@ class Interrupted(HubcliError):
         self.partial = partial or {}
 
 
-# What `load` and `KerasLayer` raise where tensorflow_hub raises the built-in class: code that was written
-# for it goes on to catch it.
+# What `load` and `KerasLayer` raise where tensorflow_hub raises the built-in class: code that catches that
+# class catches these too.
 
 
 class ArgumentError(UsageError, ValueError):
-    """An argument of a Python function that can't be what it is."""
+    """An invalid argument of a Python function."""
 
     code = "argument"
 
@@ -384,7 +384,7 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """The question that goes behind an error's message, to end it; nothing where no word is near.
+    """The question to append to an error's message; empty where no word is near.
 
     >>> did_you_mean("sise", ["name", "size"])
     ". Did you mean 'size'?"

@@ -112,7 +112,7 @@ class Issue(NamedTuple):
         start: int | None = None,
         end: int | None = None,
     ) -> Issue:
-        """Something that is broken in the files of a model; about the whole of it without a file."""
+        """Corruption in the files of a model; without a file it is about the whole model."""
         return cls(Severity.ERROR, code, message, Location(None, file, tensor, start, end))
 
     @classmethod
@@ -137,12 +137,12 @@ class Issue(NamedTuple):
 
     @property
     def start(self) -> int | None:
-        """The first byte of the file that is concerned."""
+        """The offset of the first byte that is concerned."""
         return self.location.start
 
     @property
     def end(self) -> int | None:
-        """The byte behind the last one that is concerned."""
+        """The offset after the last byte that is concerned."""
         return self.location.end
 
     @property
@@ -171,7 +171,7 @@ def codes() -> dict[str, dict[str, str]]:
     return table
 
 
-if not TYPE_CHECKING:  # To the type checker the old name is gone.
+if not TYPE_CHECKING:  # The type checker reports the old name.
 
     def __getattr__(name: str) -> object:
         return renamed(__name__, name)

@@ -19,7 +19,7 @@ class ProgressListener:
         """The download resumes behind `size_bytes` on the disk; `received` counts them too."""
 
     def arrived(self, total_bytes: int) -> None:
-        """`total_bytes` of it are on this machine now, some of them perhaps ahead of what was `received`."""
+        """`total_bytes` of it are on this machine now; some may not be counted by `received` yet."""
 
     def received(self, size_bytes: int) -> None:
         """More bytes of the archive were received."""
@@ -28,16 +28,16 @@ class ProgressListener:
         """`size_bytes` more were written."""
 
     def finished(self) -> None:
-        """No more bytes will come of it: somebody may be asked something now."""
+        """No more bytes will come: a prompt may follow."""
 
     def waiting(self, handle: str, holder: str) -> None:
-        """Another process, named `host:pid`, is at the same model; this one waits for it."""
+        """Another process, named `host:pid`, works on the same model; this one waits for it."""
 
     def step(self, text: str) -> None:
         """A step begins that takes seconds and reports no bytes."""
 
     def retrying(self, text: str) -> None:
-        """Something failed that may pass; the text says what, and when it is tried again. From any thread."""
+        """A transient error; the text says what failed, and when it is retried. Called from any thread."""
 
     def note(self, text: str) -> None:
         """A note for the user that is not an error."""

@@ -1,6 +1,6 @@
-"""Regular files opened without waiting, and, where asked, without a change of their access time.
+"""Regular files opened without waiting, and optionally without a change of their access time.
 
-No FIFO, device or socket in a file's place holds a run up.
+A FIFO, device or socket in place of a file blocks no run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = [
     "AT_ONCE",
     "NotRegularError",
     "contents",
+    "file_sha256",
     "list_noatime",
     "open_at_once",
     "open_noatime",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 _MAX_READ_BYTES = 1 << 31
+_PIECE_BYTES = 1 << 20
 _NEW_MODE = 0o666  # As `open` makes a file.
 # open(2): a FIFO without a writer would never open, and a terminal become the process's own.
 AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -73,6 +75,17 @@ def read_regular(path: Path | str, max_bytes: int = _MAX_READ_BYTES) -> bytes:
         return file.read(min(max_bytes, os.fstat(file.fileno()).st_size + 1))
 
 
+def file_sha256(path: Path | str) -> str:
+    """The SHA-256 of the regular file in hex, read in pieces. Raises OSError."""
+    import hashlib  # Few commands hash a file by itself.
+
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def require_regular(descriptor: int, path: str) -> int:
     """The descriptor, which is closed where it isn't that of a regular file; raises OSError."""
     mode = os.fstat(descriptor).st_mode
@@ -95,7 +108,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 def open_stream(path: Path, wait_s: float) -> BinaryIO:
     """A regular file, a FIFO such as a shell's `<(command)`, or a terminal, opened without a buffer.
 
-    For what the user names as a stream of bytes, and who reads it bounds how many. Raises OSError;
+    For a stream of bytes that the user names; the reader must bound how many it takes. Raises OSError;
     where no byte comes within `wait_s` seconds TimeoutError, for other kinds NotRegularError.
     """
 

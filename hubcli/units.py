@@ -1,7 +1,7 @@
 """Sizes, durations, counts and times, as people and records write them.
 
 Sizes follow the units of the International System (`GB` is 10⁹ bytes) and
-their binary brothers (`GiB` is 2³⁰ bytes), see IEC 80000-13.
+their binary counterparts (`GiB` is 2³⁰ bytes), see IEC 80000-13.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _DURATION_UNITS = {
 }
 _MAX_DIGITS = 40
 _QUANTITY = r"(?a)(\d+(?:\.\d+)?)\s*([A-Za-z]*)"
-# Also what no quantity may look like, such as 1e3 or +2: who writes it must be told of the unit. The
-# group is what can be written before one.
+# Also numbers that no quantity may be, such as 1e3 or +2: the error about them should name the unit. The
+# group is what can be written before a unit.
 _BARE_NUMBER = r"(?a)[+]?0*(\d{1,40}(?:\.\d{1,40})?)|[+]?[\d_,]*\.?\d+\.?(?:[eE][+-]?\d+)?"
 # From these numbers on, the small units are the likely ones.
 _LARGE_SIZE = 100_000
@@ -60,8 +60,8 @@ _HIGHEST_RATE = 10**12
 def parse_size_bytes(text: str, *, needs_unit: bool = False) -> int:
     """A size such as `20GB`, `1.5GiB`, `300M` or `4096`, in bytes.
 
-    Raises UsageError for anything else, and with `needs_unit` for a bare number other than 0: who
-    writes 20 where models are removed means no bytes.
+    Raises UsageError for anything else, and with `needs_unit` for a bare number other than 0:
+    where models are removed, 20 is not meant in bytes.
 
     >>> parse_size_bytes("1.5kB"), parse_size_bytes("1KiB")
     (1500, 1024)
@@ -192,7 +192,7 @@ _EARLIEST_S, _LATEST_S = -62135596800, 253402300799
 
 
 def to_iso_utc(seconds: float) -> str:
-    """The time as ISO 8601 in UTC, to the millisecond; one that a file system alone knows as the year 9999.
+    """The time as ISO 8601 in UTC, to the millisecond; a time outside of the years 1 to 9999 as their end.
 
     >>> to_iso_utc(0)
     '1970-01-01T00:00:00.000Z'

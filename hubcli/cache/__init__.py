@@ -9,7 +9,7 @@
       <sha1>.hubcli.json     manifest: what hubcli knows of the entry
       <sha1>.hubcli.pin      empty: the entry is pinned
       <sha1>.hubcli.part     what came of a download that can be resumed; .part.journal, .part.json
-      <sha1>.lock            `host.pid.uid` of who downloads now
+      <sha1>.lock            `host.pid.uid` of the process that downloads now
       <sha1>.<uid>.tmp/      what that process has unpacked so far
       <sha1>.<uid>.trash/    a model that is being deleted
       <sha1 of another spelling>  relative link to the one copy

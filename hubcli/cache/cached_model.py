@@ -253,7 +253,7 @@ def _modified_at_s(path: Path) -> float | None:
         return None
 
 
-if not TYPE_CHECKING:  # What only runs: to the type checker the old names are gone.
+if not TYPE_CHECKING:  # The type checker reports the old names.
 
     def __getattr__(name: str) -> object:
         return renamed(__name__, name)

@@ -54,7 +54,7 @@ class Footprint(NamedTuple):
 
     @property
     def freed_bytes(self) -> int:
-        """The room that the disk gets back when the tree goes: not that of files named elsewhere too."""
+        """The space that removing the tree frees: not that of files with names elsewhere too."""
         within = Counter(self.shared)
         freed_sizes = (file.disk_bytes for file, names in within.items() if names >= file.names)
         return self.own_bytes + sum(freed_sizes)
@@ -71,7 +71,7 @@ class Footprint(NamedTuple):
 
 
 class FootprintCounter:
-    """A footprint in the making."""
+    """Adds files up to a footprint."""
 
     __slots__ = ("own_bytes", "shared", "size_bytes")
 
@@ -102,7 +102,7 @@ class FootprintCounter:
 
 
 class DiskUsage:
-    """What the cache takes on the disk while one thing after the other goes."""
+    """What the cache takes on the disk, while items are removed one by one."""
 
     def __init__(self, footprints: Iterable[Footprint]) -> None:
         self.usage_bytes = self.freed_bytes = 0
@@ -114,7 +114,7 @@ class DiskUsage:
         self.usage_bytes += sum(file.disk_bytes for file in self._names)
 
     def remove(self, footprint: Footprint) -> None:
-        """Takes the files off; one with several names counts until its last one here goes."""
+        """Subtracts the files; one with several names counts until the last of them here is removed."""
         self.usage_bytes -= footprint.own_bytes
         self.freed_bytes += footprint.own_bytes
         for file in footprint.shared:
@@ -138,7 +138,7 @@ def measure(top: Path) -> TreeUsage:
 
     What vanishes meanwhile, or can't be looked into, is left out.
     """
-    tally, changed_at_s = FootprintCounter(), 0.0
+    counter, changed_at_s = FootprintCounter(), 0.0
     waiting = [str(top)]
     while waiting:
         path = waiting.pop()
@@ -146,13 +146,13 @@ def measure(top: Path) -> TreeUsage:
             status = os.lstat(path)
             changed_at_s = max(changed_at_s, status.st_mtime)
             if not stat.S_ISDIR(status.st_mode):
-                tally.add(status)
+                counter.add(status)
                 continue
             with list_noatime(path) as children:
                 waiting += [f"{path}/{child.name}" for child in children]
         except OSError:
             continue
-    return TreeUsage(tally.footprint(), changed_at_s)
+    return TreeUsage(counter.footprint(), changed_at_s)
 
 
 def file_sizes(top: Path) -> dict[str, int]:

@@ -3,7 +3,7 @@
 A file `<sha1>.lock` holds `host.pid.uid`. Its holder makes bytes grow in
 `<sha1>.<uid>.tmp/`; tensorflow_hub breaks the lock of a holder whose directory stands still
 for ten minutes. The lock saves work: correctness rests on the one rename that
-publishes, so that a robbed holder does no harm.
+publishes, so a holder that lost its lock does no harm.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def last_activity_s(paths: EntryPaths, holder: LockOwner | None) -> float:
 def _try_create(lock: Path, owner: LockOwner) -> bool:
     """Whether the lock file was created, with its whole content at once.
 
-    No lock of the system's is asked for: file systems over a network may not have any.
+    It uses no lock of the system: network file systems may have none.
     """
     temporary = temporary_beside(lock)
     try:

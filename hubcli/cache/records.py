@@ -1,6 +1,6 @@
 """The records of an entry: hubcli's manifest in `<sha1>.hubcli.json`, tensorflow_hub's descriptor and lock.
 
-A lock holds who made it, as tensorflow_hub 0.16.1 writes it: `host.pid.uid`.
+A lock names its owner, as tensorflow_hub 0.16.1 writes it: `host.pid.uid`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Manifest:
 
     @property
     def used_at_s(self) -> float:
-        """When the entry was last asked for."""
+        """When the entry was last used, in seconds since 1970."""
         return max(self.last_used_at_s, self.touched_at_s)
 
     @classmethod
@@ -238,7 +238,7 @@ _CLOCK_SLACK_S = 2.0
 
 
 class LockOwner(NamedTuple):
-    """Who holds a lock: host name, process id, and the id of its staging directory."""
+    """The owner of a lock: host name, process id, and the id of its staging directory."""
 
     host: str
     pid: int

@@ -94,7 +94,7 @@ def option_names() -> dict[str, tuple[str, ...]]:
 def install_completion(shell: str, homes: ShellHomes) -> Installed:
     """Writes the script, and a line in the shell's start-up file that reads it, once.
 
-    Raises OutputError if a file can't be written, or PowerShell can't be asked for its profile.
+    Raises OutputError if a file can't be written, or PowerShell doesn't print its profile path.
     """
     place: Callable[[str, ShellHomes], Installed] = {
         "bash": _place_for_bash,
@@ -130,7 +130,7 @@ def _running_shell() -> str:
 
 
 def _place_for_bash(shell: str, homes: ShellHomes) -> Installed:
-    # Where bash-completion looks; the line is for those who haven't it.
+    # Where bash-completion looks; the line is for shells without it.
     return Installed(shell, homes.data / "bash-completion" / "completions" / "hubcli", homes.home / ".bashrc")
 
 
@@ -143,7 +143,7 @@ def _place_for_fish(shell: str, homes: ShellHomes) -> Installed:
 
 
 def _place_for_powershell(shell: str, homes: ShellHomes) -> Installed:
-    """PowerShell alone knows where its profile is: it is asked."""
+    """PowerShell prints where its profile is: nothing else knows."""
     command = [shell, "-NoProfile", "-NonInteractive", "-Command", "$PROFILE.CurrentUserAllHosts"]
     try:
         answer = subprocess.run(  # noqa: S603 - one of two names, no text of a user's
@@ -159,7 +159,7 @@ def _place_for_powershell(shell: str, homes: ShellHomes) -> Installed:
 
 
 def _line_of(installed: Installed) -> str:
-    """The line of the start-up file. It must not fail once the script is gone."""
+    """The line of the start-up file. It must not fail once the script is removed."""
     path, quoted = str(installed.script), shlex.quote(str(installed.script))
     if installed.shell == "bash":
         return f"[ ! -r {quoted} ] || . {quoted}{_MARK}"

@@ -95,7 +95,7 @@ def doctor_command(
 
 
 def _show_diagnosis(diagnosis: Diagnosis, output: Output) -> int:
-    """Writes it in the form that is wanted; the exit status."""
+    """Prints it as JSON, as text, or its problems alone; returns the exit status."""
     if output.debug:
         for fault in diagnosis.faults:
             _show_frames(fault)
@@ -124,7 +124,7 @@ _LABEL_WIDTH = 14
 _MARKS = {"ok": "✓", "info": "·", "warning": "!", "problem": "✗"}
 _ASCII_MARKS = {"ok": "+", "info": "-", "warning": "!", "problem": "x"}
 _STYLES = {"ok": "green", "info": "dim", "warning": "yellow", "problem": "red"}
-# What a person calls it, where the name that scripts know is another.
+# Labels of checks whose names are for scripts.
 _LABELS = {
     "hub-load": "hub.load",
     "load-format": "hub.load",
@@ -161,7 +161,7 @@ _ABSENT = "not installed"
 
 
 def diagnosis_text(diagnosis: Diagnosis, style: Style, home: str | None = None) -> str:
-    """The screen: a line for each check, remedies below what they mend, and a line that sums up.
+    """A line for each check, remedies below their problems, and a last line with the counts.
 
     On a terminal paths in `home` begin with `~`.
     """

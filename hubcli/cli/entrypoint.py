@@ -194,7 +194,7 @@ def _help_colored(is_colored: bool) -> Iterator[None]:
 
 
 def _prepare_streams() -> None:
-    """Lets paths that are no valid text pass through as the bytes that they are."""
+    """Lets paths that are not valid text pass through as their bytes."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="surrogateescape")

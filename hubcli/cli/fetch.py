@@ -170,7 +170,7 @@ def fetch_command(
         tiers=tier or (),
         require_tier=require_tier,
         ca_file=cacert,
-        timeout_s=None if timeout is None else parse_duration_s(timeout),
+        timeout=timeout,
         lock_timeout_s=None if lock_timeout is None else parse_duration_s(lock_timeout),
         connections=connections,
         retries=retries,
@@ -196,8 +196,8 @@ def fetch_command(
     handles, lists = handles or [], lists or []
     _require_fitting(handles, lists, options)
     output = shared.output(settings)
-    order = RequestList.of(handles, lists, options.sha256)
-    models, lock_file = models_of(order, lock, locked=locked)
+    requests = RequestList.of(handles, lists, options.sha256)
+    models, lock_file = models_of(requests, lock, locked=locked)
     run = FetchRun(settings, options, output, jobs=settings.jobs, lock=lock_file)
     raise typer.Exit(run.plan_all(models) if dry_run_ else run.fetch_all(models))
 
@@ -237,7 +237,7 @@ class FetchRun:
         self._lock_error: list[tuple[str, HubcliError]] = []
         self._stop = CancellationToken()
         self._models: Sequence[FetchRequest] = ()
-        # By the model's place in the order: what became of it, and how many have been reported.
+        # The results by the model's place in the order, and how many have been reported.
         self._outcomes: dict[int, FetchResult | HubcliError] = {}
         self._reported = 0
         self._running: dict[int, Handle] = {}  # Each that was begun, by its place.
@@ -329,7 +329,7 @@ class FetchRun:
             raise
 
     def _fetch_one(self, place: int, progress: MultiProgress) -> FetchResult | HubcliError:
-        """What became of it. Runs on a thread of its own, and prints nothing but by the listener."""
+        """Fetches a model, on a thread of its own; prints only by the listener."""
         model = self._models[place]
 
         def do(handle: Handle, options: FetchOptions) -> FetchResult:

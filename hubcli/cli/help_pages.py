@@ -8,7 +8,6 @@ changed here before they are shown, by public attributes alone: `params`, `hidde
 from __future__ import annotations
 
 import io
-import os
 import re
 import sys
 import textwrap
@@ -20,7 +19,8 @@ from typer.main import get_command
 
 from hubcli.cli.app import GROUPS, app_of
 from hubcli.cli.options import GLOBAL_PANEL, RARE_PANELS
-from hubcli.errors import BrokenPipe, OutputError
+from hubcli.cli.output import write_failure, write_text
+from hubcli.errors import BrokenPipe
 
 __all__ = ["app_for_help", "help_output", "narrow_help"]
 
@@ -92,34 +92,16 @@ class _HelpOutput:
         if self._is_closed:
             raise BrokenPipe("Standard output is closed")
         try:
-            self._write(text)
+            write_text(self._stream, text)
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_failure(self._stream, error) from error
         return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError as error:
-            raise self._failed(error) from error
-
-    def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-        except UnicodeEncodeError:
-            self._stream.flush()
-            buffer = self._stream.buffer
-            buffer.write(text.encode("utf-8", "surrogateescape"))
-            buffer.flush()
-
-    def _failed(self, error: OSError) -> BrokenPipe | OutputError:
-        # Python flushes once more at exit, and would report the error again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-        if isinstance(error, BrokenPipeError):
-            return BrokenPipe("The reader of standard output went away")
-        return OutputError(
-            f"Cannot write to standard output: {error.strerror}", hint="Check the pipe or the redirection."
-        )
+            raise write_failure(self._stream, error) from error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

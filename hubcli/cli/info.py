@@ -13,7 +13,7 @@ from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import BUILT_IN, CaFile, CompletionHint, GlobalOptions, Timeout
 from hubcli.cli.output import Output, printable
 from hubcli.cli.search import Refresh, note_age, time_or_none
-from hubcli.units import format_age, format_size, parse_duration_s
+from hubcli.units import format_age, format_size
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
@@ -47,9 +47,7 @@ def info_command(
     hubcli info ./model
     """
     disable_garbage_collection()
-    settings = shared.settings(
-        timeout_s=None if timeout is None else parse_duration_s(timeout), ca_file=cacert
-    )
+    settings = shared.settings(timeout=timeout, ca_file=cacert)
     output = shared.output(settings)
     with listener_for(output, patience_s=0.5) as listener:
         details = info(target, settings, listener, refresh=refresh)

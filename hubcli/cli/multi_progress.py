@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelBars"]
 
 _BAR_COLUMNS = 12
-_LOOKS_A_SECOND = 10
+_REFRESHES_PER_SECOND = 10
 
 
 class ModelBars(MultiProgress):
@@ -82,7 +82,7 @@ class ModelBars(MultiProgress):
             get_renderable=self._table,
             console=self._console,
             transient=True,
-            refresh_per_second=_LOOKS_A_SECOND,
+            refresh_per_second=_REFRESHES_PER_SECOND,
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -90,14 +90,14 @@ class ModelBars(MultiProgress):
             self._live.start(refresh=True)
 
     def close(self) -> None:
-        """Takes the table off the screen; a thread that still works brings it back no more."""
+        """Takes the table off the screen; a thread that still runs does not draw it again."""
         with self._lock:
             self._is_closed = True
             self._take_off()
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing more is to be said."""
+        """Whether the table is gone for good."""
         return self._is_closed
 
     def _take_off(self) -> None:
@@ -163,7 +163,7 @@ class _Row(CountingListener):
         return min(1.0, self.transferred.there / self.total_bytes) if self.total_bytes else 0.0
 
     def counts(self, columns: int) -> str:
-        """What stands behind its bar."""
+        """The text after its bar."""
         if self.state:
             return self.state
         if self.total_bytes and self.received_bytes >= self.total_bytes:

@@ -65,8 +65,8 @@ GLOBAL_OPTIONS = (
 class CompletionHint(NamedTuple):
     """What an argument is completed with: cached handles, files, directories and words.
 
-    A word that ends in `=`, `<` or `>` goes on. `of_model` is what the model on the line has: `signatures`,
-    `functions` or `inputs`.
+    After a word that ends in `=`, `<` or `>` no space is inserted. `of_model` is what the model on the line
+    has: `signatures`, `functions` or `inputs`.
     """
 
     handles: bool = False
@@ -207,11 +207,15 @@ class GlobalOptions:
     no_progress: NoProgress = False
     debug: Debug = False
 
-    def settings(self, **more: Any) -> Settings:
+    def settings(self, *, timeout: str | None = None, **more: Any) -> Settings:
         """The settings by these options, the environment and the config file; `more` are the command's own.
 
-        Raises UsageError.
+        `timeout` is a duration, such as `30s`. Raises UsageError.
         """
+        if timeout is not None:
+            from hubcli.units import parse_duration_s  # Few runs have the option.
+
+            more["timeout_s"] = parse_duration_s(timeout)
         return Settings.read(
             cache_dir=self.cache_dir,
             offline=self.offline,
@@ -233,7 +237,7 @@ class BucketFlags:
     anonymous: Anonymous = False
     requester_pays: RequesterPays = False
 
-    def keywords(self) -> dict[str, bool]:
+    def keywords(self) -> dict[str, Any]:
         """As `Settings.read` takes them."""
         return {"anonymous": self.anonymous, "requester_pays": self.requester_pays}
 

@@ -134,12 +134,12 @@ class Output:
 
     @property
     def shows_progress(self) -> bool:
-        """Whether a person sees what goes to standard error, and wants it."""
-        is_wanted = self.progress and not self.quiet
-        return sys.stderr is not None and sys.stderr.isatty() and is_wanted
+        """Whether to show progress: standard error is a terminal, and no option hides it."""
+        is_enabled = self.progress and not self.quiet
+        return is_enabled and sys.stderr is not None and sys.stderr.isatty()
 
     def require_terminal(self, action: str, hint: str) -> None:
-        """Raises UsageError unless a person sees what is asked before the action, and can answer."""
+        """Raises UsageError unless a person can be asked before the action, on a terminal."""
         streams = (sys.stdin, sys.stdout, sys.stderr)
         if self.as_json or any(stream is None or not stream.isatty() for stream in streams):
             raise UsageError(f"Cannot ask before {action}: no terminal", hint=hint)
@@ -163,7 +163,7 @@ class Output:
         return Console(file=stream, no_color=not self._is_colored(sys.stderr), highlight=False)
 
     def payload(self, text: str) -> None:
-        """Writes what was asked for: without secrets, except handles that a program goes on with.
+        """Writes the payload: without secrets, except in handles that the next command takes.
 
         Raises BrokenPipe if the reader has exited, OutputError if the
         stream can't be written.
@@ -186,16 +186,9 @@ class Output:
         if sys.stdout is None:
             raise BrokenPipe("Standard output is closed")
         try:
-            _write(sys.stdout, text if text.endswith("\n") else text + "\n")
+            write_text(sys.stdout, text if text.endswith("\n") else text + "\n")
         except OSError as error:
-            # Python would try to flush once more at its end, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(error, BrokenPipeError):
-                raise BrokenPipe("The reader of standard output went away") from error
-            raise OutputError(
-                f"Cannot write to standard output: {error.strerror}",
-                hint="Check the pipe or the redirection.",
-            ) from error
+            raise write_failure(sys.stdout, error) from error
 
     def document(self, content: dict[str, Any]) -> None:
         """Writes the one JSON document of the run."""
@@ -246,7 +239,7 @@ class Output:
         """Nothing is lost where it can't be written: the payload and the exit status tell."""
         if sys.stderr is not None:
             with suppress(OSError, ValueError), self._one_at_a_time:
-                _write(sys.stderr, text)
+                write_text(sys.stderr, text)
 
     def _is_colored(self, stream: TextIO | None) -> bool:
         if stream is None or self.as_json or self.color == "never":
@@ -255,7 +248,7 @@ class Output:
 
 
 def _redacted_document(content: Any, key: str = "") -> Any:
-    """The document with each text as it may be printed; handles, which programs go on with, as stored."""
+    """The document with each text as it may be printed; handles, which the next command takes, as stored."""
     if isinstance(content, dict):
         return {name: _redacted_document(value, name) for name, value in content.items()}
     if isinstance(content, (list, tuple)):
@@ -303,7 +296,21 @@ def own_standard_output() -> Iterator[None]:
         sys.stdout, sys.stderr = out, err
 
 
-def _write(stream: TextIO, text: str) -> None:
+def write_failure(stream: TextIO, error: OSError) -> BrokenPipe | OutputError:
+    """The error of hubcli for one of standard output, which is redirected to the null device.
+
+    Otherwise Python flushes it once more at exit, and reports the error again.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if isinstance(error, BrokenPipeError):
+        return BrokenPipe("The reader of standard output went away")
+    return OutputError(
+        f"Cannot write to standard output: {error.strerror}", hint="Check the pipe or the redirection."
+    )
+
+
+def write_text(stream: TextIO, text: str) -> None:
+    """Writes the text at once, in UTF-8 if the stream's encoding can't represent it. Raises OSError."""
     try:
         stream.write(text)
     except UnicodeEncodeError:  # A path that the locale has no letters for: its bytes as they are.

@@ -76,21 +76,19 @@ class PinRun:
         for target in targets:
             self._run_one(target)
         if self.output.as_json:
-            self.output.document(self._document())
+            models = [_pinning_document(pinning) for pinning in self.pinnings]
+            self.output.document({"models": models, **errors_document(self.errors)})
         return int(self.errors[0][1].exit_status) if self.errors else 0
 
     def _run_one(self, target: str) -> None:
         try:
             pinnings = self.verb(target, self.settings)
         except HubcliError as error:
-            self._fail(target, error)
+            self.errors.append((target, error))
+            self.output.error(error)
             return
         for pinning in pinnings:
             self._show(pinning)
-
-    def _fail(self, target: str, error: HubcliError) -> None:
-        self.errors.append((target, error))
-        self.output.error(error)
 
     def _show(self, pinning: Pinning) -> None:
         self.pinnings.append(pinning)
@@ -99,10 +97,6 @@ class PinRun:
             self.output.payload(name)
         elif not self.output.as_json:
             self.output.payload(f"{_WORDS[pinning.was_pinned, pinning.is_pinned]} {name}")
-
-    def _document(self) -> dict[str, Any]:
-        models = [_pinning_document(pinning) for pinning in self.pinnings]
-        return {"models": models, **errors_document(self.errors)}
 
 
 def _pinning_document(pinning: Pinning) -> dict[str, Any]:

@@ -175,7 +175,7 @@ class CountingListener(TextListener):
         return Transferred(there, self.resumed_bytes, self.total_bytes)
 
     def counts(self, columns: int) -> str:
-        """What stands behind its bar."""
+        """The text after its bar."""
         unpacked = self.unpacked_bytes if columns >= _WIDE else 0
         return self.transferred.counts(time.monotonic() - self.started_at, unpacked, columns=columns)
 
@@ -274,7 +274,7 @@ class _BarListener(CountingListener):
             self._progress.console.print(f"Note: {printable(redacted(text))}", markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Takes the bar off the screen; a thread that still works brings no other."""
+        """Takes the bar off the screen; a thread that still runs draws no other."""
         self._patience_s = math.inf
         self._take_off()
 

@@ -148,12 +148,11 @@ def publish_command(
     hubcli publish ./model owner/mul/tensorFlow2/cnn --license MIT --dry-run
     hubcli publish ./model ./www/publisher/model/1
     """
-    settings = shared.settings(
-        timeout_s=None if timeout is None else parse_duration_s(timeout), ca_file=cacert, no_sync=no_sync
-    )
+    settings = shared.settings(timeout=timeout, ca_file=cacert, no_sync=no_sync)
     output = shared.output(settings)
     if check_ or card:
-        _refuse_both(check_, card)
+        if check_ and card:
+            raise UsageError("--check and --card cannot be used together", hint="Use only one of them.")
         with listener_for(output, patience_s=0.5) as listener:
             if card:
                 output.payload(model_card_of(source, settings, target, license_, listener))
@@ -187,11 +186,6 @@ def publish_command(
         raise Interrupted("Interrupted", hint="Run the same command to resume.") from interrupt
     _show(result, output)
     raise typer.Exit(int(ExitStatus.FOUND) if result.status is PublishStatus.REFUSED else 0)
-
-
-def _refuse_both(check_: bool, card: bool) -> None:
-    if check_ and card:
-        raise UsageError("--check and --card cannot be used together", hint="Use only one of them.")
 
 
 class _Question:

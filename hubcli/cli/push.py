@@ -14,7 +14,7 @@ from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Timeout, v
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, Interrupted, UsageError
-from hubcli.units import format_duration, format_size, parse_duration_s
+from hubcli.units import format_duration, format_size
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
@@ -70,7 +70,7 @@ def push_command(
     settings = shared.settings(
         tiers=[] if tier is None else [writable_address(tier)],
         ca_file=cacert,
-        timeout_s=None if timeout is None else parse_duration_s(timeout),
+        timeout=timeout,
     )
     if bool(targets) + every + (lock is not None) != 1:
         raise UsageError(
@@ -90,7 +90,7 @@ def writable_address(address: str) -> str:
 
 
 def _has_host(name: str) -> bool:
-    """Whether the name of a cached model is the handle of a host, which other machines can ask."""
+    """Whether the name of a cached model is the handle of a host, which other machines can reach."""
     return "://" in name and Handle.parse(name).is_remote
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -230,45 +229,10 @@ def run_command(
     """
     disable_garbage_collection()
     settings = shared.settings(**bucket_flags.keywords())
-    options = _run_options(
-        signature,
-        function,
-        arg or (),
-        tag_set,
-        batch_size,
-        image_size,
-        scale,
-        runner,
-        timeout,
-        unsafe,
-        dry_run,
-    )
-    output = shared.output(settings)
-    form = OutputOptions(output_file, force, json_lines, top, labels, repeat, shared.debug)
-    form.require_valid(as_json=shared.as_json, has_request=request is not None)
-    if request is not None and inputs:
-        raise UsageError("--request and --input cannot be used together", hint="Use only one of them.")
-    RunOutput(target, settings, options, output, form).run(tuple(inputs or ()), request)
-
-
-def _run_options(
-    signature: str | None,
-    function: str | None,
-    arguments: Sequence[str],
-    tag_set: str | None,
-    batch_size: int | None,
-    image_size: str | None,
-    scale: str | None,
-    runner: str,
-    timeout: str | None,
-    unsafe: bool,
-    dry_run: bool,
-) -> RunOptions:
-    """The options as values. Raises UsageError."""
     options = RunOptions(
         signature=signature,
         function=function,
-        arguments=dict(map(_argument, arguments)),
+        arguments=dict(map(_argument, arg or ())),
         tag_set=None if tag_set is None else frozenset(filter(None, map(str.strip, tag_set.split(",")))),
         batch_size=batch_size,
         image_size=None if image_size is None else parse_image_size(image_size),
@@ -279,7 +243,12 @@ def _run_options(
         dry_run=dry_run,
     )
     options.require_valid()
-    return options
+    output = shared.output(settings)
+    form = OutputOptions(output_file, force, json_lines, top, labels, repeat, shared.debug)
+    form.require_valid(as_json=shared.as_json, has_request=request is not None)
+    if request is not None and inputs:
+        raise UsageError("--request and --input cannot be used together", hint="Use only one of them.")
+    RunOutput(target, settings, options, output, form).run(tuple(inputs or ()), request)
 
 
 def _argument(text: str) -> tuple[str, Any]:

@@ -12,7 +12,7 @@ from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import CaFile, CompletionHint, CompletionWords, GlobalOptions, Timeout, value_option
 from hubcli.cli.output import Output, printable
 from hubcli.config.settings import Settings
-from hubcli.units import format_age, format_size, parse_duration_s, parse_size_bytes, to_iso_utc
+from hubcli.units import format_age, format_size, parse_size_bytes, to_iso_utc
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
@@ -82,9 +82,7 @@ def search_command(
     hubcli search bert --host https://models.example.com
     """
     disable_garbage_collection()
-    settings = shared.settings(
-        timeout_s=None if timeout is None else parse_duration_s(timeout), ca_file=cacert
-    )
+    settings = shared.settings(timeout=timeout, ca_file=cacert)
     output = shared.output(settings)
     search_query = SearchQuery(
         " ".join(query or ()),
@@ -144,7 +142,7 @@ _COLUMNS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def note_age(cached_at_s: float | None, output: Output, settings: Settings) -> None:
-    """Says that an answer is not of now, where the host could not be asked."""
+    """Notes the age of a cached answer that is shown offline."""
     if settings.offline and cached_at_s is not None:
         output.note(f"Offline: showing an answer from {to_iso_utc(cached_at_s)}")
 

@@ -17,7 +17,7 @@ from hubcli.cli.output import Output, errors_document, printable
 from hubcli.cli.push import TierToWrite, writable_address
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, HubcliError, Interrupted, UsageError, did_you_mean
-from hubcli.units import format_size, parse_duration_s, plural
+from hubcli.units import format_size, plural
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
@@ -128,7 +128,7 @@ def tier_command(
     settings = shared.settings(
         tiers=[] if tier is None else [writable_address(tier)],
         ca_file=cacert,
-        timeout_s=None if timeout is None else parse_duration_s(timeout),
+        timeout=timeout,
     )
     run = TierRun(settings, shared.output(settings))
     if action != "gc":

@@ -12,7 +12,7 @@ from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Timeout
 from hubcli.cli.output import Output, printable
 from hubcli.cli.search import Refresh, note_age, time_or_none
 from hubcli.config.settings import Settings
-from hubcli.units import format_age, format_size, parse_duration_s, plural
+from hubcli.units import format_age, format_size, plural
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
@@ -46,9 +46,7 @@ def versions_command(
     hubcli versions https://models.example.com/maker/model
     """
     disable_garbage_collection()
-    settings = shared.settings(
-        timeout_s=None if timeout is None else parse_duration_s(timeout), ca_file=cacert
-    )
+    settings = shared.settings(timeout=timeout, ca_file=cacert)
     output = shared.output(settings)
     with listener_for(output, patience_s=0.5) as listener:
         found = versions(handle, settings, listener, limit=limit, refresh=refresh)

@@ -1,4 +1,4 @@
-"""`doctor`: why a download or a load fails, found out without one; nothing is sent unless asked for."""
+"""`doctor`: finds out why downloads or loads fail, without one; sends nothing unless `network` is set."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hubcli.errors import HubcliError
 
 __all__ = ["Diagnosis", "DoctorOptions", "doctor"]
 
-_Checkup = Callable[[DiagnosisContext], Iterator[Check]]
-_CHECKUPS: tuple[tuple[Section, str, _Checkup], ...] = (
+_CheckFunction = Callable[[DiagnosisContext], Iterator[Check]]
+_CHECKS: tuple[tuple[Section, str, _CheckFunction], ...] = (
     (Section.CACHE, "root", cache.check_root),
     (Section.CACHE, "writable", cache.check_writing),
     (Section.CACHE, "disk", cache.check_disk),
@@ -43,7 +43,7 @@ _CHECKUPS: tuple[tuple[Section, str, _Checkup], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What was found, in the order of the screen. `faults` are what checks themselves failed with."""
+    """What was found, in the order of the output. `faults` are exceptions of the checks themselves."""
 
     checks: tuple[Check, ...]
     faults: tuple[Exception, ...] = field(default=(), repr=False)
@@ -55,7 +55,7 @@ class Diagnosis:
 
     @property
     def warnings(self) -> tuple[Check, ...]:
-        """What may do so, or isn't as one would expect."""
+        """What may do so, or is unusual."""
         return tuple(check for check in self.checks if check.status is Status.WARNING)
 
     @property
@@ -74,19 +74,19 @@ def doctor(
     A check that fails is a problem among the others and stops none. Raises UsageError for options that
     contradict each other.
     """
-    case = DiagnosisContext.open(options or DoctorOptions(), environment)
-    results = [_run_checkup(section, name, checkup, case) for section, name, checkup in _CHECKUPS]
+    context = DiagnosisContext.open(options or DoctorOptions(), environment)
+    results = [_run_check(section, name, check, context) for section, name, check in _CHECKS]
     faults = tuple(fault for _, fault in results if fault is not None)
     return Diagnosis(tuple(check for checks, _ in results for check in checks), faults)
 
 
-def _run_checkup(
-    section: Section, name: str, checkup: _Checkup, case: DiagnosisContext
+def _run_check(
+    section: Section, name: str, check: _CheckFunction, context: DiagnosisContext
 ) -> tuple[list[Check], Exception | None]:
-    """What the checkup found before it failed, and what it failed with."""
+    """What the check found before it failed, and what it failed with."""
     checks = list[Check]()
     try:
-        checks.extend(checkup(case))
+        checks.extend(check(context))
     except HubcliError as error:
         checks.append(Check.of(section, name, Status.PROBLEM, error.message, None, error.hint))
     except Exception as error:  # noqa: BLE001 - any failure is what the check looks for

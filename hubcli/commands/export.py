@@ -127,7 +127,7 @@ class _Export:
             return self._export_converted(job)
         if self.options.dry_run:
             return self._dry_run()
-        if self.options.edits.is_asked:
+        if self.options.edits.has_edits:
             return self._export_edited()
         if self._needs_keras():
             source = archive or self._directory()
@@ -223,14 +223,15 @@ class _Export:
             if edits.compare:
                 self.listener.step("Comparing the export with its source")
             report = prove(plan, model, edits)
-            self._tell_of_edits(report)
+            for remark in report.remarks:
+                self.listener.note(remark)
             packed = self._pack(tree, staged) if self._is_archive else None
         return self._published(replace(self._result(tree, packed), edited=report), tree)
 
     @contextmanager
     def _copied_ahead(self, source: Tree, model: Path) -> Iterator[Sequence[TreeNode]]:
         """Copies what no edit changes into the directory `model`, while the context plans the edits."""
-        nodes = tuple(node for node in source.nodes if self.options.edits.leaves(node.name))
+        nodes = tuple(node for node in source.nodes if self.options.edits.copies(node.name))
         if not nodes:
             yield ()
             return
@@ -254,10 +255,6 @@ class _Export:
             checks.structure(tree)
         self.checks.kind = checks.kind
         return tree
-
-    def _tell_of_edits(self, report: EditReport) -> None:
-        for text in (*(loss.text for loss in report.losses), *report.notes):
-            self.listener.note(text)
 
     @contextmanager
     def _source(self, place: Path) -> Iterator[Tree]:
@@ -342,12 +339,19 @@ class _Export:
     def _published(self, result: ExportResult, tree: Tree) -> ExportResult:
         """The result; in a tree of a TF Hub host, the version is in the index, and may be the newest one."""
         if self.placement.tree is not None:
-            from hubcli.exporting.hub_index import list_export
+            from hubcli.exporting.hub_index import IndexEntry, list_export
 
             version = self.placement.place.relative_to(self.placement.tree)
-            details = result.size_bytes, tree.size_bytes, result.sha256, time.time(), self.checks.kind
-            durability = self.settings.durability
-            for problem in list_export(self.placement.tree, version, details, durability):
+            entry = IndexEntry(
+                version.parent.as_posix(),
+                version.name,
+                archive_bytes=result.size_bytes,
+                model_bytes=tree.size_bytes,
+                sha256=result.sha256,
+                published_s=time.time(),
+                kind=self.checks.kind,
+            )
+            for problem in list_export(self.placement.tree, entry, self.settings.durability):
                 self.listener.note(problem)
         return result
 

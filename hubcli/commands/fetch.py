@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,14 +37,14 @@ from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hubcli.fetching.model_ref import ModelRef
     from hubcli.fetching.sources import RetryLoop
     from hubcli.fetching.tiers import Tier, TierTurn
     from hubcli.fetching.unpacking import ModelUnpacker
 
-__all__ = ["FetchOptions", "FetchResult", "fetch", "fetched_directory"]
+__all__ = ["FetchOptions", "FetchResult", "fetch", "fetched_directory", "model_directory"]
 
 _MAX_LOST_LOCKS = 3
 
@@ -81,6 +81,21 @@ def fetched_directory(target: ModelRef, settings: Settings, listener: ProgressLi
     return fetch(target.handle, settings, listener=listener).path
 
 
+@contextmanager
+def model_directory(target: ModelRef, settings: Settings, listener: ProgressListener) -> Iterator[Path]:
+    """The model's directory: as `fetched_directory` gives it; of an archive, unpacked for the context.
+
+    Raises what `fetch` and `unpacked_archive` do.
+    """
+    if target.archive is None:
+        yield fetched_directory(target, settings, listener)
+        return
+    from hubcli.fetching.sources import unpacked_archive  # Most targets are no archives.
+
+    with unpacked_archive(target.archive, settings, listener) as folder:
+        yield folder
+
+
 class _Fetch:
     """One run of the verb."""
 
@@ -104,7 +119,7 @@ class _Fetch:
         if self.options.local is None:
             self._take_version()
         entry = None if self.options.force else self._hit()
-        if entry is not None and not self._is_to_be_asked_for():
+        if entry is not None and not self._needs_refresh():
             if self.options.local is not None:
                 self.listener.note(
                     f"{self.handle} is already cached; use --force to replace it with {self.options.local}"
@@ -114,21 +129,21 @@ class _Fetch:
         return adopted or self._fetched()
 
     def _take_version(self) -> None:
-        """Goes on with the version that a handle without any means, where its host knows."""
+        """Replaces a handle without a version by the one with its version, where its host knows it."""
         options, typed = self.options, self.handle
-        is_asked = options.refresh or options.force
+        refresh = options.refresh or options.force
         try:
             self.handle = versioned(
-                typed, self.store, self.settings, self.listener, retries=options.retries, refresh=is_asked
+                typed, self.store, self.settings, self.listener, retries=options.retries, refresh=refresh
             )
         except NetworkError as error:
             self.handle = self._latest_in_tiers(typed, error)
-        # Offline, the newest that is cached needn't be the latest: it isn't named so.
+        # Offline, the newest cached version may not be the latest: the handle without one isn't linked to it.
         self.unversioned = None if self.handle is typed or self.settings.offline else typed
         self.aliases = Aliases(self.handle, self.store, self.settings, self.listener, self.unversioned)
 
     def _latest_in_tiers(self, typed: Handle, error: NetworkError) -> Handle:
-        """The version that a shared tier tells; raises the error of the host where none does."""
+        """The version that a shared tier has; raises the error of the host if none has one."""
         latest = None
         if self.settings.tiers:
             from hubcli.fetching.tiers import latest_in_tiers
@@ -146,8 +161,8 @@ class _Fetch:
             self.tiers = open_tiers(self.settings, self.listener)
         return self.tiers
 
-    def _is_to_be_asked_for(self, *, quiet: bool = False) -> bool:
-        """Whether the host is to tell if what is cached is still what the handle means."""
+    def _needs_refresh(self, *, quiet: bool = False) -> bool:
+        """Whether to check with the host that the cached model is still the one that the handle means."""
         is_changeable = self.handle.is_remote and not self.handle.is_immutable
         if not self.options.refresh or not is_changeable:
             return False
@@ -156,7 +171,7 @@ class _Fetch:
         return not self.settings.offline
 
     def _from_other_cache(self) -> FetchResult | None:
-        """The model as another tool has it, through the checks of any directory; None without a whole one."""
+        """The model from another tool's cache, checked as any directory is; None without an intact one."""
         options = self.options
         if options.force or options.local is not None or options.sha256 is not None:
             return None
@@ -217,7 +232,7 @@ class _Fetch:
             # Another process may have fetched it while this one waited.
             entry = cached = None if self.options.force else self._hit(quiet=True)
             was_cached = True
-            if entry is None or self._is_to_be_asked_for():
+            if entry is None or self._needs_refresh():
                 with self.store.staged(lock, self.handle) as staging, self.stop.undoing(staging.abandon):
                     entry = self._stage_and_publish(staging, cached, turn)
                     was_cached = not staging.is_published
@@ -228,7 +243,7 @@ class _Fetch:
         return self._finish(entry, was_cached=was_cached)
 
     def _hit(self, *, quiet: bool = False) -> CachedModel | None:
-        """The entry, if it is whole and still what the handle names."""
+        """The entry, if it is intact and still what the handle names."""
         entry = self.store.find(self.handle)
         if entry is None or archive_changed(self.handle, entry):
             return None
@@ -241,7 +256,7 @@ class _Fetch:
             return None
         if entry.manifest is None:
             entry = self.store.adopt(entry, manifest_of_adopted(self.handle, entry))
-        if not self._is_to_be_asked_for(quiet=True):
+        if not self._needs_refresh(quiet=True):
             if self.options.tree_sha256 is not None:
                 self.listener.started(str(self.handle), str(entry.path), directory_size_bytes(entry.path))
             self.options.expected.check_entry(str(self.handle), entry, self._received)
@@ -262,14 +277,14 @@ class _Fetch:
         `cached` is the whole entry that may turn out to be what the host has still.
         """
         entry = None
-        if turn is not None and turn.is_asked:
+        if turn is not None and turn.has_readable:
             entry = self._from_tiers(staging, turn)
             if entry is None and turn.wait(self.stop.check):
                 entry = self._from_tiers(staging, turn)  # Another machine may have put it there.
         return entry or self._from_origin(staging, cached, turn)
 
     def _from_tiers(self, staging: Staging, turn: TierTurn) -> CachedModel | None:
-        """The entry by the first tier that has the model and keeps what it claims."""
+        """The entry from the first tier that has the model with the checksums that it claims."""
         from hubcli.fetching.unpacking import Claim
 
         for tier, model in turn.found():
@@ -287,7 +302,7 @@ class _Fetch:
     def _from_origin(
         self, staging: Staging, cached: CachedModel | None, turn: TierTurn | None
     ) -> CachedModel:
-        """Fetches and publishes; begins anew where the body can't be had to its end in one go."""
+        """Fetches and publishes; retries until the body is complete, or no attempt is left."""
         from hubcli.fetching.sources import RetryLoop
 
         try:
@@ -361,10 +376,7 @@ class _Fetch:
             size_bytes=sum(sizes),
             file_count=len(sizes),
             archive_sha256=manifest.archive_sha256 if manifest is not None else None,
-            seconds=self._seconds(),
+            seconds=time.monotonic() - self.started_at,
             was_cached=was_cached,
             tier=manifest.tier if manifest is not None else None,
         )
-
-    def _seconds(self) -> float:
-        return time.monotonic() - self.started_at

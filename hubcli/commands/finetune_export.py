@@ -1,4 +1,4 @@
-"""`finetune-export`: fine-tuned values and the model that they are for, as one that takes its place."""
+"""`finetune-export`: a model with fine-tuned values, as a drop-in replacement of its source."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class _FinetuneExport:
         return made_at.with_name("unedited") if self.options.has_edits else made_at
 
     def _edit(self, made_at: Path) -> None:
-        """Writes the edited model to its place, if edits are asked for, and compares both."""
+        """Writes the edited model to its place, if there are edits, and compares both."""
         if not self.options.has_edits:
             return
         from hubcli.exporting.editing import plan_edits, prove
@@ -221,8 +221,8 @@ class _FinetuneExport:
 
     def _tell_of_edits(self) -> None:
         assert self.edited is not None
-        for text in (*(loss.text for loss in self.edited.losses), *self.edited.notes):
-            self.listener.note(text)
+        for remark in self.edited.remarks:
+            self.listener.note(remark)
 
     def _kept_values(self) -> KeptValues:
         """Where the trained values are kept until the export is there."""
@@ -265,7 +265,7 @@ class _FinetuneExport:
 
     @property
     def _planned_method(self) -> Method:
-        """The method of a run that writes nothing: what was asked for, or what `auto` begins with."""
+        """The method of a run that writes nothing: the one of the options, or what `auto` begins with."""
         if self.options.method is not Method.AUTO:
             return self.options.method
         return Method.RESAVE if self.options.weights is None else Method.REWRITE
@@ -275,7 +275,7 @@ class _FinetuneExport:
         return self.placement is not None and self.placement.format is not ExportFormat.DIRECTORY
 
     def _write(self, made_at: Path, staged: Path) -> WrittenExport:
-        """Reads the model back from the disk, and packs it where an archive is asked for."""
+        """Reads the model back from the disk, and packs it if the destination is an archive."""
         assert self.placement is not None
         require_whole(made_at)
         form, place = self.placement.format, self._require_free()

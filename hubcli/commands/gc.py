@@ -47,7 +47,7 @@ _KEPT_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A plan, and what became of it: None while nothing was done, as in a dry run.
+    """A plan, and its completed actions: None while nothing was done, as in a dry run.
 
     `free_bytes` is what the disk has left now, `unmatched` the patterns that fit nothing in the cache.
     """
@@ -65,7 +65,7 @@ class Collection:
 
     @property
     def removed(self) -> tuple[PlannedItem, ...]:
-        """What went."""
+        """What was removed."""
         return tuple(action.item for action in self.actions or () if action.result is ActionResult.REMOVED)
 
     @property
@@ -123,14 +123,12 @@ def gc(
     on_done: Callable[[CompletedAction], None] = lambda action: None,
     listener: ProgressListener | None = None,
 ) -> Collection:
-    """Collects leftovers, and the models that the policy gives up.
+    """Removes leftovers, and the models that the policy evicts.
 
-    Without a policy leftovers alone go: what interrupted downloads left, records
-    without a model, gutted models. Only what fits one of the patterns goes, if
-    there are some; entries whose keys are `spared` stay. `confirm` sees the plan
-    before anything is touched; where it says no, nothing is done. Raises CacheError
-    where the root can't be read or written, UsageError for a root that is no
-    cache's alone.
+    Without a policy only leftovers are removed: those of interrupted downloads, records without a model,
+    incomplete models. With patterns, only what matches one is removed; entries whose keys are `spared` stay.
+    `confirm` gets the plan before anything is touched; if it returns False, nothing is done. Raises
+    CacheError if the root can't be read or written, UsageError for a root that holds more than a cache.
     """
     settings, policy = settings or Settings.read(), policy or Policy()
     root = settings.cache_root
@@ -172,9 +170,9 @@ def act(
     on_done: Callable[[CompletedAction], None],
     durability: Durability = SYNCED,
 ) -> Collection:
-    """Does what the plan says, unless it is a dry run or not confirmed."""
-    is_wanted = not dry_run and confirm(plan)
-    actions = tuple(collect(plan, on_done, durability)) if is_wanted else None
+    """Carries out the plan, unless it is a dry run or not confirmed."""
+    is_confirmed = not dry_run and confirm(plan)
+    actions = tuple(collect(plan, on_done, durability)) if is_confirmed else None
     return Collection(plan, actions, _free_bytes(plan.snapshot.root))
 
 
@@ -205,7 +203,7 @@ def _broken_models(
     settings: Settings,
     listener: ProgressListener,
 ) -> Mapping[str, str]:
-    """What `verify` finds broken among the models that may go, by key, where that is asked for."""
+    """What `verify` finds corrupt among the candidates, by key, if the policy includes corrupt models."""
     if not policy.is_broken_wanted:
         return {}
     from hubcli.commands.verify import verify  # It loads half of the package.

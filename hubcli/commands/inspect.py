@@ -25,12 +25,12 @@ __all__ = ["InspectOptions", "Inspection", "inspect"]
 
 @dataclass(frozen=True, slots=True)
 class InspectOptions:
-    """What is asked for beyond the target.
+    """Options of an inspection.
 
     `submodules` reads the functions of every object, not of the root alone;
     `tag_set` chooses a MetaGraph; `fetch` caches a model that isn't cached;
-    `hash_assets` takes the SHA-256 of assets, for a comparison. `graph_alone` says that nothing of the
-    variables is wanted but what the graph tells: an archive is read up to its graph.
+    `hash_assets` takes the SHA-256 of assets, for a comparison. `graph_alone` reads of the variables
+    only what the graph tells: an archive is read up to its graph.
     `targets` are those that may load it; `try_conversion` runs LiteRT's converter for such a target.
     """
 

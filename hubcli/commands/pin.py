@@ -1,4 +1,4 @@
-"""`pin` and `unpin`: which models are kept from collection."""
+"""`pin` and `unpin`: which models are protected from gc."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pinning:
 
 
 def pin(target: str, settings: Settings | None = None) -> list[Pinning]:
-    """Keeps cached models from collection: that of a handle in any spelling, or all that fit a glob.
+    """Protects cached models from gc: that of a handle in any spelling, or all that match a glob.
 
     Waits where a process is just removing or fetching the model. Raises HandleError,
     NotFoundError where nothing is cached, CacheError.
@@ -40,7 +40,7 @@ def pin(target: str, settings: Settings | None = None) -> list[Pinning]:
 
 
 def unpin(target: str, settings: Settings | None = None) -> list[Pinning]:
-    """Lets collections take the models again; raises as `pin` does."""
+    """Removes the protection from gc; raises as `pin` does."""
     settings = settings or Settings.read()
     store = Store(settings.cache_root, settings.durability)
     return [

@@ -12,13 +12,12 @@ from tempfile import TemporaryDirectory
 
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import Tree, hashed_files
-from hubcli.commands.fetch import fetch, fetched_directory
+from hubcli.commands.fetch import fetch, model_directory
 from hubcli.commands.inspect import inspect
 from hubcli.commands.verify import VerifyOptions, verify
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, UsageError, about_model
 from hubcli.fetching.model_ref import ModelRef, naming_target
-from hubcli.fetching.sources import unpacked_archive
 from hubcli.issues import Issue, Severity
 from hubcli.progress import ProgressListener
 from hubcli.providers.kaggle import KaggleModel, handle_of
@@ -45,7 +44,7 @@ __all__ = [
 
 
 class PublishStatus(str, Enum):
-    """What became of it. `refused`: a check found something; `submitted`: Kaggle still processes it."""
+    """The outcome. `refused`: a check found something; `submitted`: Kaggle still processes it."""
 
     PUBLISHED = "published"
     SUBMITTED = "submitted"
@@ -57,9 +56,9 @@ class PublishStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class PublishOptions:
-    """What is asked for beyond source and handle. `framework` completes a handle without one.
+    """Options of a publication. `framework` completes a handle without one.
 
-    `unsafe` publishes a model in which the scan found what could harm; with `dry_run` nothing is sent.
+    `unsafe` publishes a model despite risks that the scan found; with `dry_run` nothing is sent.
     """
 
     request: KaggleRequest = field(default_factory=KaggleRequest)
@@ -93,7 +92,7 @@ class PublishPlan:
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """What became of it. `handle` is that of the version, None if there is none (yet).
+    """The outcome. `handle` is that of the version, None if there is none (yet).
 
     `issues` are why it was refused. `was_compared` says that the version was downloaded, and has the very
     bytes. `sha256` is that of the archive in a tree.
@@ -112,7 +111,7 @@ class PublishResult:
 
 
 Confirm = Callable[[PublishPlan], bool]
-"""Whether the plan may be carried out; asked once, before anything is sent."""
+"""Whether the plan may be carried out; called once, before anything is sent."""
 
 
 def publish(
@@ -173,11 +172,8 @@ def _directory(reference: ModelRef, settings: Settings, listener: ProgressListen
             f"{reference.archive} is a Keras file, not a SavedModel",
             hint=f"Export it first: hubcli export {reference.archive} DIR",
         )
-    if reference.archive is not None:
-        with unpacked_archive(reference.archive, settings, listener) as folder:
-            yield folder
-        return
-    yield fetched_directory(reference, settings, listener).resolve()
+    with model_directory(reference, settings, listener) as directory:
+        yield directory.resolve()
 
 
 class _Publish:
@@ -257,7 +253,7 @@ class _Publish:
             if number is None:
                 return self._result(PublishStatus.SUBMITTED, model.page, plan)
             journal.clear()
-            if not upload.is_wanted(number):
+            if not upload.fits_handle(number):
                 self.listener.note(f"Somebody else published meanwhile: yours is version {number}")
             return self._published(PublishStatus.PUBLISHED, upload, number, plan)
 
@@ -268,7 +264,7 @@ class _Publish:
             return self._result(PublishStatus.SUBMITTED, page) if upload.is_pending else None
         is_same = upload.is_of_earlier_run()
         upload.journal.clear()
-        if is_same and upload.is_wanted(number):
+        if is_same and upload.fits_handle(number):
             return self._published(PublishStatus.PUBLISHED, upload, number, None)
         since = "" if is_same else "; the source has changed since"
         self.listener.note(f"An earlier run published version {number} of {page}{since}")

@@ -31,7 +31,7 @@ def push(
     *,
     force: bool = False,
 ) -> PushedModel:
-    """Puts a model into the tier; one that isn't cached is fetched first, and its origin's archive put.
+    """Puts a model into the tier; one that isn't cached is fetched first, and the origin's archive is put.
 
     With `force` the cached model takes the place of what the tier has of the handle. Raises UsageError for
     what no host has, BrokenModelError for a corrupt copy, TierConflictError, NetworkError.

@@ -54,15 +54,12 @@ def rm(
     confirm: Callable[[Plan], bool] = lambda plan: True,
     on_done: Callable[[CompletedAction], None] = lambda action: None,
 ) -> Removal:
-    """Removes models with their records and links: those of handles in any spelling, or that fit globs.
+    """Removes models with their records and links: those of handles in any spelling, or that match globs.
 
-    What is left of a download that was interrupted goes likewise.
-
-    A pinned one goes with `force` alone. All that can be is removed; what can't is
-    in the errors: HandleError, NotFoundError, PinnedError, LockTimeoutError for what a
-    process is at. `confirm` sees the plan before anything is touched. Raises
-    CacheError where the root can't be read or written, UsageError for a root that is
-    no cache's alone.
+    Leftovers of interrupted downloads are removed likewise, pinned models only with `force`. All that can
+    be is removed; what can't is in the errors: HandleError, NotFoundError, PinnedError, LockTimeoutError for
+    a model in use. `confirm` gets the plan before anything is touched. Raises CacheError if the root can't be
+    read or written, UsageError for a root that holds more than a cache.
     """
     settings = settings or Settings.read()
     require_collectable(settings.cache_root)

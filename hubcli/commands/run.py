@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubcli.config.environment import require_timeout
 from hubcli.config.settings import Settings
-from hubcli.errors import InputError, OfflineError, UsageError
+from hubcli.errors import InputError, UsageError
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.progress import ProgressListener
 from hubcli.running.batching import Batch, batches_of_columns, batches_of_rows
@@ -34,7 +34,7 @@ _MAX_BATCH = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What is asked for beyond target and inputs.
+    """Options of a run.
 
     `arguments` choose a trace of the `function` by its Python arguments, as values of JSON. `image_size` is
     height and width, `scale` the range of an image's floats. `timeout_s` bounds the loading and each run;
@@ -291,24 +291,16 @@ def open_run(
 
 @contextmanager
 def _directory(reference: ModelRef, settings: Settings, listener: ProgressListener) -> Iterator[Path]:
-    """The model's directory: cached, fetched, named, or unpacked for the time of the context."""
+    """The model's directory: cached, fetched, named, or unpacked for the context."""
     if reference.directory is not None:
         if reference.entry is not None:
             reference.entry.touch()
         yield reference.directory
         return
-    if reference.archive is not None:
-        from hubcli.fetching.sources import unpacked_archive
+    from hubcli.commands.fetch import model_directory
 
-        with unpacked_archive(reference.archive, settings, listener) as folder:
-            yield folder
-        return
-    assert reference.handle is not None
-    if settings.offline and reference.handle.is_remote:
-        raise OfflineError.of_missing(reference.name)
-    from hubcli.commands.fetch import fetched_directory
-
-    yield fetched_directory(reference, settings, listener)
+    with model_directory(reference, settings, listener) as directory:
+        yield directory
 
 
 def warm_up_count(repeat: int) -> int:

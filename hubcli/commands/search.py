@@ -18,7 +18,7 @@ __all__ = ["DEFAULT_LIMIT", "ORDERS", "SearchQuery", "SearchResult", "framework_
 
 DEFAULT_LIMIT = 20
 _PAGE_SIZE = 50
-# Kaggle can't be asked for a framework, so a search may look at many models for a few hits.
+# Kaggle's API has no filter by framework, so a search may examine many models for a few hits.
 _MAX_EXAMINED = 1000
 _FRAMEWORKS = {
     "tf2": "tensorFlow2", "tensorflow2": "tensorFlow2", "tf1": "tensorFlow1", "tensorflow1": "tensorFlow1",
@@ -34,7 +34,7 @@ ORDERS = (*SORTS, *(order for order in _OWN_ORDERS if order not in SORTS))
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What is asked for: `words` that all must fit, and conditions; sizes in bytes.
+    """The query: `words` that all must match, and conditions; sizes in bytes.
 
     `sort` is one of `ORDERS`; None stands for Kaggle's hotness, and by name on a `host`.
     """
@@ -69,9 +69,9 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The models in order. `source` is who was asked; `is_complete` says that there are no others that fit.
+    """The models in order. `source` is the address of the host; `is_complete` says that no others match.
 
-    `cached_at_s` is when the oldest answer came that was not asked for now, in seconds since 1970.
+    `cached_at_s` is when the oldest cached answer came, in seconds since 1970; None if none was used.
     """
 
     source: str

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hubcli.concurrency import map_in_order
 from hubcli.config.settings import Settings
 from hubcli.config.tiers import TierConfig
-from hubcli.errors import BudgetError, NotFoundError, UsageError
+from hubcli.errors import BudgetError, UsageError
 from hubcli.issues import Issue
 from hubcli.progress import ProgressListener
 from hubcli.tiers.catalog import TierEntry, entries_of, verify_tier
@@ -42,9 +42,7 @@ __all__ = [
 ]
 
 
-def named_tier(
-    settings: Settings, *, for_writing: bool, listener: ProgressListener | None = None
-) -> SharedTier:
+def named_tier(settings: Settings, *, for_writing: bool) -> SharedTier:
     """The first tier of the settings, or the first that may be written. Raises UsageError without one."""
     found = [config for config in settings.tiers if config.is_writable or not for_writing]
     if not found:
@@ -56,7 +54,7 @@ def named_tier(
             "--offline and a shared tier on the network cannot be used together",
             hint="Run it without --offline.",
         )
-    return open_tier(config, settings, listener)
+    return open_tier(config, settings)
 
 
 def tier_ls(tier: SharedTier) -> Iterator[TierEntry]:
@@ -66,14 +64,14 @@ def tier_ls(tier: SharedTier) -> Iterator[TierEntry]:
 
 def tier_stat(tier: SharedTier) -> TierStat:
     """The tier in numbers, by its listings alone."""
-    _require_there(tier)
+    tier.require_exists()
     with Inventory(tier.store) as inventory:
         return inventory.stat()
 
 
 def tier_verify(tier: SharedTier, listener: ProgressListener | None = None) -> Iterator[Issue]:
     """The faults of the tier, as they are found: every archive is read and compared with its manifest."""
-    _require_there(tier)
+    tier.require_exists()
     listener = listener or ProgressListener()
 
     def on_archive(entry: TierEntry) -> None:
@@ -114,9 +112,9 @@ def tier_gc(
     """Collects by the policy; without limits only what no handle needs. `confirm` sees the plan before.
 
     The titles of models are read for the plan's `models` and for `on_done` alone.
-    Raises NotFoundError if there is no tier, UnsupportedError for one that is only read, NetworkError.
+    Raises NotFoundError if there is no tier, UnsupportedError for a read-only one, NetworkError.
     """
-    _require_there(tier)
+    tier.require_exists()
     if not dry_run:
         tier.require_writable()
     with Inventory(tier.store) as inventory:
@@ -133,10 +131,3 @@ def tier_gc(
         collection = collect(tier, inventory, policy, on_done)
         collection.budget_error = shortfall
         return TierGcResult(plan, collection)
-
-
-def _require_there(tier: SharedTier) -> None:
-    if not tier.exists():
-        raise NotFoundError(
-            f"{tier.name} is not a shared tier", hint="Run: hubcli push HANDLE --tier ADDRESS"
-        )

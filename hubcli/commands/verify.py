@@ -1,4 +1,4 @@
-"""`verify`: whether models are whole, file by file and tensor by tensor."""
+"""`verify`: whether models are intact, file by file and tensor by tensor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Verification", "VerifyOptions", "verify"]
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """`quick` takes tensors' checksums for the hash of their shard; `repair` fetches what is broken again."""
+    """`quick` checks tensors, not the SHA-256 of their shards; `repair` fetches corrupt models again."""
 
     quick: bool = False
     repair: bool = False
@@ -34,8 +34,8 @@ class Verification:
     """What was found in one model. `name` is its handle, or its path where it has none.
 
     `faults` are those that are left, or with `was_repaired` those that were
-    mended. `error` is why a repair that was asked for failed. `size_bytes` is
-    how much was held against a checksum or a hash.
+    repaired. `error` is why the repair failed. `size_bytes` is how much was
+    compared with a checksum or a hash.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Verification:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is broken, or nothing any more."""
+        """Whether nothing is corrupt, or all of it was repaired."""
         return self.was_repaired or not self.faults
 
 
@@ -64,7 +64,7 @@ def verify(
 ) -> Verification:
     """Checks one model: a handle that is cached, a directory or an archive.
 
-    Reads every byte, and changes nothing unless a repair is asked for. Raises
+    Reads every byte, and changes nothing unless `options.repair`. Raises
     HandleError, NotFoundError for what isn't cached or isn't there, CacheError;
     corruption of a model is not an exception, but in the result.
     """

@@ -25,7 +25,7 @@ DEFAULT_LIMIT = 20
 class ModelVersion(NamedTuple):
     """A version of a model: what its host tells, and its directory where it is cached.
 
-    `is_listed` is False for one that is cached and that the host doesn't list, or wasn't asked for.
+    `is_listed` is False for one that is cached, and that the host doesn't list or was not queried for.
     """
 
     version: str
@@ -38,9 +38,9 @@ class ModelVersion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class VersionList:
-    """The versions, the newest first; `count` of all that the host has, None if it wasn't asked.
+    """The versions, the newest first; `count` of all that the host has, None if it was not queried.
 
-    `cached_at_s` is when the oldest answer came that was not asked for now, in seconds since 1970.
+    `cached_at_s` is when the oldest cached answer came, in seconds since 1970; None if none was used.
     """
 
     handle: str
@@ -71,6 +71,7 @@ def versions(
     answers = AnswerCache.of(settings, is_refreshed=refresh)
     base = _without_version(handle)
     cached = dict(_cached_versions(handle, base, settings))
+    paths = {version: model.path for version, model in cached.items()}
     count: int | None
     try:
         base, found, count = _listed(handle, base, settings, answers, listener, limit)
@@ -80,9 +81,7 @@ def versions(
         found, count = [], None
     listed = {hit.version for hit in found}
     rows = [
-        ModelVersion(
-            hit.version, hit.handle, hit.size_bytes, hit.published_s, _path(cached.get(hit.version)), True
-        )
+        ModelVersion(hit.version, hit.handle, hit.size_bytes, hit.published_s, paths.get(hit.version), True)
         for hit in found
     ]
     rows += [
@@ -132,7 +131,3 @@ def _cached_versions(handle: Handle, base: str, settings: Settings) -> Iterator[
             if rest != text and rest.isascii() and rest.isdecimal() and len(rest) <= 18:
                 yield rest, model
                 break
-
-
-def _path(model: CachedModelInfo | None) -> Path | None:
-    return None if model is None else model.path

@@ -17,7 +17,7 @@ from hubcli.providers import BUCKETS
 __all__ = ["check_buckets"]
 
 _check = partial(Check.of, Section.CREDENTIALS)
-# What makes a cloud one that the user means to use.
+# Variables by which a cloud counts as one that the user has set up.
 _PREFIXES = {
     "s3": ("AWS_ACCESS", "AWS_PROFILE", "AWS_ROLE", "AWS_ENDPOINT", "AWS_CONTAINER"),
     "gs": ("GOOGLE_", "STORAGE_EMULATOR_HOST"),
@@ -25,12 +25,12 @@ _PREFIXES = {
 }
 
 
-def check_buckets(case: DiagnosisContext) -> Iterator[Check]:
+def check_buckets(context: DiagnosisContext) -> Iterator[Check]:
     """Where the credentials of each cloud are, and what keeps those that are set up from being used.
 
     Reports nothing to users of no cloud.
     """
-    config = case.settings.access.buckets
+    config = context.settings.access.buckets
     buckets = [
         scheme for scheme in BUCKETS if any(name.startswith(_PREFIXES[scheme]) for name in config.variables)
     ]

@@ -102,16 +102,16 @@ _TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp", "/dev/shm")  # noqa: S108 - named,
 _ELSEWHERE = "Use another directory: --cache-dir DIR, or export TFHUB_CACHE_DIR=DIR"
 
 
-def check_root(case: DiagnosisContext) -> Iterator[Check]:
-    """Which directory it is, and who says so."""
+def check_root(context: DiagnosisContext) -> Iterator[Check]:
+    """Which directory it is, and which setting names it."""
     for source in ROOT_SOURCES:
-        if source in case.faults:
-            fault = case.faults[source]
+        if source in context.faults:
+            fault = context.faults[source]
             yield _check("root", Status.PROBLEM, fault.message, None, fault.hint)
             return
-    root = case.settings.cache_root
-    value = {"path": str(root), "source": case.settings.cache_root_source, "exists": is_directory(root)}
-    where = f"{root} ({case.settings.cache_root_source})"
+    root = context.settings.cache_root
+    value = {"path": str(root), "source": context.settings.cache_root_source, "exists": is_directory(root)}
+    where = f"{root} ({context.settings.cache_root_source})"
     if is_directory(root):
         yield _check("root", Status.OK, where, value)
     elif os.path.lexists(root):
@@ -126,10 +126,10 @@ def check_root(case: DiagnosisContext) -> Iterator[Check]:
             yield _check("collectable", Status.WARNING, error.message, None, error.hint)
 
 
-def check_writing(case: DiagnosisContext) -> Iterator[Check]:
+def check_writing(context: DiagnosisContext) -> Iterator[Check]:
     """Whether a download can put a model there."""
-    root = case.settings.cache_root
-    if not case.has_root or (os.path.lexists(root) and not is_directory(root)):
+    root = context.settings.cache_root
+    if not context.has_root or (os.path.lexists(root) and not is_directory(root)):
         return
     try:
         if is_directory(root):
@@ -145,11 +145,11 @@ def check_writing(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("writable", Status.OK, tried, value=True)
 
 
-def check_disk(case: DiagnosisContext) -> Iterator[Check]:
-    """Its file system, and what that has left."""
-    if not case.has_root:
+def check_disk(context: DiagnosisContext) -> Iterator[Check]:
+    """Its file system, and the free space there."""
+    if not context.has_root:
         return
-    disk = FileSystem.of(nearest_directory(case.settings.cache_root))
+    disk = FileSystem.of(nearest_directory(context.settings.cache_root))
     kind = disk.kind or "file system of unknown type"
     message = f"{kind}, {format_size(disk.free_bytes)} of {format_size(disk.total_bytes)} free"
     value = {
@@ -172,13 +172,13 @@ def check_disk(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("disk", Status.OK, message, value)
 
 
-def check_lifetime(case: DiagnosisContext) -> Iterator[Check]:
+def check_lifetime(context: DiagnosisContext) -> Iterator[Check]:
     """Whether something empties the directory: a cleaner of temporary files, or a restart."""
-    if not case.has_root:
+    if not context.has_root:
         return
-    root = case.settings.cache_root
+    root = context.settings.cache_root
     real = Path(os.path.realpath(root))
-    held = [folder for folder in _temporary_directories(case) if folder == real or folder in real.parents]
+    held = [folder for folder in _temporary_directories(context) if folder == real or folder in real.parents]
     hint = "Keep models elsewhere: export TFHUB_CACHE_DIR=~/.cache/tfhub_modules"
     if held:
         message = f"{root} is in {held[0]}: cleaners of temporary files delete parts of models"
@@ -188,17 +188,17 @@ def check_lifetime(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("lifetime", Status.WARNING, message, "memory", hint)
 
 
-def temporary_directory(case: DiagnosisContext) -> Path:
+def temporary_directory(context: DiagnosisContext) -> Path:
     """The system's, as Python's tempfile chooses it."""
-    named = _temporary_directories(case)
+    named = _temporary_directories(context)
     return next(
         (folder for folder in named if is_directory(folder) and os.access(folder, os.W_OK | os.X_OK)),
         named[0],
     )
 
 
-def _temporary_directories(case: DiagnosisContext) -> list[Path]:
-    named = [case.environment.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
+def _temporary_directories(context: DiagnosisContext) -> list[Path]:
+    named = [context.environment.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
     return [Path(os.path.realpath(name)) for name in (*filter(None, named), *_TEMPORARY)]
 
 
@@ -206,13 +206,13 @@ _check_of_exports = partial(Check.of, Section.CACHE, "exports")
 _MAX_NAMED = 3
 
 
-def check_exports(case: DiagnosisContext) -> Iterator[Check]:
+def check_exports(context: DiagnosisContext) -> Iterator[Check]:
     """Staging directories of exports that were killed, in the working directory and where exports wrote.
 
     Removed are those whose process is dead, with `--fix`.
     """
     found = [leftover for folder in _folders() for leftover in leftovers_in(folder)]
-    if case.options.fix:
+    if context.options.fix:
         removed = [(leftover, directory_size_bytes(leftover.path)) for leftover in found]
         removed = [(leftover, size_bytes) for leftover, size_bytes in removed if leftover.remove()]
         forget_removed()
@@ -269,13 +269,13 @@ _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FORMATS = ("COMPRESSED", "AUTO")
 
 
-def check_hub_load(case: DiagnosisContext) -> Iterator[Check]:
+def check_hub_load(context: DiagnosisContext) -> Iterator[Check]:
     """Where tensorflow_hub looks: TFHUB_CACHE_DIR as it is written, else a temporary directory."""
-    if not case.has_root:
+    if not context.has_root:
         return
-    root, text = case.settings.cache_root, case.environment.get("TFHUB_CACHE_DIR")
+    root, text = context.settings.cache_root, context.environment.get("TFHUB_CACHE_DIR")
     export = f"export TFHUB_CACHE_DIR={shlex.quote(str(root))}"
-    default = temporary_directory(case) / "tfhub_modules"
+    default = temporary_directory(context) / "tfhub_modules"
     if _REMOTE.match(text):
         where = f"looks in {without_secrets(text)}, which hubcli cannot use"
     elif text.startswith("~"):
@@ -294,9 +294,9 @@ def check_hub_load(case: DiagnosisContext) -> Iterator[Check]:
     yield _check("hub-load", Status.WARNING, message, text or str(default), export)
 
 
-def check_load_format(case: DiagnosisContext) -> Iterator[Check]:
+def check_load_format(context: DiagnosisContext) -> Iterator[Check]:
     """What else the variables of tensorflow_hub change."""
-    text = case.environment.get("TFHUB_MODEL_LOAD_FORMAT")
+    text = context.environment.get("TFHUB_MODEL_LOAD_FORMAT")
     hint = "unset TFHUB_MODEL_LOAD_FORMAT"
     if text == "UNCOMPRESSED":
         message = "UNCOMPRESSED: hub.load reads from Google's storage and uses no cache"
@@ -304,16 +304,16 @@ def check_load_format(case: DiagnosisContext) -> Iterator[Check]:
     elif text and text not in _FORMATS:
         message = f"invalid TFHUB_MODEL_LOAD_FORMAT '{text}': hub.load rejects every handle"
         yield _check("load-format", Status.PROBLEM, message, text, f"{hint}, or set it to COMPRESSED")
-    if case.environment.get("TFHUB_DISABLE_CERT_VALIDATION") == "true":
+    if context.environment.get("TFHUB_DISABLE_CERT_VALIDATION") == "true":
         message = "TFHUB_DISABLE_CERT_VALIDATION: hub.load accepts any certificate; hubcli does not"
         hint = "unset TFHUB_DISABLE_CERT_VALIDATION, and set SSL_CERT_FILE to a file with the CA certificate"
         yield _check("load-certificates", Status.WARNING, message, "true", hint)
 
 
-def check_kagglehub(case: DiagnosisContext) -> Iterator[Check]:
+def check_kagglehub(context: DiagnosisContext) -> Iterator[Check]:
     """What kagglehub's cache holds, which `fetch` takes from there."""
-    fault = case.faults.get("KAGGLEHUB_CACHE")
-    root = case.settings.kagglehub_root
+    fault = context.faults.get("KAGGLEHUB_CACHE")
+    root = context.settings.kagglehub_root
     if fault is not None:
         yield _check("kagglehub-cache", Status.PROBLEM, fault.message, None, fault.hint)
     elif root is None:
@@ -324,7 +324,7 @@ def check_kagglehub(case: DiagnosisContext) -> Iterator[Check]:
             "kagglehub-cache", Status.WARNING, message, {"path": str(root)}, "Check KAGGLEHUB_CACHE."
         )
     else:
-        count = KaggleHub.of(case.settings).count()
+        count = KaggleHub.of(context.settings).count()
         message = f"{root}: {plural(count, 'model')}" if count else f"no model in {root}"
         yield _check("kagglehub-cache", Status.INFO, message, {"path": str(root), "models": count})
 

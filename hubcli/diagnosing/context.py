@@ -1,4 +1,4 @@
-"""What each check of the doctor takes and gives: a context without what is invalid in it, and a Check."""
+"""What each check of `doctor` takes and gives: a context of the valid settings, and a Check."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
 ]
 
 Status = Severity
-# How a check can stand; `info` is neither good nor bad.
+# What a check can result in; `info` is neither good nor bad.
 STATUSES = (Status.OK, Status.INFO, Status.WARNING, Status.PROBLEM)
 
 
 class Section(str, Enum):
-    """What a check is about, in the order of the screen."""
+    """What a check is about, in the order of the output."""
 
     CACHE = "cache"
     NETWORK = "network"
@@ -42,7 +42,7 @@ class Section(str, Enum):
 
 
 class Check(NamedTuple):
-    """One line of the screen: an issue of its section, or that there is none. It holds no secret.
+    """One line of the output: an issue of its section, or that there is none. It holds no secret.
 
     `value` is what was found, as JSON can hold it.
     """
@@ -86,8 +86,8 @@ _OF_INTEREST = re.compile(
     r"|AZURE_STORAGE_(ACCOUNT|CONNECTION_STRING)|XDG_(CACHE|CONFIG)_HOME|PYTHON(PATH|HOME|NOUSERSITE)"
 )
 _OF_PROXIES = re.compile(r"(http|https|all|no)_proxy", re.IGNORECASE)
-# What every environment has, or what tells a person nothing.
-_UNTOLD = ("NO_COLOR", "REQUEST_METHOD", "TEMP", "TERM", "TMP", "TMPDIR", "VIRTUAL_ENV")
+# Read, but not listed: every environment has them, or they mean nothing to a person.
+_UNLISTED = ("NO_COLOR", "REQUEST_METHOD", "TEMP", "TERM", "TMP", "TMPDIR", "VIRTUAL_ENV")
 _SECRET = re.compile(
     r"KAGGLE_(API_TOKEN|KEY|USERNAME)|AWS_ACCESS_KEY_ID|.*(TOKEN|SECRET|PASSWORD|_KEY|CONNECTION_STRING)"
 )
@@ -96,7 +96,7 @@ _HIDDEN = "(set, not shown)"
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The variables as they stand; some hold secrets."""
+    """The environment variables that are set; some hold secrets."""
 
     variables: Mapping[str, str] = field(repr=False)
 
@@ -105,7 +105,7 @@ class Environment:
         """Those of this process, or the given ones; without what is empty."""
         env = environment() if variables is None else variables
         names = [
-            name for name in env if name in _UNTOLD or _is_told(name) or name.startswith(BUCKET_VARIABLES)
+            name for name in env if name in _UNLISTED or _is_listed(name) or name.startswith(BUCKET_VARIABLES)
         ]
         return cls({name: env[name] for name in sorted(names) if env[name]})
 
@@ -115,15 +115,17 @@ class Environment:
 
     @property
     def has_proxies(self) -> bool:
-        """Whether something is said of proxies."""
+        """Whether a variable of proxies is set."""
         return any(map(_OF_PROXIES.fullmatch, self.variables))
 
     def printable(self) -> dict[str, str]:
-        """What may be printed: of secrets that they are set, of addresses no credentials."""
-        return {name: _printed_value(name, value) for name, value in self.variables.items() if _is_told(name)}
+        """What may be printed: of secrets only that they are set, of addresses no credentials."""
+        return {
+            name: _printed_value(name, value) for name, value in self.variables.items() if _is_listed(name)
+        }
 
 
-def _is_told(name: str) -> bool:
+def _is_listed(name: str) -> bool:
     return bool(_OF_INTEREST.fullmatch(name) or _OF_PROXIES.fullmatch(name))
 
 
@@ -149,7 +151,7 @@ def clean(value: str) -> str:
 
 _IN_CONFIG = "cache-dir"
 ROOT_SOURCES = ("--cache-dir", "HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR", _IN_CONFIG, "default")
-# In its place where the root can't be understood: no check looks at it then.
+# Stands in for a root that is invalid: no check looks at it then.
 _UNUSED_ROOT = "/"
 _OTHERS = (
     "HUBCLI_TIERS",
@@ -164,7 +166,7 @@ _OTHERS = (
 
 @dataclass(frozen=True, slots=True)
 class DoctorOptions:
-    """What the caller asks for. Nothing is sent unless `network`; then `hosts` are asked, or the usual ones.
+    """Options of `doctor`. Nothing is sent unless `network`; then to the `hosts`, or to the usual ones.
 
     `python` is an interpreter, or the directory of an environment, whose packages are looked at
     instead of those beside hubcli. `fix` removes what killed exports left. The others are flags as `fetch`
@@ -193,7 +195,7 @@ class DoctorOptions:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The addresses of the hosts; a bare name is asked by https."""
+        """The addresses of the hosts; a bare name means https."""
         return tuple(host if "://" in host else f"https://{_bracketed(host)}/" for host in self.hosts)
 
 
@@ -204,7 +206,7 @@ def _bracketed(host: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisContext:
-    """The settings as far as they can be understood; `faults` tells of the others, by flag or variable."""
+    """The valid settings; `faults` are the errors of the others, by flag or variable."""
 
     options: DoctorOptions
     environment: Environment
@@ -229,7 +231,7 @@ class DiagnosisContext:
         mirrors = [*given, *(("HUBCLI_MIRRORS", text) for text in listed)]
         flags["mirrors"] = [text for source, text in mirrors if trial.accepts(source, mirrors=(text,))]
         flags["config"] = config._replace(faults={})
-        settings = Settings.read(trial.understood(), offline=options.offline, **flags)
+        settings = Settings.read(trial.valid_variables(), offline=options.offline, **flags)
         if options.network and settings.offline:
             raise UsageError(
                 "--network cannot be used offline (--offline or HUBCLI_OFFLINE)",
@@ -239,7 +241,7 @@ class DiagnosisContext:
 
     @property
     def has_root(self) -> bool:
-        """Whether it is known which directory the cache is."""
+        """Whether the settings name a valid cache directory."""
         return not set(ROOT_SOURCES) & set(self.faults)
 
 
@@ -252,7 +254,7 @@ class _Trial:
         self.faults: dict[str, UsageError] = {}
 
     def accepts(self, source: str, variables: Mapping[str, str] | None = None, **flags: Any) -> bool:
-        """Whether that alone can be understood; keeps why not."""
+        """Whether that alone is valid; its error is kept in `faults`."""
         try:
             Settings.read(variables or {}, **{"cache_dir": "/", "config": ConfigFile(), **flags})
         except UsageError as error:
@@ -261,11 +263,11 @@ class _Trial:
         return True
 
     def flag(self, source: str, name: str, value: str | None) -> str | None:
-        """The flag's value; None if it isn't given or can't be understood."""
+        """The flag's value; None if it isn't given or is invalid."""
         return value if value is not None and self.accepts(source, None, **{name: value}) else None
 
     def root(self, flag: str | None) -> str | None:
-        """What names the root, of which the first that is set decides; None if no flag does."""
+        """What names the root: the first of its sources that is set; None if no flag does."""
         if flag is not None:
             return flag if self.accepts("--cache-dir", cache_dir=flag) else _UNUSED_ROOT
         variables = self.environment.variables
@@ -278,8 +280,8 @@ class _Trial:
         named = {name: variables[name]} if name in variables else {}
         return None if self.accepts(name, named, cache_dir=None) else _UNUSED_ROOT
 
-    def understood(self) -> dict[str, str]:
-        """The variables without those that can't be understood, and without mirrors."""
+    def valid_variables(self) -> dict[str, str]:
+        """The variables without invalid ones, and without mirrors."""
         variables = dict(self.environment.variables)
         for name in _OTHERS:
             if name in variables and not self.accepts(name, {name: variables[name]}):

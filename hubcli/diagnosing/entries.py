@@ -1,4 +1,4 @@
-"""The cache as it is filled: models, incomplete ones, leftovers and locks, as `gc` sees them."""
+"""What the cache holds: models, incomplete ones, leftovers and locks, as `gc` sees them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["check_entries"]
 _check = partial(Check.of, Section.CACHE)
 
 
-def check_entries(case: DiagnosisContext) -> Iterator[Check]:
+def check_entries(context: DiagnosisContext) -> Iterator[Check]:
     """What is in the cache, and which of it are leftovers."""
-    root = case.settings.cache_root
-    if not case.has_root or not is_directory(root):
+    root = context.settings.cache_root
+    if not context.has_root or not is_directory(root):
         return
     snapshot = take_snapshot(root)
     plan = make_plan(snapshot, Policy())

@@ -49,7 +49,7 @@ def is_below(version: str, bound: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a package wants of another: its name, the clauses, and the marker that says when."""
+    """What a package requires of another: its name, the clauses, and the marker that says when."""
 
     name: str
     clauses: str
@@ -66,7 +66,7 @@ class Requirement:
         return None if match is None else cls(match[1], match[2].strip(), (match[3] or "").strip())
 
     def is_met_by(self, version: str) -> bool:
-        """Whether that version will do; clauses that can't be understood are taken as met."""
+        """Whether that version meets it; clauses that can't be parsed are taken as met."""
         return all(_holds(clause, release(version)) for clause in self.clauses.split(",") if clause.strip())
 
 
@@ -94,14 +94,14 @@ def _compare(release: tuple[int, ...], other: tuple[int, ...]) -> int:
     return 0
 
 
-_PATIENCE_S = 30.0
+_TIMEOUT_S = 30.0
 _MAX_CONFIG_BYTES = 1 << 20
 _YES = ("true", "True", "1")
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What an interpreter finds, and the variables that change what it makes of it."""
+    """The packages that an interpreter finds, and the variables that change how it uses them."""
 
     executable: str
     python: str
@@ -132,7 +132,7 @@ class Installed:
                 [executable, "-I", "-c", source or "", *more],
                 capture_output=True,
                 stdin=subprocess.DEVNULL,
-                timeout=_PATIENCE_S,
+                timeout=_TIMEOUT_S,
                 check=True,
             )
             return cls.of_document(json.loads(result.stdout.splitlines()[-1]), environment)

@@ -27,7 +27,7 @@ TENSORFLOWS = (
     "tf-nightly",
     "tf-nightly-cpu",
 )
-# What the screen tells of, in its order.
+# The packages that `doctor` lists, in this order.
 LISTED_PACKAGES = (
     "tensorflow",
     "keras",
@@ -69,7 +69,7 @@ def take_inventory(more: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _facts(found: importlib.metadata.Distribution) -> dict[str, Any] | None:
-    """Version, wishes and place; None if they can't be read. Parsing it as a mail takes longer by far."""
+    """Version, requirements and folder; None if unreadable. Read by hand: the email parser is much slower."""
     try:
         text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
     except (OSError, ValueError):

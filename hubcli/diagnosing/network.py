@@ -39,9 +39,9 @@ _STORAGE = "https://storage.googleapis.com"  # Where tfhub.dev and Kaggle redire
 _OTHERS_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-def hosts_in_force(case: DiagnosisContext) -> tuple[str, ...]:
+def hosts_in_force(context: DiagnosisContext) -> tuple[str, ...]:
     """The addresses that downloads begin at, each once: providers' and their storage, or their mirrors."""
-    settings = case.settings
+    settings = context.settings
     usual = [url for provider in providers() for url in provider.hosts(settings.access)]
     addresses = [settings.mirrored(url) for url in usual]
     if any(url in usual for url in addresses):
@@ -50,31 +50,33 @@ def hosts_in_force(case: DiagnosisContext) -> tuple[str, ...]:
     return tuple({address(url): url for url in addresses if is_address(url)}.values())
 
 
-def check_offline(case: DiagnosisContext) -> Iterator[Check]:
+def check_offline(context: DiagnosisContext) -> Iterator[Check]:
     """Whether anything may be sent."""
-    if not case.settings.offline:
+    if not context.settings.offline:
         yield _check("offline", Status.OK, "off", value=False)
-    elif case.options.offline:
+    elif context.options.offline:
         yield _check("offline", Status.INFO, "on (--offline): only cached models are available", value=True)
     else:
-        in_file = not case.environment.get("HUBCLI_OFFLINE")
+        in_file = not context.environment.get("HUBCLI_OFFLINE")
         message = f"on ({'config file' if in_file else 'HUBCLI_OFFLINE'}): only cached models are available"
         hint = "export HUBCLI_OFFLINE=0" if in_file else "unset HUBCLI_OFFLINE"
         yield _check("offline", Status.WARNING, message, value=True, hint=hint)
 
 
-def check_mirrors(case: DiagnosisContext) -> Iterator[Check]:
-    """Who is asked in place of others."""
+def check_mirrors(context: DiagnosisContext) -> Iterator[Check]:
+    """Which mirrors stand in for which hosts."""
     for source in ("--mirror", "HUBCLI_MIRRORS"):
-        if source in case.faults:
-            fault = case.faults[source]
+        if source in context.faults:
+            fault = context.faults[source]
             hint = fault.hint.replace("--mirror ", "HUBCLI_MIRRORS=") if source != "--mirror" else fault.hint
             yield _check("mirrors", Status.PROBLEM, f"{source}: {fault.message}", None, hint)
     mirrors = {
-        _printed_url(mirror.prefix): _printed_url(mirror.replacement) for mirror in case.settings.mirrors
+        _printed_url(mirror.prefix): _printed_url(mirror.replacement) for mirror in context.settings.mirrors
     }
     unclear = [
-        _printed_url(mirror.prefix) for mirror in case.settings.mirrors if not is_address(mirror.replacement)
+        _printed_url(mirror.prefix)
+        for mirror in context.settings.mirrors
+        if not is_address(mirror.replacement)
     ]
     if unclear:
         message = f"the mirror for {', '.join(unclear)} has no valid host and port"
@@ -85,25 +87,27 @@ def check_mirrors(case: DiagnosisContext) -> Iterator[Check]:
             f"{prefix} uses the mirror {replacement}" for prefix, replacement in mirrors.items()
         )
         yield _check("mirrors", Status.OK, message, mirrors)
-    elif not {"--mirror", "HUBCLI_MIRRORS"} & set(case.faults):
+    elif not {"--mirror", "HUBCLI_MIRRORS"} & set(context.faults):
         yield _check("mirrors", Status.OK, "none", {})
 
 
-def check_endpoint(case: DiagnosisContext) -> Iterator[Check]:
+def check_endpoint(context: DiagnosisContext) -> Iterator[Check]:
     """Where Kaggle's API is, where that isn't the usual place."""
-    fault = case.faults.get("HUBCLI_KAGGLE_ENDPOINT")
-    endpoint = case.settings.access.kaggle.endpoint
+    fault = context.faults.get("HUBCLI_KAGGLE_ENDPOINT")
+    endpoint = context.settings.access.kaggle.endpoint
     if fault is not None:
         yield _check("kaggle-endpoint", Status.PROBLEM, fault.message, None, fault.hint)
     elif endpoint != KAGGLE_ENDPOINT:
-        source = "HUBCLI_KAGGLE_ENDPOINT" if case.environment.get("HUBCLI_KAGGLE_ENDPOINT") else "config file"
+        source = (
+            "HUBCLI_KAGGLE_ENDPOINT" if context.environment.get("HUBCLI_KAGGLE_ENDPOINT") else "config file"
+        )
         yield _check("kaggle-endpoint", Status.INFO, f"{_printed_url(endpoint)} ({source})", endpoint)
 
 
-def check_proxies(case: DiagnosisContext) -> Iterator[Check]:
-    """By way of whom each host is asked, and whether that can be used at all."""
-    proxies = Proxies.read(case.environment.variables)
-    routes = {_host(url): proxies.route(url) for url in hosts_in_force(case)}
+def check_proxies(context: DiagnosisContext) -> Iterator[Check]:
+    """Which proxy each host is reached by, and whether it can be used at all."""
+    proxies = Proxies.read(context.environment.variables)
+    routes = {_name(url): proxies.route(url) for url in hosts_in_force(context)}
     hosts_by_route = dict[str, list[str]]()
     for host, route in routes.items():
         route_text = f"{address(route.proxy)} ({route.source})" if route.proxy else "directly"
@@ -114,7 +118,7 @@ def check_proxies(case: DiagnosisContext) -> Iterator[Check]:
         "hosts": {host: address(route.proxy) if route.proxy else None for host, route in routes.items()},
         "no_proxy": list(proxies.exempt),
     }
-    fault = _fault_of_client(case)
+    fault = _fault_of_client(context)
     if fault is not None:
         yield _check("proxies", Status.PROBLEM, fault.message, value, fault.hint)
     elif not proxies.by_scheme:
@@ -131,13 +135,13 @@ def check_proxies(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("no-proxy", Status.WARNING, message, odd, hint)
 
 
-def check_certificates(case: DiagnosisContext) -> Iterator[Check]:
+def check_certificates(context: DiagnosisContext) -> Iterator[Check]:
     """Which certificate authorities are trusted."""
-    source = _source_of_authorities(case)
+    source = _source_of_authorities(context)
     try:
-        if source in case.faults:
-            raise case.faults[source]
-        found = read_authorities(case.settings.access)
+        if source in context.faults:
+            raise context.faults[source]
+        found = read_authorities(context.settings.access)
     except HubcliError as error:
         yield _check("certificates", Status.PROBLEM, f"{source}: {error.message}", None, error.hint)
         return
@@ -165,10 +169,10 @@ def check_certificates(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("certificates", status, f"{message}, {found.expired} of them expired", value, hint)
     else:
         yield _check("certificates", Status.OK, message, value)
-    yield from _others_bundles(case, source)
+    yield from _others_bundles(context, source)
 
 
-def check_tls(case: DiagnosisContext) -> Iterator[Check]:
+def check_tls(context: DiagnosisContext) -> Iterator[Check]:
     """Which TLS can be spoken."""
     lowest = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).minimum_version
     name = "1.2" if lowest < ssl.TLSVersion.TLSv1_3 else "1.3"
@@ -180,29 +184,29 @@ def check_tls(case: DiagnosisContext) -> Iterator[Check]:
     yield _check("tls", status, f"{span}, {library}", value)
 
 
-def _others_bundles(case: DiagnosisContext, source: str) -> Iterator[Check]:
-    """A bundle that other tools use, and hubcli doesn't."""
-    named = next((name for name in _OTHERS_BUNDLES if case.environment.get(name)), None)
+def _others_bundles(context: DiagnosisContext, source: str) -> Iterator[Check]:
+    """A certificate bundle that other tools use, and hubcli doesn't."""
+    named = next((name for name in _OTHERS_BUNDLES if context.environment.get(name)), None)
     if named is not None and source == "system":
-        path = case.environment.get(named)
+        path = context.environment.get(named)
         message = f"{named} is set to {path}, which hubcli and hub.load ignore"
         hint = f"export SSL_CERT_FILE={path}"
         yield _check("other-certificates", Status.WARNING, message, path, hint)
 
 
-def _source_of_authorities(case: DiagnosisContext) -> str:
-    if case.options.ca_file is not None:
+def _source_of_authorities(context: DiagnosisContext) -> str:
+    if context.options.ca_file is not None:
         return "--cacert"
-    named = (name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if case.environment.get(name))
+    named = (name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if context.environment.get(name))
     return next(named, "system")
 
 
-def _fault_of_client(case: DiagnosisContext) -> NetworkError | None:
-    """What keeps requests from being made, found out by making the client that would send them."""
-    if not case.environment.has_proxies:
+def _fault_of_client(context: DiagnosisContext) -> NetworkError | None:
+    """Why no request can be made: the error of making the client that would send it."""
+    if not context.environment.has_proxies:
         return None
     from hubcli.config.environment import NetworkConfig
-    from hubcli.net.client import open_client  # Half of the time of a checkup, for those with a proxy alone.
+    from hubcli.net.client import open_client  # Half of the time of `doctor`, so only with a proxy.
 
     try:
         with open_client(f"{_STORAGE}/", 1, NetworkConfig()):
@@ -213,10 +217,6 @@ def _fault_of_client(case: DiagnosisContext) -> NetworkError | None:
 
 def _means_nothing(entry: str) -> bool:
     return (entry.startswith("*") and entry != "*") or (entry.rpartition("/")[2].isdecimal() and "/" in entry)
-
-
-def _host(url: str) -> str:
-    return urlsplit(address(url)).netloc or address(url)
 
 
 def _printed_url(url: str) -> str:
@@ -235,24 +235,24 @@ _HINTS = {
 }
 
 
-def check_hosts(case: DiagnosisContext) -> Iterator[Check]:
-    """What became of a request to each host; without `--network`, that none was sent."""
-    if not case.options.network:
-        how = "" if case.settings.offline else "; to check them: hubcli doctor --network"
-        names = [_name(url) for url in hosts_in_force(case)]
+def check_hosts(context: DiagnosisContext) -> Iterator[Check]:
+    """The result of a request to each host; without `--network`, that none was sent."""
+    if not context.options.network:
+        how = "" if context.settings.offline else "; to check them: hubcli doctor --network"
+        names = [_name(url) for url in hosts_in_force(context)]
         yield _check("hosts", Status.INFO, f"not checked{how}", {"hosts": names})
         return
-    found = _reach_all(case, case.options.urls or hosts_in_force(case))
+    found = _reach_all(context, context.options.urls or hosts_in_force(context))
     for result in found:
         yield _host_check(result)
     yield from _clock(found)
 
 
-def _reach_all(case: DiagnosisContext, urls: Sequence[str]) -> list[ProbeResult]:
+def _reach_all(context: DiagnosisContext, urls: Sequence[str]) -> list[ProbeResult]:
     from hubcli.concurrency import CancellationToken, run_concurrently
     from hubcli.net.probes import probe_host
 
-    proxies, settings = Proxies.read(case.environment.variables), case.settings
+    proxies, settings = Proxies.read(context.environment.variables), context.settings
     jobs = [
         partial(probe_host, url, settings.timeout_s, settings.access, proxies) for url in dict.fromkeys(urls)
     ]
@@ -279,7 +279,9 @@ def _host_check(found: ProbeResult) -> Check:
         hint = _HINTS[step]
         if "expired" in found.error or "not yet valid" in found.error:
             hint = f"Check this machine's clock (date). {hint}"
-        return _check(_name(found.url), Status.PROBLEM, f"{_short(found)}{by}", value, hint)
+        # Without the URL, which stands at the beginning of the line already.
+        reason = found.error.removeprefix(found.url).strip().removeprefix("unreachable: ")
+        return _check(_name(found.url), Status.PROBLEM, f"{reason}{by}", value, hint)
     message = f"HTTP {found.status} in {found.total_s * 1000:.0f} ms{by} ({_steps(found)})"
     if found.status == 511:
         message, hint = f"{message}: the network requires a login", "Open a page in a browser and log in"
@@ -290,11 +292,6 @@ def _host_check(found: ProbeResult) -> Check:
         hint = "Server error: try again later"
         return _check(_name(found.url), Status.WARNING, message, value, hint)
     return _check(_name(found.url), Status.OK, message, value)
-
-
-def _short(found: ProbeResult) -> str:
-    """The error without the URL, which stands at the beginning of the line already."""
-    return (found.error or "").removeprefix(found.url).strip().removeprefix("unreachable: ")
 
 
 def _steps(found: ProbeResult) -> str:

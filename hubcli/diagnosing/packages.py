@@ -18,17 +18,17 @@ __all__ = ["OWN_PAIRS", "PAIRS", "CompatibilityRule", "check_packages"]
 
 @dataclass(frozen=True, slots=True)
 class CompatibilityRule:
-    """When it is there, what it breaks and how that is mended; `{name}` stands for that package's version."""
+    """When it applies, what fails then, and the remedy; `{name}` stands for that package's version."""
 
     name: str
     status: Status
-    is_there: Callable[[Installed], bool]
+    applies: Callable[[Installed], bool]
     message: str
     hint: str
 
 
 def _brings_two(installed: Installed) -> bool:
-    """On Windows and macOS `tensorflow` brings one of the others itself."""
+    """Whether two distributions provide TensorFlow; on Windows and macOS `tensorflow` itself requires one."""
     own = {"win32": "tensorflow-intel", "darwin": "tensorflow-macos"}.get(installed.platform)
     return len([name for name in installed.tensorflows if name != own]) > 1
 
@@ -164,8 +164,8 @@ OWN_PAIRS = (
 
 _check = partial(Check.of, Section.PACKAGES)
 
-# Whose wishes are compared with what is there, and whose wishes a pair above tells better.
-_WISHING = (
+# Packages whose requirements are compared with what is installed, but for those that a rule above explains.
+_WITH_REQUIREMENTS = (
     "tensorflow",
     "tensorflow-cpu",
     "keras",
@@ -183,18 +183,18 @@ _CHECKED_ELSEWHERE = {
 }
 
 
-def check_packages(case: DiagnosisContext) -> Iterator[Check]:
+def check_packages(context: DiagnosisContext) -> Iterator[Check]:
     """Versions, and pairs that are known to fail; of hubcli itself, then of where models are loaded."""
-    own = Installed.own(case.environment)
+    own = Installed.own(context.environment)
     message = f"{__version__} on Python {own.python} ({own.executable})"
     value: dict[str, Any] = {"version": __version__, "python": own.python, "executable": own.executable}
     yield _check("hubcli", Status.OK, message, value)
     yield from _pairs(own, OWN_PAIRS)
     installed = own
-    if case.options.python is not None:
+    if context.options.python is not None:
         yield from _unmet(own, ("hubcli",))
         try:
-            installed = Installed.of_interpreter(case.options.python, case.environment)
+            installed = Installed.of_interpreter(context.options.python, context.environment)
         except UsageError as error:
             yield _check("python", Status.PROBLEM, f"--python: {error.message}", None, error.hint)
             return
@@ -202,10 +202,10 @@ def check_packages(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("python", Status.OK, f"{installed.python} ({installed.executable})", value)
     for name in LISTED_PACKAGES:
         yield _version(installed, name)
-    if case.options.python is None and not own.has("tensorflow"):
-        yield _elsewhere(case)
+    if context.options.python is None and not own.has("tensorflow"):
+        yield _elsewhere(context)
     yield from _pairs(installed, PAIRS)
-    yield from _unmet(installed, _WISHING)
+    yield from _unmet(installed, _WITH_REQUIREMENTS)
 
 
 def _version(installed: Installed, name: str) -> Check:
@@ -219,9 +219,9 @@ def _version(installed: Installed, name: str) -> Check:
     return _check(name, Status.OK, version, version)
 
 
-def _elsewhere(case: DiagnosisContext) -> Check:
+def _elsewhere(context: DiagnosisContext) -> Check:
     """Where TensorFlow may be, if it isn't beside hubcli."""
-    active = case.environment.get("VIRTUAL_ENV") or "PATH"
+    active = context.environment.get("VIRTUAL_ENV") or "PATH"
     message = "TensorFlow is not installed; fetch, inspect, verify and gc do not need it"
     hint = f"To check the environment that loads models: hubcli doctor --python {active}"
     return _check("elsewhere", Status.INFO, message, None, hint)
@@ -237,16 +237,16 @@ def _pairs(installed: Installed, pairs: Sequence[CompatibilityRule]) -> Iterator
         "tensorflows_all": " ".join(installed.tensorflows),
     }
     for pair in pairs:
-        if pair.is_there(installed):
+        if pair.applies(installed):
             yield _check(
                 pair.name, pair.status, pair.message.format(**words), None, pair.hint.format(**words)
             )
 
 
-def _unmet(installed: Installed, wishing: Sequence[str]) -> Iterator[Check]:
-    """What a package's own metadata wants and doesn't have."""
+def _unmet(installed: Installed, packages: Sequence[str]) -> Iterator[Check]:
+    """Requirements in a package's own metadata that the installed versions don't meet."""
     names = set[str]()
-    for name in wishing:
+    for name in packages:
         if name not in installed.packages:
             continue
         for requirement in filter(None, map(Requirement.parse, installed.packages[name]["requires"])):

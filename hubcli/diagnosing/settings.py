@@ -41,9 +41,9 @@ __all__ = [
 _check = partial(Check.of, Section.SETTINGS)
 
 
-def check_variables(case: DiagnosisContext) -> Iterator[Check]:
-    """Those that are in force, without secrets; and names that look like ours and aren't."""
-    for name, value in case.environment.printable().items():
+def check_variables(context: DiagnosisContext) -> Iterator[Check]:
+    """Those that are set, without secrets; and unknown names that begin like ours."""
+    for name, value in context.environment.printable().items():
         if name.startswith("HUBCLI_") and name not in OUR_VARIABLES:
             from difflib import get_close_matches  # After a typing error alone.
 
@@ -54,9 +54,9 @@ def check_variables(case: DiagnosisContext) -> Iterator[Check]:
             yield _check(name, Status.INFO, value, value)
 
 
-def check_config_file(case: DiagnosisContext) -> Iterator[Check]:
-    """Where the config file is, whether it can be understood, and what comes from it; then HUBCLI_GC."""
-    config = case.config
+def check_config_file(context: DiagnosisContext) -> Iterator[Check]:
+    """Where the config file is, whether it is valid, and what comes from it; then HUBCLI_GC."""
+    config = context.config
     if "" in config.faults:
         fault = config.faults[""]
         yield _check("config-file", Status.PROBLEM, fault.message, str(config.path or ""), fault.hint)
@@ -65,13 +65,13 @@ def check_config_file(case: DiagnosisContext) -> Iterator[Check]:
     elif not config.is_there:
         yield _check("config-file", Status.INFO, f"none at {config.path}", str(config.path))
     else:
-        yield from _keys(case)
-    if case.environment.get("HUBCLI_GC"):
-        yield from _rules(case)
+        yield from _keys(context)
+    if context.environment.get("HUBCLI_GC"):
+        yield from _rules(context)
 
 
-def _keys(case: DiagnosisContext) -> Iterator[Check]:
-    config = case.config
+def _keys(context: DiagnosisContext) -> Iterator[Check]:
+    config = context.config
     status = Status.PROBLEM if config.faults else Status.OK if config.values else Status.INFO
     message = f"{config.path}{'' if config.values else ', no settings'}"
     hint = ""
@@ -85,7 +85,7 @@ def _keys(case: DiagnosisContext) -> Iterator[Check]:
         yield _check(f"config-unknown-{number}" if number else "config-unknown", Status.WARNING, text)
     for key, value in config.values.items():
         value_text = _value_text(value)
-        first = next((name for name in KEYS[key].variables if case.environment.get(name)), None)
+        first = next((name for name in KEYS[key].variables if context.environment.get(name)), None)
         shown_with_source = (
             f"{value_text} (config file)"
             if first is None
@@ -109,10 +109,10 @@ def _item_text(item: Mirror | TierConfig) -> str:
     return clean(item.address)
 
 
-def _rules(case: DiagnosisContext) -> Iterator[Check]:
+def _rules(context: DiagnosisContext) -> Iterator[Check]:
     from hubcli.cache.gc.plan import Policy
 
-    text = case.environment.get("HUBCLI_GC")
+    text = context.environment.get("HUBCLI_GC")
     try:
         rules = AutoGcRules.read({"HUBCLI_GC": text})
         if rules is not None:
@@ -128,7 +128,7 @@ def _rules(case: DiagnosisContext) -> Iterator[Check]:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Names that mean the same, in the order in which they are asked, and the meaning."""
+    """Names that mean the same, in the order in which they are read, and the meaning."""
 
     names: tuple[str, ...]
     meaning: str
@@ -220,13 +220,13 @@ _credential_check = partial(Check.of, Section.CREDENTIALS)
 _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
 
-def check_kaggle(case: DiagnosisContext) -> Iterator[Check]:
+def check_kaggle(context: DiagnosisContext) -> Iterator[Check]:
     """Those for Kaggle, in kagglehub's order: the first place that is there counts."""
-    fault = case.faults.get("KAGGLE_CONFIG_DIR")
+    fault = context.faults.get("KAGGLE_CONFIG_DIR")
     if fault is not None:
         yield _credential_check("kaggle", Status.PROBLEM, fault.message, None, fault.hint)
         return
-    account = case.settings.access.kaggle
+    account = context.settings.access.kaggle
     try:
         credential = kaggle_credential(account)
     except AuthenticationError as error:
@@ -242,11 +242,11 @@ def check_kaggle(case: DiagnosisContext) -> Iterator[Check]:
             "kaggle", Status.OK, f"found in {place}{aside}", {"place": place, "unused": others}
         )
     yield from _login(account, credential)
-    yield from _halves(case)
+    yield from _halves(context)
 
 
 def _login(account: KaggleAccount, credential: Credential | None) -> Iterator[Check]:
-    """What `kaggle auth login` wrote, where it would be used and can't be."""
+    """The login of `kaggle auth login`, if it would be used and is invalid."""
     login = (
         None if account.login_file is None or credential is not None else KaggleLogin.read(account.login_file)
     )
@@ -261,17 +261,17 @@ def _login(account: KaggleAccount, credential: Credential | None) -> Iterator[Ch
         )
 
 
-def _halves(case: DiagnosisContext) -> Iterator[Check]:
+def _halves(context: DiagnosisContext) -> Iterator[Check]:
     names = ("KAGGLE_USERNAME", "KAGGLE_KEY")
-    there = [name for name in names if case.environment.get(name)]
+    there = [name for name in names if context.environment.get(name)]
     if len(there) == 1:
         other = next(name for name in names if name not in there)
         message = f"{there[0]} is set without {other}: both are ignored"
         yield _credential_check(
             "kaggle-variables", Status.WARNING, message, there, f"Set {other}, or unset {there[0]}"
         )
-    folder = case.environment.get("KAGGLE_CONFIG_DIR")
-    if folder and not (case.settings.access.kaggle.key_file or Path(folder)).is_file():
+    folder = context.environment.get("KAGGLE_CONFIG_DIR")
+    if folder and not (context.settings.access.kaggle.key_file or Path(folder)).is_file():
         message = f"KAGGLE_CONFIG_DIR is {folder}, which has no kaggle.json"
         yield _credential_check("kaggle-folder", Status.WARNING, message, folder, "unset KAGGLE_CONFIG_DIR")
 
@@ -290,9 +290,9 @@ def _places(account: KaggleAccount) -> list[str]:
     return found
 
 
-def check_netrc(case: DiagnosisContext) -> Iterator[Check]:
+def check_netrc(context: DiagnosisContext) -> Iterator[Check]:
     """Those for other hosts: how many, and which of the hosts in question has one."""
-    fault, access = case.faults.get("NETRC"), case.settings.access
+    fault, access = context.faults.get("NETRC"), context.settings.access
     if fault is not None:
         yield _credential_check("netrc", Status.PROBLEM, fault.message, None, fault.hint)
         return
@@ -306,7 +306,7 @@ def check_netrc(case: DiagnosisContext) -> Iterator[Check]:
             "netrc", Status.PROBLEM, error.message, {"path": str(access.netrc)}, error.hint
         )
         return
-    hosts = [urlsplit(url).hostname for url in (*case.options.urls, *hosts_in_force(case))]
+    hosts = [urlsplit(url).hostname for url in (*context.options.urls, *hosts_in_force(context))]
     mine = [host for host in dict.fromkeys(hosts) if host is not None and host in names]
     value = {"path": str(access.netrc), "entries": len(names), "hosts": mine, "default": "default" in names}
     if not names:
@@ -318,17 +318,17 @@ def check_netrc(case: DiagnosisContext) -> Iterator[Check]:
     yield _credential_check("netrc", Status.OK, f"{count} in {access.netrc}{matches}{default}", value)
 
 
-def check_modes(case: DiagnosisContext) -> Iterator[Check]:
+def check_modes(context: DiagnosisContext) -> Iterator[Check]:
     """Files with credentials that other users can read."""
-    account = case.settings.access.kaggle
-    token = case.environment.get("KAGGLE_API_TOKEN")
+    account = context.settings.access.kaggle
+    token = context.environment.get("KAGGLE_API_TOKEN")
     named = Path(os.path.expanduser(token)) if token.startswith(("/", "~", "./", "../")) else None  # noqa: PTH111
     files = (
         named,
         account.token_file,
         account.key_file,
         account.login_file,
-        case.settings.access.netrc,
+        context.settings.access.netrc,
     )
     open_files = [str(file) for file in files if file is not None and _can_others_read(file)]
     if open_files:

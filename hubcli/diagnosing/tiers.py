@@ -1,4 +1,4 @@
-"""Shared tiers: which are asked before the origin, and whether each can be reached.
+"""Shared tiers: which are read before the origin, and whether each can be reached.
 
 A tier in a directory is always checked; one in a bucket or on a web server only with `--network`, by
 a request for one object with the credentials of a fetch.
@@ -28,10 +28,10 @@ _check = partial(Check.of, Section.NETWORK)
 _AT_ONCE = 8
 
 
-def check_tiers(case: DiagnosisContext) -> Iterator[Check]:
+def check_tiers(context: DiagnosisContext) -> Iterator[Check]:
     """The tiers with their modes, then whether each can be reached; nothing if no tier is set."""
-    fault = case.faults.get("HUBCLI_TIERS")
-    tiers = {_name(tier): "read-write" if tier.is_writable else "read" for tier in case.settings.tiers}
+    fault = context.faults.get("HUBCLI_TIERS")
+    tiers = {_name(tier): "read-write" if tier.is_writable else "read" for tier in context.settings.tiers}
     if fault is not None:
         yield _check("tiers", Status.PROBLEM, fault.message, None, fault.hint)
         return
@@ -39,10 +39,10 @@ def check_tiers(case: DiagnosisContext) -> Iterator[Check]:
         return
     yield _check("tiers", Status.OK, "; ".join(f"{name} ({mode})" for name, mode in tiers.items()), tiers)
     # If hosts are named, only these get requests.
-    is_network = case.options.network and not case.options.hosts
-    reached = [tier for tier in case.settings.tiers if tier.is_local or is_network]
+    is_network = context.options.network and not context.options.hosts
+    reached = [tier for tier in context.settings.tiers if tier.is_local or is_network]
     if reached:
-        yield from _reach_all(reached, case.settings)
+        yield from _reach_all(reached, context.settings)
 
 
 def _name(tier: TierConfig) -> str:

@@ -64,8 +64,8 @@ class EditOptions:
     """What is to be edited; signatures go by the names that the source gives them.
 
     `signatures` are those to keep, all where it is empty. `defaults` are texts `NAME.INPUT=JSON`, NAME as
-    it is after the renaming; `warmup` is a file or a number. With `compare` the result is held against the
-    source where TensorFlow is installed, `half` within `tolerance` (0.01), relative to an output's largest
+    it is after the renaming; `warmup` is a file or a number. With `compare` the result is compared with the
+    source if TensorFlow is installed, `half` within `tolerance` (0.01), relative to an output's largest
     value.
     """
 
@@ -83,7 +83,7 @@ class EditOptions:
     dry_run: bool = False
 
     @property
-    def is_asked(self) -> bool:
+    def has_edits(self) -> bool:
         """Whether something is to be edited."""
         return bool(
             self.signatures
@@ -96,7 +96,7 @@ class EditOptions:
             or self.defaults
         )
 
-    def leaves(self, path: str) -> bool:
+    def copies(self, path: str) -> bool:
         """Whether the file or directory is copied as it is, which is known before the model is read."""
         top = path.partition("/")[0]
         return top == "assets" or (top == "variables" and not (self.serving or self.half))
@@ -104,7 +104,7 @@ class EditOptions:
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What is asked for beyond source and destination.
+    """Options of an export.
 
     Without a `format` the destination's name tells it. `name` and `version` are
     for layouts, where the source's handle doesn't tell them. The rest is for
@@ -133,5 +133,5 @@ class ExportOptions:
 
     @property
     def is_for_keras(self) -> bool:
-        """Whether something is asked for that only Keras can do."""
+        """Whether an option is given that only Keras can fulfil."""
         return bool(self.output_layers or self.input_layers or self.custom_objects or self.unsafe)

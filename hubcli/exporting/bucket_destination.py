@@ -170,7 +170,7 @@ class _Upload:
     def index_of(self, key: str) -> str | None:
         """The key of `index.html` beside the version, if that is to be a copy of it: it is the newest.
 
-        One that is no copy of a version is somebody's own, and stays.
+        One that is not a copy of a version belongs to the user, and stays.
         """
         folder, _, version = key.rpartition("/")
         beside = self._objects_beside(folder)

@@ -1,4 +1,4 @@
-"""An edited model held against its source: loaded by both loaders, each kept signature called in both.
+"""An edited model compared with its source: loaded by both loaders, each kept signature called in both.
 
 The session loader runs in TensorFlow's C library, `tf.saved_model.load` in a Python process; both are
 children, which a crash ends alone. Inputs are made up, the same for both models.
@@ -280,5 +280,5 @@ def _distance(left: Tensor, right: Tensor) -> float:
         if float("inf") in (abs(value), abs(other)):
             return float("inf")
         largest, distance = max(largest, abs(value)), max(distance, abs(value - other))
-    # Bits that differ by no distance, such as the sign of zero, are no equal bits.
+    # Values may be equal and their bits not, such as those of 0.0 and -0.0.
     return max(distance / largest if largest else distance, _LEAST)

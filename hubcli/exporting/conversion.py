@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
@@ -21,9 +20,9 @@ from hubcli.exporting.converted_outputs import (
 )
 from hubcli.exporting.converter import FORMAT_NAMES, Converter
 from hubcli.formats import MAIN_FILES
-from hubcli.regular_file import open_regular
+from hubcli.regular_file import file_sha256
 from hubcli.running.batching import DEFAULT_BATCH, Batch
-from hubcli.running.endpoints import Endpoint
+from hubcli.running.endpoints import DEFAULT_SIGNATURES, Endpoint
 from hubcli.running.model import RunnableModel, read_signatures_of, refuse_unsafe, require_packages
 from hubcli.running.session import Session
 from hubcli.tf.run_process import has_package
@@ -45,7 +44,6 @@ _RUN_TIMEOUT_S = 120.0
 DEFAULT_TOLERANCE = 1e-4
 DEFAULT_TOLERANCES = {Quantization.FLOAT16: 1e-2, Quantization.DYNAMIC: 0.05, Quantization.INT8: 0.1}
 _FIRST_OPSET, _LAST_OPSET = 9, 18  # Of tf2onnx 1.17.
-_DEFAULT_SIGNATURES = ("serving_default", "default")
 _PACKAGES = {
     ExportFormat.TFLITE: ("tensorflow",),
     ExportFormat.ONNX: ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
@@ -237,7 +235,7 @@ def _chosen(model: RunnableModel, form: ExportFormat, names: Sequence[str]) -> t
                 f"{model.name} has no signature '{name}'{did_you_mean(name, by_name)}",
                 hint=f"Its signatures: {listed}",
             )
-    default = next((name for name in _DEFAULT_SIGNATURES if name in by_name), None)
+    default = next((name for name in DEFAULT_SIGNATURES if name in by_name), None)
     if form is ExportFormat.TFLITE:
         chosen = [by_name[name] for name in dict.fromkeys(names)] or list(model.endpoints)
         return tuple(chosen if names else sorted(chosen, key=lambda endpoint: endpoint.name != default))
@@ -315,13 +313,9 @@ def origin_of(source: str, plan: ConversionPlan, version: str) -> dict[str, Any]
     `version` is hubcli's. Nothing in it changes from one conversion to the next.
     """
     main = next(path for name in MAIN_FILES if (path := plan.model.path / name).is_file())
-    with open_regular(main, is_buffered=True) as file:
-        digest = sha256()
-        while piece := file.read(1 << 20):
-            digest.update(piece)
     return {
         "source": source,
-        "saved_model_sha256": digest.hexdigest(),
+        "saved_model_sha256": file_sha256(main),
         "signatures": [endpoint.name for endpoint in plan.endpoints],
         "quantize": None if plan.options.quantize is None else plan.options.quantize.value,
         "tensorflow_version": plan.model.tensorflow_version,

@@ -1,8 +1,7 @@
-"""An export as one file in another format: edited where that is asked for, converted and compared."""
+"""An export as one file in another format: edited if there are edits, converted and compared."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from hubcli.exporting.converter import FORMAT_NAMES
 from hubcli.exporting.editing import EditReport, plan_edits, prove
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
+from hubcli.regular_file import file_sha256
 from hubcli.urls import without_secrets
 
 __all__ = ["ConversionJob"]
@@ -31,7 +31,7 @@ __all__ = ["ConversionJob"]
 class ConversionJob:
     """The conversion of the model `name` to the file `file_name`; `prepare` it, then `convert`.
 
-    `on_log` gets what the converter wrote. Of the results `edited` is there where edits were asked for; the
+    `on_log` gets what the converter wrote. Of the results `edited` is set if there were edits; the
     last three are of the file that was written.
     """
 
@@ -73,14 +73,14 @@ class ConversionJob:
         return self.options or ConversionOptions()
 
     def prepare(self, source: Path, folder: Path) -> None:
-        """Plans the conversion of the model in the directory `source`, edited in the folder where asked for.
+        """Plans the conversion of the model in the directory `source`, with its edits made in `folder`.
 
         The listener gets what the edits changed, and what the format leaves out. Raises as `plan_edits`,
         `prove` and `plan_conversion` do.
         """
         options, model = self._options, source
         edits = replace(self.edits, compare=options.compare)
-        if edits.is_asked:
+        if edits.has_edits:
             # They name signatures as the source does: the conversion takes what they leave.
             model = self._edit(source, folder / "edited", replace(edits, signatures=options.signatures))
             options = replace(options, signatures=())
@@ -91,8 +91,8 @@ class ConversionJob:
         plan = plan_edits(source, edits, self.name, is_whole=False)
         plan.write(model)
         self.edited = plan.report() if self.is_dry_run else prove(plan, model, edits)
-        for text in (*(loss.text for loss in self.edited.losses), *self.edited.notes):
-            self.listener.note(text)
+        for remark in self.edited.remarks:
+            self.listener.note(remark)
         return model
 
     def _tell_of_plan(self, plan: ConversionPlan) -> None:
@@ -121,18 +121,10 @@ class ConversionJob:
         self.listener.step(f"Converting {self.name}")
         origin = origin_of(self._origin(handle), self.plan, __version__)
         self.conversion = convert(self.plan, destination, origin, self.on_log)
-        self.size_bytes, self.sha256 = destination.stat().st_size, _sha256(destination)
+        self.size_bytes, self.sha256 = destination.stat().st_size, file_sha256(destination)
 
     def _origin(self, handle: Handle | None) -> str:
         """What the file says of its source: the handle, of a path its last part alone."""
         if handle is None or handle.path is not None or handle.is_directory:
             return Path(self.name).name
         return without_secrets(str(handle))
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while piece := opened.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

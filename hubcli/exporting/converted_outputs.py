@@ -85,7 +85,7 @@ class Comparer:
         self._session.open(self._model, endpoint)
         converted.prepare(endpoint)
         kind, batches = (_GIVEN, list(given)) if given else (_SAMPLED, [self._sampled(endpoint)])
-        errors, is_told = {port.name: 0.0 for port in endpoint.outputs}, False
+        errors, has_outputs = {port.name: 0.0 for port in endpoint.outputs}, False
         for batch in batches:
             try:
                 expected = self._expected(endpoint, batch)
@@ -94,10 +94,10 @@ class Comparer:
                     f"{self._model.name}: the {endpoint.title} fails on the {kind} inputs: {error.message}",
                     hint=NOT_RUN_HINT,
                 ) from error
-            is_told = is_told or any(map(has_values, expected))
+            has_outputs = has_outputs or any(map(has_values, expected))
             for name, size in self._errors(endpoint, converted, batch, expected):
                 errors[name] = max(errors[name], size)
-        if not is_told:
+        if not has_outputs:
             raise ConversionError(
                 f"{self._model.name}: the {endpoint.title} gives only empty or NaN outputs "
                 f"on the {kind} inputs, which prove nothing",

@@ -1,4 +1,4 @@
-"""The process of a conversion: asked to convert a model, and to run what it wrote."""
+"""The process of a conversion: it converts a model, and runs what it wrote."""
 
 from __future__ import annotations
 

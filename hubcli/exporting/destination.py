@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INDEX_NAME",
+    "SEGMENT",
+    "VERSION",
     "Placement",
     "publish_newest",
     "require_free",
@@ -76,8 +78,9 @@ def _is_ours(index: Path) -> bool:
     return index.is_file() and any(index.samefile(file) for file in _versions(index.parent))
 
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
-_VERSION = re.compile(r"[0-9]{1,18}")  # TensorFlow Serving reads an int64.
+# Of the paths of models in a tree.
+SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
+VERSION = re.compile(r"[0-9]{1,18}")  # TensorFlow Serving reads an int64.
 # What a person expects to be packed in a way that is not written here.
 _OTHER_SUFFIXES = (".zip", ".zst", ".7z", *COMPRESSED_SUFFIXES)
 
@@ -169,7 +172,7 @@ class _ModelName:
                 f"The layout {layout.value} requires a version, and the source has none",
                 hint="Add --version N.",
             )
-        if not _VERSION.fullmatch(version):
+        if not VERSION.fullmatch(version):
             raise UsageError(f"Invalid version '{version}'", hint="Use digits: --version 1.")
         segments = tuple(name.split("/")) if name is not None else known
         if not segments:
@@ -178,7 +181,7 @@ class _ModelName:
                 f"The layout {layout.value} requires a name, and the source has none",
                 hint=f"Add --name {example}.",
             )
-        if not all(map(_SEGMENT.fullmatch, segments)):
+        if not all(map(SEGMENT.fullmatch, segments)):
             raise UsageError(
                 f"Invalid model name '{'/'.join(segments)}'",
                 hint="Use letters, digits, and . _ + - behind the first: --name PUBLISHER/MODEL.",

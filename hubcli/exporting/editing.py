@@ -1,4 +1,4 @@
-"""A model edited for its next home: what is asked for, what it costs, and how it is written.
+"""A model edited for its next home: the edits, what they cost, and how the result is written.
 
 A plan is made of the source's files alone and touches nothing: it knows what will be lost. Writing it copies
 what isn't edited, as an export does.
@@ -67,6 +67,11 @@ class EditReport:
     compared: tuple[str, ...] = ()
     loaders: tuple[str, ...] = ()
     largest_error: float | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for the user: what is lost, then the notes."""
+        return (*(loss.text for loss in self.losses), *self.notes)
 
 
 @dataclass(slots=True)
@@ -153,7 +158,7 @@ class EditPlan:
 def plan_edits(source: Path, options: EditOptions, name: str = "", *, is_whole: bool = True) -> EditPlan:
     """The edits of the model in the directory `source`, called `name` in errors; nothing is written.
 
-    Where not all of the edited directory is wanted, losses and notes of its other files are left out.
+    Unless `is_whole`, only the graph is used of the result: losses and notes of other files are left out.
     Raises UsageError for what the model doesn't have or would be left without, BrokenModelError, ValuesError
     for functions that assign to weights of half the bytes, NotFoundError for files of requests.
     """
@@ -177,7 +182,7 @@ def plan_edits(source: Path, options: EditOptions, name: str = "", *, is_whole: 
 
 
 def prove(plan: EditPlan, export: Path, options: EditOptions) -> EditReport:
-    """What was written, once it is read back; compared with the source where that is asked for and can be.
+    """The report of what was written, once it is read back, and if possible compared with the source.
 
     Raises BrokenModelError if the file isn't what was planned, ValuesError where a signature gives
     something else, TensorFlowError where a loader that loads the source doesn't load it.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubcli.durability import SYNCED, Durability, write_whole
 from hubcli.errors import IntegrityError, NetworkError
-from hubcli.exporting.destination import publish_newest
+from hubcli.exporting.destination import SEGMENT, VERSION, publish_newest
 from hubcli.regular_file import read_regular
 from hubcli.units import from_iso_utc, to_iso_utc
 
@@ -46,9 +46,7 @@ _MAX_ENTRIES = 100_000
 # JSON takes up to 27 times its bytes in memory: what holds more values than an index has is not parsed.
 _MAX_CONTAINERS, _MAX_VALUES = 3, 20  # Of an entry.
 _MAX_SEGMENTS, _MAX_NAME, _MAX_TEXT = 8, 512, 4096
-_SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9._+-]*"
-_NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})+")
-_VERSION = re.compile(r"[0-9]{1,18}")
+_NAME = re.compile(rf"{SEGMENT.pattern}(?:/{SEGMENT.pattern})+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_NUMBER = (1 << 63) - 1
 # Another export holds the lock for the time of reading and writing one file.
@@ -91,7 +89,7 @@ class IndexEntry:
         name, version = value.get("name"), value.get("version")
         if not isinstance(name, str) or not isinstance(version, str) or len(name) > _MAX_NAME:
             return None
-        if not _NAME.fullmatch(name) or not _VERSION.fullmatch(version) or name.count("/") >= _MAX_SEGMENTS:
+        if not _NAME.fullmatch(name) or not VERSION.fullmatch(version) or name.count("/") >= _MAX_SEGMENTS:
             return None
         digest = value.get("sha256")
         return cls(
@@ -183,19 +181,12 @@ def index_bytes(entries: Sequence[IndexEntry]) -> bytes:
     return f'{{"schema": {_SCHEMA}, "models": [\n{lines}\n]}}\n'.encode()
 
 
-def list_export(
-    root: Path,
-    version: Path,
-    details: tuple[int, int, str | None, float, str | None],
-    durability: Durability = SYNCED,
-) -> Iterator[str]:
-    """Lists the archive at `version`, a path below the root, in the index, and lets `index.html` lead to it.
+def list_export(root: Path, entry: IndexEntry, durability: Durability = SYNCED) -> Iterator[str]:
+    """Lists an archive of the tree at `root` in its index, and lets `index.html` lead to the newest version.
 
-    `details` are the sizes of archive and model, hash, time and kind of an `IndexEntry`. Gives a sentence for
-    each of both that couldn't be done.
+    Gives a sentence for each of both that failed.
     """
-    entry = IndexEntry(version.parent.as_posix(), version.name, *details)
-    problems = publish_newest(root / version.parent), add_to_index(root, entry, durability)
+    problems = publish_newest(root / entry.name), add_to_index(root, entry, durability)
     yield from filter(None, problems)
 
 
@@ -231,7 +222,7 @@ def add_to_index(root: Path, entry: IndexEntry, durability: Durability = SYNCED)
 def add_to_stored_index(store: ObjectStore, folder: str, new: Sequence[IndexEntry]) -> None:
     """Adds versions to the index of the tree below `folder` ("" for the store itself), by compare and swap.
 
-    Raises IntegrityError for an object that is no index, UnsupportedError where the store can't compare,
+    Raises IntegrityError for an object that is not an index, UnsupportedError where the store can't compare,
     NetworkError.
     """
     key = f"{folder}/{INDEX_FILE}" if folder else INDEX_FILE
@@ -289,12 +280,12 @@ def _archives_below(root: Path) -> Iterator[IndexEntry]:
     """An entry for each archive of a tree without an index: files named by digits that begin as gzip does."""
     for count, (folder, names, files) in enumerate(os.walk(root)):
         depth = len(Path(folder).relative_to(root).parts)
-        names[:] = [name for name in names if re.fullmatch(_SEGMENT, name) and depth + 1 < _MAX_SEGMENTS]
+        names[:] = [name for name in names if SEGMENT.fullmatch(name) and depth + 1 < _MAX_SEGMENTS]
         if count > _MAX_FOLDERS:
             return
         for version in files if depth > 1 else ():
             path = Path(folder, version)
-            if _VERSION.fullmatch(version) and _begins_as_gzip(path):
+            if VERSION.fullmatch(version) and _begins_as_gzip(path):
                 facts = path.stat()
                 name = Path(folder).relative_to(root).as_posix()
                 yield IndexEntry(name, version, facts.st_size, published_s=facts.st_mtime)

@@ -15,7 +15,7 @@ from hubcli.formats.checksums import masked_crc32c
 from hubcli.formats.protos import parse
 from hubcli.formats.wire import encode_field
 from hubcli.formats.wire_message import map_entry
-from hubcli.running.endpoints import Endpoint, Port, signature_endpoint
+from hubcli.running.endpoints import DEFAULT_SIGNATURES, Endpoint, Port, signature_endpoint
 from hubcli.running.files import FileKind, InputFile, open_input, parse_json
 from hubcli.running.inputs import InputReader
 from hubcli.running.serving import PredictRequest
@@ -40,7 +40,6 @@ _SIGNATURE_DEF = 5
 # Of PredictionLog, PredictLog, PredictRequest, ModelSpec and TensorProto.
 _PREDICT_LOG, _REQUEST, _MODEL_SPEC, _INPUTS, _SIGNATURE_NAME = 6, 1, 1, 2, 3
 _DTYPE, _SHAPE, _CONTENT, _STRING_VAL = 1, 2, 4, 8
-_DEFAULT_SIGNATURES = ("serving_default", "default")
 
 Inputs = Mapping[str, Sequence[Tensor]]
 
@@ -184,7 +183,7 @@ def _of_body(body: Any, signatures: Mapping[str, Endpoint]) -> WarmupRequest:
 def _endpoint(name: str | None, signatures: Mapping[str, Endpoint]) -> Endpoint:
     """The signature of that name, else the default one, else the only one. Raises InputError."""
     if name is None:
-        named = next((name for name in _DEFAULT_SIGNATURES if name in signatures), None)
+        named = next((name for name in DEFAULT_SIGNATURES if name in signatures), None)
         name = named or (next(iter(signatures)) if len(signatures) == 1 else None)
     if name is not None and name in signatures:
         return signatures[name]

@@ -37,7 +37,7 @@ __all__ = [
 # What the export replaces stands under this name while it is put aside.
 _LOCK, REPLACED = "lock", "old"
 _MAX_LOCK_BYTES, _MAX_RECORDS = 1 << 16, 10_000
-# Who removes another's leftover holds its lock for a moment.
+# A process that removes another's leftover holds its lock for a moment.
 _WAIT_S, _POLL_S = 10.0, 0.01
 # A directory without a lock and without files: its process was killed between the two, or is there now.
 _EMPTY_S = 60.0

@@ -69,7 +69,7 @@ class _Scheme(NamedTuple):
 
 
 class DirectorySource(ByteSource):
-    """A directory of this machine: its files are walked, there are no bytes of an archive."""
+    """A directory of this machine: its files are walked, it has no archive to read."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
@@ -104,16 +104,14 @@ def _scheme(address: str) -> _Scheme:
     return scheme
 
 
-@contextmanager
-def _open_http(address: str, settings: Settings, transfer: Transfer) -> Iterator[ByteSource]:
+def _open_http(address: str, settings: Settings, transfer: Transfer) -> AbstractContextManager[ByteSource]:
     # Imported here: a hit in the cache needs no HTTP, and httpx takes 80 ms to load.
     from hubcli.net.connections import preload_context
 
     preload_context(settings.access)
     from hubcli.net.http_source import open_download
 
-    with open_download(address, download_options(settings, transfer)) as download:
-        yield download
+    return open_download(address, download_options(settings, transfer))
 
 
 def download_options(settings: Settings, transfer: Transfer) -> DownloadOptions:
@@ -141,13 +139,13 @@ def _size_by_http(address: str, settings: Settings, retries: RetryPolicy) -> int
     return probe_size(address, settings.timeout_s, retries, settings.access)
 
 
-@contextmanager
-def _open_in_bucket(address: str, settings: Settings, transfer: Transfer) -> Iterator[ByteSource]:
+def _open_in_bucket(
+    address: str, settings: Settings, transfer: Transfer
+) -> AbstractContextManager[ByteSource]:
     # Imported here: obstore, which it uses, is an extra, and takes 100 ms to load.
     from hubcli.fetching.buckets import open_in_bucket
 
-    with open_in_bucket(address, settings, transfer) as download:
-        yield download
+    return open_in_bucket(address, settings, transfer)
 
 
 def _open_file(address: str, settings: Settings, transfer: Transfer) -> AbstractContextManager[ByteSource]:

@@ -144,8 +144,8 @@ class AliasRecord(NamedTuple):
 class Aliases:
     """The handle that is fetched, and the others of the same model.
 
-    `unversioned` is the one that was asked for, where it means the handle now. Equivalents of other
-    hosts are known once the handle's has redirected to them.
+    `unversioned` is the handle as it was given, without a version, if it means this one now. Equivalents of
+    other hosts are known once the handle's has redirected to them.
     """
 
     def __init__(
@@ -269,7 +269,7 @@ def versioned(
     cached = None if refresh else _cached_version(handle, store)
     if cached is not None:
         return cached
-    from hubcli.net.retries import RetryPolicy  # What is cached is asked of no host.
+    from hubcli.net.retries import RetryPolicy  # A cached version needs no host.
 
     return latest_of(handle, settings, RetryPolicy.of(settings, retries, listener.retrying))
 
@@ -304,7 +304,6 @@ def _entries(store: Store) -> Iterator[CachedModel]:
         yield CachedModel.read(EntryPaths(store.root, key))
 
 
-_NOTHING = "Interrupted"
 _MAX_HEAD_BYTES = 64 << 10
 
 
@@ -318,7 +317,7 @@ class PartialDownload(NamedTuple):
 
     @classmethod
     def of(cls, handle: Handle, root: Path) -> PartialDownload:
-        """As the cache has it now; nobody may be at it."""
+        """As the cache has it now; no process may be fetching it."""
         if handle.is_directory:
             return cls(handle, is_cached=False)
         store = Store(root)
@@ -343,7 +342,9 @@ def resume_notes(models: Sequence[PartialDownload], not_begun: int = 0) -> tuple
         count = str(not_begun) if parts else plural(not_begun, "model")
         parts.append(f"{count} {'was' if not_begun == 1 else 'were'} not started")
     message = (
-        f"Interrupted: {', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]}" if parts else _NOTHING
+        f"Interrupted: {', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]}"
+        if parts
+        else "Interrupted"
     )
     resumable = sum(download.kept_bytes for download in models)
     if not resumable:
@@ -364,7 +365,7 @@ def _is(models: Sequence[PartialDownload]) -> str:
 
 
 def _resumable_bytes(spool: Path) -> tuple[int, int]:
-    """How many bytes of how many are in the spool; 0 of 0 where the next fetch can't go on with it."""
+    """How many bytes of how many are in the spool; 0 of 0 if the next fetch can't resume it."""
     try:
         with open_regular(spool.with_name(f"{spool.name}.journal"), is_buffered=True) as file:
             head = json.loads(file.readline(_MAX_HEAD_BYTES))

@@ -38,8 +38,8 @@ _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?:\s|$)", re.MULTILINE)
 class LockedModel(NamedTuple):
     """What a lock file says of one model. Sizes are in bytes.
 
-    `resolved` is the handle of the version that it was, None if nothing
-    told: then the hashes alone decide. `archive` is None for what didn't come
+    `resolved` is the handle with its version, None if that is
+    unknown: then the hashes alone decide. `archive` is None for what didn't come
     as an archive, or came with tensorflow_hub, which doesn't record its hash.
     """
 
@@ -240,7 +240,7 @@ _FIFO_WAIT_S = 30.0
 # As in pip's lists: a fragment of a URL has no space before it.
 _COMMENT = r"(^|\s)#.*"
 _OPTION = r"\s--"
-_PROMISE = r"\s--sha256(?:=|\s+)(?P<hex>[0-9A-Fa-f]{64})"
+_DIGEST_OPTION = r"\s--sha256(?:=|\s+)(?P<hex>[0-9A-Fa-f]{64})"
 
 
 def read_list(name: str) -> str:
@@ -283,7 +283,7 @@ def listed(text: str, name: str) -> Iterator[Requirement]:
         option = re.search(_OPTION, entry)
         end = option.start() if option else len(entry)
         handle, expected = entry[:end].strip(), entry[end:]
-        match = re.fullmatch(_PROMISE, expected)
+        match = re.fullmatch(_DIGEST_OPTION, expected)
         if "\0" in entry or (expected and match is None):
             raise UsageError(
                 f"{where} is invalid: {expected.strip() or entry!r}",

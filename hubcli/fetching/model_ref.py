@@ -1,4 +1,4 @@
-"""What a person names as a model, and where it is asked for.
+"""What a person names as a model, and the address that it comes from.
 
 A reference to a cached model, a directory, an archive or a handle, or a pattern of handles; mirrors, the
 address of a handle's archive, and errors that name both. Light: every listing loads it.
@@ -214,7 +214,7 @@ def cached_model_refs(settings: Settings | None = None) -> CachedModelRefs:
 
 @contextmanager
 def naming(handle: Handle, settings: Settings) -> Iterator[None]:
-    """A context whose errors name the handle, and the address that is asked for its bytes.
+    """A context whose errors name the handle, and the address of its bytes.
 
     A path is named as it was typed; secrets are left out.
     """
@@ -251,7 +251,7 @@ def _shown_address(handle: Handle, settings: Settings) -> str:
 
 
 def is_mirrored(handle: Handle, settings: Settings) -> bool:
-    """Whether a mirror is asked, rather than the host that the handle names."""
+    """Whether a mirror stands in for the host that the handle names."""
     url = handle.archive_url
     return url is not None and settings.mirrored(url) != url
 

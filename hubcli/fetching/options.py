@@ -1,4 +1,4 @@
-"""What `fetch` is asked for, and what it tells of a model.
+"""Options, requests and results of `fetch`.
 
 The options of one fetch, with the digests that its model must have; and the models that are typed or listed
 in files, a handle a line, as one list.
@@ -37,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
-    """What the caller asks for beyond the handle.
+    """Options of a fetch.
 
     `local` is an archive, a directory, or `-` for standard input, to be imported as the handle; `sha256` is
     the hash in hex that the archive must have, `tree_sha256` the digest of its files as
@@ -68,7 +68,7 @@ class FetchOptions:
         ExpectedDigests(self.sha256, self.tree_sha256)
 
     def completed(self, settings: Settings) -> FetchOptions:
-        """The same, with the connections and retries of the settings where none are asked for."""
+        """The same, with the connections and retries of the settings where none are given."""
         connections = self.connections if self.connections > 0 else settings.connections
         retries = self.retries if self.retries >= 0 else settings.retries
         return replace(self, connections=connections, retries=retries)
@@ -200,7 +200,7 @@ class Requirement(NamedTuple):
 
 
 class RequestList(NamedTuple):
-    """All that was asked for, in its order; `lock` joins the lists that are lock files."""
+    """All requirements, in their order; `lock` joins the lists that are lock files."""
 
     requirements: tuple[Requirement, ...]
     lock: LockFile | None = None
@@ -227,9 +227,9 @@ class RequestList(NamedTuple):
 
 
 class FetchRequest(NamedTuple):
-    """A model that was asked for, once or several times.
+    """A model to fetch, requested once or several times.
 
-    `handle` is None, and `error` why, where its spelling can't be understood; `spellings` are the handles of
+    `handle` is None, and `error` says why, if its spelling is invalid; `spellings` are the handles of
     further times. `sha256` is what its archive must have, `tree_sha256` the digest of its files.
     """
 
@@ -271,7 +271,7 @@ class FetchRequest(NamedTuple):
     def attempt(
         self, options: FetchOptions, do: Callable[[Handle, FetchOptions], _Outcome]
     ) -> _Outcome | HubcliError:
-        """What `do` makes of the handle, by the options with what is promised of this model; or the error.
+        """What `do` returns for the handle and the options, with the digests of this model; or its error.
 
         Only Interrupted is raised.
         """
@@ -287,20 +287,20 @@ class FetchRequest(NamedTuple):
 
 
 def fetch_requests(requirements: Iterable[Requirement]) -> tuple[FetchRequest, ...]:
-    """Each model once, in the order in which they were first asked for.
+    """Each model once, in the order in which they were first requested.
 
-    Raises UsageError if two hashes are promised of one archive.
+    Raises UsageError if two different hashes are expected of one archive.
     """
     models: dict[str, FetchRequest] = {}
     for requirement in requirements:
-        request = _understood(requirement)
+        request = _parsed(requirement)
         key = request.text if request.handle is None else request.handle.cache_key
         first = models.get(key)
         models[key] = request if first is None else _joined(first, request, requirement.where)
     return tuple(models.values())
 
 
-def _understood(requirement: Requirement) -> FetchRequest:
+def _parsed(requirement: Requirement) -> FetchRequest:
     try:
         return FetchRequest(requirement.text, Handle.parse(requirement.text), None, requirement.sha256)
     except HandleError as error:
@@ -317,21 +317,21 @@ def _joined(first: FetchRequest, again: FetchRequest, where: str) -> FetchReques
 
 
 def models_of(
-    order: RequestList, lock: str | None, *, locked: bool
+    requests: RequestList, lock: str | None, *, locked: bool
 ) -> tuple[tuple[FetchRequest, ...], LockFile | None]:
     """The models to fetch, and the lock file to write what was fetched into.
 
     With `locked` they are as that file says, or the lists that are lock files,
     and none is written. Raises UsageError.
     """
-    models = fetch_requests(order.requirements)
+    models = fetch_requests(requests.requirements)
     if lock is None and not locked:
         return models, None  # As nearly always, and then no lock file needs to be understood.
     from hubcli.fetching.lock_file import LockFile
 
     if not locked:
         return models, None if lock is None else LockFile.at(Path(lock))
-    lock_file = order.lock
+    lock_file = requests.lock
     if lock is not None:
         named = LockFile.read(Path(lock))
         lock_file = named if lock_file is None else named.joined(lock_file)

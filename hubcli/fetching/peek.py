@@ -1,6 +1,7 @@
-"""What a fetch would bring, found out without one: nothing stays on the disk, not even the cache's root.
+"""What a fetch would do, found out without one: nothing stays on the disk, not even the cache's root.
 
-A dry run tells what would come, and how much; a peek reads an archive as far as a model's structure needs it.
+A dry run tells what would be fetched, and its size; a peek reads an archive as far as the structure of a
+model needs it.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def peek(
 def _take_by_range(
     source: ByteSource, folder: Path, retries: RetryPolicy, on_received: OnBytes, *, graph_alone: bool
 ) -> ModelFiles:
-    """The needed files of a source that says where each of them is: no other byte is asked for."""
+    """The needed files of a source that knows the byte range of each: nothing else is requested."""
     sizes = {path: end - start for path, (start, end) in source.files.items()}
     needed = [path for path in sizes if path in _NEEDED_FILES and not (graph_alone and path == INDEX_FILE)]
     require_room(folder, sum(sizes[path] for path in needed), source.name)
@@ -132,7 +133,7 @@ def _take(members: MemberStream, folder: Path, name: str, *, graph_alone: bool) 
             continue
         path = "/".join(segments)
         sizes[path] = member.size_bytes
-        inner = _wanted_part(segments)
+        inner = _needed_part(segments)
         if graph_alone and inner not in _SMALL_FILES and _has_graph(tops):
             is_complete = False
             break
@@ -178,7 +179,7 @@ def _drain(pieces: Iterator[memoryview], digest: hashlib._Hash) -> None:
         digest.update(piece)
 
 
-def _wanted_part(segments: tuple[str, ...]) -> str | None:
+def _needed_part(segments: tuple[str, ...]) -> str | None:
     """The path within the model, at the top of the archive or in one folder; None for other files."""
     for start in (0, 1):
         inner = "/".join(segments[start:])
@@ -220,7 +221,7 @@ def dry_run(
     listener: ProgressListener | None = None,
     tiers: Sequence[Tier] = (),
 ) -> DryRun:
-    """Looks, and asks the tiers, then the host for the size of what would come. Raises what `fetch` would."""
+    """Looks into the cache, then queries the tiers, then the host. Raises what `fetch` would."""
     listener = listener or ProgressListener()
     if handle.is_directory:
         with naming(handle, settings):  # As a fetch of it does.

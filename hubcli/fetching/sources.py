@@ -1,6 +1,6 @@
 """From bytes to a model's files: the byte source of a handle, unpacked or walked.
 
-Attempts at it are repeated here, and room on the disk is asked for before and while a model is written.
+Failed attempts are retried here, and disk space is checked before and while a model is written.
 """
 
 from __future__ import annotations
@@ -256,11 +256,11 @@ _EVERY_BYTES = 8 << 20
 
 
 class DiskSpaceGuard:
-    """Whether there is room for what is left of an archive: unpacked it takes its own size at least.
+    """Checks that the disk has room for the rest of an archive, which unpacked takes at least its own size.
 
-    What the whole takes is so an estimate that grows with what came out larger than it was packed; an
-    archive of unknown size has none, and each file asks for its own. Raises DiskFullError, when it
-    is made too. `received` and `unpacked` may be called from two threads.
+    The estimate is of what was not received yet, so it adapts to the compression; an archive of unknown
+    size has none, and space is checked for each file. Raises DiskFullError, also when it is created.
+    `received` and `unpacked` may be called from two threads.
     """
 
     def __init__(self, folder: Path, name: str, size_bytes: int | None) -> None:
@@ -289,7 +289,7 @@ class DiskSpaceGuard:
 
 
 class RetryLoop:
-    """How the next attempt at a body is made, by what became of those before."""
+    """The attempts at a body: how the next one is made, given the errors of those before."""
 
     def __init__(
         self, options: FetchOptions, spool: Path, on_retry: Callable[[str], None], settings: Settings
@@ -302,7 +302,7 @@ class RetryLoop:
         self._source: ByteSource | None = None
 
     def transfer(self) -> Transfer:
-        """How the body is to come: after doubts about its parts, on one connection."""
+        """How to transfer the body: on one connection once its parts are in doubt."""
         from hubcli.fetching.byte_sources import Transfer  # What is cached comes from none.
 
         return Transfer(self._retries, self._connections, self._spool if self._has_ranges else None)
@@ -313,10 +313,10 @@ class RetryLoop:
 
     @contextmanager
     def attempt(self, clear: Callable[[], None]) -> Iterator[None]:
-        """One attempt: ends quietly where another is to follow, once `clear` has made room for it.
+        """One attempt: suppresses its error if another follows, once `clear` has made room for it.
 
-        Raises the error where none makes sense or is left. The spool stays for
-        the next fetch of it, unless it isn't to be trusted or fills the disk.
+        Raises the error if it is permanent, or no attempt is left. The spool stays
+        for the next fetch, unless it is corrupt or fills the disk.
         """
         try:
             yield

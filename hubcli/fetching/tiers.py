@@ -1,4 +1,4 @@
-"""Shared tiers as a fetch sees them: what it asks of one, and the part that all of them have in it.
+"""Shared tiers as a fetch uses them: the interface of one, and the part that all of them have in it.
 
 `hubcli.tiers` implements `Tier`; the verb hands its tiers in. A tier is never trusted: what comes from it
 passes the checks of an origin's bytes, and a fault of one is a note, or an error where tiers are required.
@@ -70,14 +70,14 @@ class TierModel:
 
 
 class TierLease(Protocol):
-    """The right to be the one that asks the origin."""
+    """The right to be the one machine that downloads from the origin."""
 
     @property
     def is_held(self) -> bool:
         """Whether this process has it."""
 
     def release(self, *, has_failed: bool) -> None:
-        """Gives it up; others ask the origin themselves where the download failed."""
+        """Gives it up; if the download failed, others try the origin themselves."""
 
 
 class Tier(Protocol):
@@ -90,7 +90,7 @@ class Tier(Protocol):
 
     @property
     def is_down(self) -> bool:
-        """Whether it failed within the last minute: then it isn't asked."""
+        """Whether it failed within the last minute: then it gets no requests."""
 
     def note_outage(self) -> None:
         """Notes that it did not answer, after all retries."""
@@ -130,7 +130,7 @@ class Tier(Protocol):
         on_wait: Callable[[str], None],
         check: Callable[[], None],
     ) -> TierLease:
-        """Waits until this process may ask the origin, the tier has what is expected, or the time is over."""
+        """Waits until this process may use the origin, the tier has what is expected, or the time is over."""
 
 
 class ArchiveCopy:
@@ -173,13 +173,13 @@ class ArchiveCopy:
             self.is_complete = False
 
     def close(self) -> None:
-        """Lets it go."""
+        """Closes it; the file is removed."""
         with suppress(OSError):
             self._opened.close()
 
 
 class TierTurn:
-    """The part of the tiers in one fetch: asked before the origin, written to after it."""
+    """The part of the tiers in one fetch: read before the origin, written to after it."""
 
     def __init__(
         self,
@@ -189,10 +189,10 @@ class TierTurn:
         settings: Settings,
         listener: ProgressListener,
     ) -> None:
-        is_asked_for = not handle.is_immutable and (options.force or options.refresh)
+        is_refreshed = not handle.is_immutable and (options.force or options.refresh)
         is_possible = handle.is_remote and options.local is None
         usable = [tier for tier in tiers if tier.is_local or not settings.offline]
-        self._readable = [] if is_asked_for or not is_possible else usable
+        self._readable = [] if is_refreshed or not is_possible else usable
         self._writable = next((tier for tier in usable if tier.is_writable and is_possible), None)
         self._handle = handle
         self._expected = options.expected
@@ -202,7 +202,7 @@ class TierTurn:
         self._lease: TierLease | None = None
         self._is_private = self._is_there = False
         self._failures: set[str] = set()  # Failures that have been reported.
-        self._unreachable: set[str] = set()  # Names of tiers that this fetch asks no more.
+        self._unreachable: set[str] = set()  # Names of tiers to which this fetch sends no more requests.
         self.manifest: Manifest | None = None
         self.disk_error: DiskFullError | None = None
 
@@ -211,16 +211,16 @@ class TierTurn:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._lease is not None and self._lease.is_held:
-            # Where the origin fails, or the tier can't have the model, it is of no use to wait for the next
-            # holder. After an interrupt, or a fault of this machine alone, one of the others takes over.
+            # If the origin fails, or the tier can't have the model, waiting for the next holder is useless.
+            # After an interrupt, or a fault of this machine alone, one of the others takes over.
             has_failed = not self._is_there if error is None else isinstance(error, _FAULTS)
             self._lease.release(has_failed=has_failed)
         if self._copy is not None:
             self._copy.close()
 
     @property
-    def is_asked(self) -> bool:
-        """Whether any tier is asked for the model."""
+    def has_readable(self) -> bool:
+        """Whether the model may come from a tier."""
         return bool(self._readable)
 
     def found(self) -> Iterator[tuple[Tier, TierModel]]:
@@ -278,7 +278,7 @@ class TierTurn:
                 tier.used(model)
 
     def wait(self, check: Callable[[], None]) -> bool:
-        """Waits until this process is to ask the origin; whether the tiers are worth another look."""
+        """Waits until this process may use the origin; whether the tiers are to be tried once more."""
         tier = self._writable
         if tier is None or not self._readable or self._is_skipped(tier):
             return False

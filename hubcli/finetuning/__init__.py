@@ -34,7 +34,7 @@ class Method(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class FinetuneOptions:
-    """What is asked for beyond source and destination. Either `weights` or `train` is set.
+    """Options of a fine-tuned export. Either `weights` or `train` is set.
 
     Of weights: `root` is the object or layer that is the model, `map_file`
     names pairs, `dry_run` writes nothing. Of a training: `arguments` go to the
@@ -91,7 +91,7 @@ class FinetuneOptions:
     @property
     def has_edits(self) -> bool:
         """Whether the model is edited once it has its values."""
-        return self.edits is not None and self.edits.is_asked
+        return self.edits is not None and self.edits.has_edits
 
     def _of_training(self) -> list[str]:
         given = {"--arg": self.arguments or None, "--strategy": self.strategy, "--tag-set": self.tag_set}

@@ -16,10 +16,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hubcli.concurrency import CancellationToken, running_beside
+from hubcli.durability import UNSYNCED, Durability
+from hubcli.finetuning import Method
+from hubcli.finetuning.result import (
+    ChangedValues,
+    LostPart,
+    StagedModel,
+    require_same_interface,
+    require_same_outputs,
+)
 from hubcli.formats.tensor_layout import DType
+from hubcli.progress import ProgressListener
 from hubcli.running.captures import Captures
 from hubcli.running.endpoints import Endpoint, signature_endpoint
 from hubcli.running.model_process import prepare_order
@@ -27,15 +39,16 @@ from hubcli.running.traces import all_traces
 from hubcli.savedmodel.compare.structure import structural_difference
 from hubcli.savedmodel.functions import FunctionVariant, read_signatures
 from hubcli.savedmodel.graph import MetaGraphOutline, fed_assets_of, read_outline
-from hubcli.savedmodel.model import SavedModelInfo
+from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
 from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.types import Fields, Items, Structure, TensorSpec, decode
 from hubcli.tf.compare import CallableModel, Comparison, Outputs, equal_outputs
 from hubcli.tf.live_model import LiveModel
 from hubcli.tf.loading import live_variables
 from hubcli.tf.saved_session import SavedSession, flat_tensors, is_registered, read_argument_list
 
-__all__ = ["ExportComparison"]
+__all__ = ["ExportComparison", "save_and_compare"]
 
 _CALL, _SIGNATURES, _SIGNATURE_MAP = "__call__", "signatures", "signature_map"
 
@@ -103,6 +116,40 @@ class ExportComparison:
         if outputs is None:
             raise _UndecidedError("a call fails or returns other values")
         return replace(outputs, variables=len(live_variables(live.obj, live.info)))
+
+
+def save_and_compare(
+    live: LiveModel,
+    staged: Path,
+    values_of: Callable[[SavedModelInfo], ChangedValues],
+    listener: ProgressListener,
+    durability: Durability = UNSYNCED,
+    *,
+    may_use_session: bool = True,
+) -> StagedModel:
+    """The object as TensorFlow saves it to `staged`, compared with its source and with the object itself.
+
+    `values_of` gets the export as it was read, and may raise an error about its values. Raises
+    TensorFlowError for what differs.
+    """
+    report = live.save(staged)
+    # Written to the disk while the export is compared: the sync at its end finds little left to do.
+    syncing = running_beside(partial(durability.tree, staged), CancellationToken())
+    with syncing, ExportComparison(live, staged, may_use_session=may_use_session) as comparison:
+        saved = read_model(ModelFiles.of_directory(staged), hash_assets=True)
+        preserved, differing = require_same_interface(saved, live.info)
+        values = values_of(saved)
+        listener.step("Loading the export and comparing it")
+        found = comparison.run(saved)
+    return StagedModel(
+        values,
+        preserved=preserved,
+        compared=found.calls,
+        skipped=require_same_outputs(found),
+        carried=report.carried,
+        not_kept=(*differing, *(LostPart(part.path, part.reason) for part in report.dropped)),
+        method=Method.RESAVE,
+    )
 
 
 class _UndecidedError(Exception):
@@ -211,12 +258,10 @@ def _callees(
 
         def run(**inputs: Any) -> dict[str, Any]:
             results = call(flat_tensors([inputs[port.name] for port in endpoint.inputs]))
-            outputs, place = {}, 0
-            for port in endpoint.outputs:
-                own = results[place : place + port.part_count]
-                outputs[port.name] = own[0] if port.kind == "dense" else own
-                place += port.part_count
-            return outputs
+            return {
+                port.name: parts[0] if port.kind == "dense" else parts
+                for port, parts in endpoint.parts_of_outputs(results)
+            }
 
         return run
 

@@ -46,7 +46,7 @@ class KeptValues:
         self._command = command
         self._on_note = on_note
         self._is_finished = True
-        self._renaming: tuple[Path, int] | None = None  # The name that is wanted, and the directory's inode.
+        self._renaming: tuple[Path, int] | None = None  # The intended name, and the directory's inode.
         self.path: Path | None = None
 
     def keep(self, values: TrainedValues) -> None:

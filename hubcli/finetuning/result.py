@@ -108,7 +108,7 @@ class SkippedComparison(NamedTuple):
 class StagedModel(NamedTuple):
     """A model that stands in its temporary place, complete and compared.
 
-    `preserved` are phrases about what was held against the source and is the same,
+    `preserved` are phrases about what was compared with the source and is the same,
     `compared` the calls whose outputs equal those of the live object, `skipped`
     the others; the calls are there where TensorFlow ran. `carried` are files
     that were copied beside what TensorFlow writes. `method` is the one that was
@@ -146,7 +146,7 @@ class WrittenExport:
 class FinetuneResult:
     """An export, or the plan of one.
 
-    `method` is the one that was or would be used, `requested_method` what was asked for. `mapping` is there
+    `method` is the one that was or would be used, `requested_method` that of the options. `mapping` is there
     for a file of weights, `edited` for a model that was edited too. `written` and `staged_model` are None of
     a dry run, and in a worker that isn't the chief of its cluster.
     """
@@ -185,7 +185,7 @@ def require_trained(values: ChangedValues, options: FinetuneOptions) -> None:
 
 
 def verify_bytes_preserved(model: Path, exported: Path) -> tuple[str, ...]:
-    """Holds a rewritten model against its source, byte by byte; what is the same. Raises TensorFlowError."""
+    """Compares a rewritten model with its source, byte by byte; what is the same. Raises TensorFlowError."""
     verify_only_values_changed(model, exported)
     return ("every byte but the values'",)
 

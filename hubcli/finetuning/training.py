@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.archive import Limits
 from hubcli.archive.tree import Tree
-from hubcli.concurrency import CancellationToken, running_beside
 from hubcli.durability import UNSYNCED, Durability, remove_tree
 from hubcli.errors import HubcliError, TensorFlowError, UsageError, ValuesError
 from hubcli.finetuning import FinetuneOptions, Method
-from hubcli.finetuning.comparison import ExportComparison
+from hubcli.finetuning.comparison import ExportComparison, save_and_compare
 from hubcli.finetuning.result import (
     ChangedValues,
-    LostPart,
     StagedModel,
-    require_same_interface,
     require_same_outputs,
     require_trained,
     verify_bytes_preserved,
@@ -185,28 +181,27 @@ class FromTraining(NamedTuple):
 
     def _saved_again(self, live: LiveModel, staged: Path, listener: ProgressListener) -> StagedModel:
         """The model as TensorFlow saves the object, compared with both."""
-        report = live.save(staged)
-        # Written to the disk while the export is compared: the sync at its end finds little left to do.
-        syncing = running_beside(partial(self.durability.tree, staged), CancellationToken())
-        with syncing, self._comparison(live, staged) as comparison:
-            saved = read_model(ModelFiles.of_directory(staged), hash_assets=True)
-            preserved, differing = require_same_interface(saved, self.info)
+
+        def values_of(saved: SavedModelInfo) -> ChangedValues:
             values = ChangedValues.of(self._changes(staged, saved), self.targets)
             require_trained(values, self.options)
-            not_kept = (*differing, *(LostPart(part.path, part.reason) for part in report.dropped))
-            result = StagedModel(
-                values, preserved, carried=report.carried, not_kept=not_kept, method=Method.RESAVE
-            )
-            return _compared(result, comparison, saved, listener)
+            return values
+
+        return save_and_compare(
+            live, staged, values_of, listener, self.durability, may_use_session=self._may_use_session
+        )
 
     def _rewritten(self, live: LiveModel, staged: Path, listener: ProgressListener) -> StagedModel:
         """The source with the new values, compared with the object."""
         result = self._rewrite(live, staged)
-        with self._comparison(live, staged) as comparison:
-            return _compared(result, comparison, self.info, listener)
+        with ExportComparison(live, staged, may_use_session=self._may_use_session) as comparison:
+            listener.step("Loading the export and comparing it")
+            found = comparison.run(self.info)
+        return result._replace(compared=found.calls, skipped=require_same_outputs(found))
 
-    def _comparison(self, live: LiveModel, staged: Path) -> ExportComparison:
-        return ExportComparison(live, staged, may_use_session=self.job.strategy.value is None)
+    @property
+    def _may_use_session(self) -> bool:
+        return self.job.strategy.value is None
 
     def _changes(self, staged: Path, saved: SavedModelInfo) -> tuple[Change, ...]:
         """What became of each variable, by its path in both models."""
@@ -233,14 +228,6 @@ class FromTraining(NamedTuple):
         values = ChangedValues.of(report.changed, self.targets)
         require_trained(values, self.options)
         return StagedModel(values, verify_bytes_preserved(self.model, staged))
-
-
-def _compared(
-    result: StagedModel, comparison: ExportComparison, saved: SavedModelInfo, listener: ProgressListener
-) -> StagedModel:
-    listener.step("Loading the export and comparing it")
-    found = comparison.run(saved)
-    return result._replace(compared=found.calls, skipped=require_same_outputs(found))
 
 
 def _tag_set(name: str, info: SavedModelInfo, tags: frozenset[str] | None) -> frozenset[str] | None:

@@ -12,10 +12,7 @@ from hubcli.errors import TensorFlowError
 from hubcli.finetuning import FinetuneOptions, Method
 from hubcli.finetuning.result import (
     ChangedValues,
-    LostPart,
     StagedModel,
-    require_same_interface,
-    require_same_outputs,
     require_trained,
     verify_bytes_preserved,
 )
@@ -113,7 +110,7 @@ class FromWeights(NamedTuple):
         self, place: Path, staged: Path, values: ChangedValues, listener: ProgressListener
     ) -> StagedModel:
         """Lets TensorFlow load what was written to `place`, and save it."""
-        from hubcli.finetuning.comparison import ExportComparison
+        from hubcli.finetuning.comparison import save_and_compare
         from hubcli.savedmodel.model import ModelFiles
         from hubcli.savedmodel.reader import read_model
         from hubcli.tf.live_model import LiveModel
@@ -126,22 +123,7 @@ class FromWeights(NamedTuple):
             bundle = self.weights.bundle
             live.fill_tables(self.tables, bundle.folder / bundle.prefix)
         listener.step("Saving it again")
-        report = live.save(staged)
-        with ExportComparison(live, staged) as job:
-            saved = read_model(ModelFiles.of_directory(staged), hash_assets=True)
-            preserved, differing = require_same_interface(saved, info)
-            listener.step("Loading the export and comparing it")
-            comparison = job.run(saved)
-        return StagedModel(
-            values,
-            preserved=preserved,
-            compared=comparison.calls,
-            skipped=require_same_outputs(comparison),
-            carried=report.carried,
-            not_kept=(*differing, *(LostPart(part.path, part.reason) for part in report.dropped)),
-            method=Method.RESAVE,
-            reason=self._reason,
-        )
+        return save_and_compare(live, staged, lambda saved: values, listener)._replace(reason=self._reason)
 
     @property
     def _reason(self) -> str:

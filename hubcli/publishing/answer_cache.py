@@ -1,6 +1,6 @@
 """Answers of hosts, kept for some minutes, and for longer where nothing may be sent.
 
-A private directory beside the default cache of models. A file is named by the SHA-256 of what was asked, the
+A private directory beside the default cache of models. A file is named by the SHA-256 of the question, the
 account included, so that one account never sees what another may; its first line says when it came.
 """
 
@@ -55,7 +55,7 @@ class AnswerCache:
 
     @classmethod
     def of(cls, settings: Settings, *, is_refreshed: bool = False) -> AnswerCache:
-        """The user's own. With `is_refreshed` every answer is asked for anew, unless offline."""
+        """The user's own. With `is_refreshed` no cached answer is used, unless offline."""
         return cls(answer_cache_folder(), offline=settings.offline, is_refreshed=is_refreshed)
 
     def get(self, question: tuple[str, ...], name: str, ask: Callable[[], bytes]) -> bytes:

@@ -1,13 +1,12 @@
 """A model into a tree that a web server shows: `<publisher>/<model>/<version>`, in a directory or a bucket.
 
-Readers see an archive as a whole or not at all. A version is immutable: its name is taken once, by a hard
-link in a directory and by a claim beside it in a bucket, and who comes with other bytes is refused.
+An archive appears atomically. A version is immutable: its name is taken once, by a hard
+link in a directory and by a claim beside it in a bucket, and a publisher of other bytes is refused.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -29,7 +28,7 @@ from hubcli.errors import (
     UsageError,
     means_full,
 )
-from hubcli.exporting.destination import publish_newest, require_free
+from hubcli.exporting.destination import SEGMENT, VERSION, publish_newest, require_free
 from hubcli.exporting.hub_index import (
     INDEX_FILE,
     MAX_INDEX_BYTES,
@@ -44,15 +43,13 @@ from hubcli.net.object_store import ObjectStore
 from hubcli.progress import ProgressListener
 from hubcli.providers import BUCKETS
 from hubcli.publishing.kaggle_creation import VersionExistsError, differences
-from hubcli.regular_file import open_regular, read_regular
+from hubcli.regular_file import file_sha256, read_regular
 
 __all__ = ["HubPlace", "TreeUpload", "open_tree"]
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
-_VERSION = re.compile(r"[0-9]{1,18}")
 _SCHEMES = tuple(f"{scheme}://" for scheme in BUCKETS)
 _REMOTE = re.compile(rf"(?:{'|'.join(_SCHEMES)})[^/]")
-_MAX_CLAIM_BYTES, _READ_BYTES = 4096, 1 << 20
+_MAX_CLAIM_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +66,8 @@ class HubPlace:
         parts = text.rstrip("/").split("/")
         if (
             len(parts) < 4
-            or not _VERSION.fullmatch(parts[-1])
-            or not all(map(_SEGMENT.fullmatch, parts[-3:-1]))
+            or not VERSION.fullmatch(parts[-1])
+            or not all(map(SEGMENT.fullmatch, parts[-3:-1]))
         ):
             raise UsageError(
                 f"Invalid destination '{text}'",
@@ -140,11 +137,7 @@ class TreeUpload:
                 f"{self.place.address} exists, and is not a valid archive: {error.message}",
                 hint="Publish it under the next version, or remove that archive.",
             ) from error
-        digest = hashlib.sha256()
-        with open_regular(archive) as file:
-            while block := file.read(_READ_BYTES):
-                digest.update(block)
-        return PackedArchive(archive.stat().st_size, digest.hexdigest())
+        return PackedArchive(archive.stat().st_size, file_sha256(archive))
 
     def _entry(self, packed: PackedArchive) -> IndexEntry:
         return IndexEntry(

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 FRAMEWORKS = ("tensorFlow2", "tensorFlow1")
-# What people ask for, and what the API calls it.
+# Sort orders by the words of `--sort`, with their names in the API.
 SORTS = {
     "hotness": "LIST_MODELS_ORDER_BY_HOTNESS",
     "downloads": "LIST_MODELS_ORDER_BY_DOWNLOAD_COUNT",
@@ -104,7 +104,7 @@ def open_kaggle(
     on_retry: Callable[[str], None] = lambda text: None,
     answers: AnswerCache | None = None,
 ) -> Iterator[KaggleApi]:
-    """Kaggle's API at the endpoint of the settings; what was asked before may come from `answers`.
+    """Kaggle's API at the endpoint of the settings; answers may come from the cache `answers`.
 
     Raises NetworkError, and OfflineError with --offline where there are no `answers`.
     """
@@ -131,7 +131,7 @@ class KaggleApi:
     def models(
         self, search: str = "", owner: str = "", sort: str = "hotness", page_size: int = 20
     ) -> Iterator[KaggleListing]:
-        """The models that fit, best first, page by page. No framework can be asked for: filter."""
+        """The models that fit, best first, page by page. It has no filter by framework."""
         query = {"sortBy": SORTS[sort], "pageSize": str(page_size)}
         query |= {key: text for key, text in (("search", search), ("owner", owner)) if text}
         pages = self.json.pages(f"{_ROOT}/list", query)

@@ -1,7 +1,7 @@
 """What is created on Kaggle, each at most once: a model, a variation or a version, found again by its marker.
 
-A creation whose answer is lost may have taken place. It is never sent again: the versions are asked for until
-one shows that is newer than those before, and carries the marker or has the very files.
+A creation whose answer is lost may have taken place. It is never sent again: the versions are listed until
+one appears that is newer than those before, and carries the marker or has the very files.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from hubcli.progress import ProgressListener
 from hubcli.providers.kaggle import KaggleModel
 from hubcli.publishing.blobs import upload_blobs
 from hubcli.publishing.journal import Journal, Step
-from hubcli.publishing.kaggle_api import KaggleApi, open_kaggle
+from hubcli.publishing.kaggle_api import open_kaggle
 from hubcli.publishing.kaggle_creation import (
     Creation,
     PublishedState,
@@ -34,7 +34,7 @@ __all__ = ["KaggleRequest", "KaggleUpload", "directory_body"]
 
 @dataclass(frozen=True, slots=True)
 class KaggleRequest:
-    """What is asked for beyond source and handle. Times are in seconds.
+    """Options of a publication on Kaggle. Times are in seconds.
 
     `waits` is False if a version is left to be processed; then nothing is read back either.
     """
@@ -93,7 +93,7 @@ class KaggleUpload:
         """Whether the source still holds what the earlier run sent."""
         return not differences(self.journal.records, hashed_files(self.tree.top))
 
-    def is_wanted(self, number: int) -> bool:
+    def fits_handle(self, number: int) -> bool:
         """Whether the handle names that version, or none."""
         return self.model.version in (None, str(number))
 
@@ -104,8 +104,7 @@ class KaggleUpload:
 
     def look(self) -> PublishedState:
         """What is there. Raises UsageError if the options don't fit it."""
-        with open_kaggle(self.settings, self.listener.retrying) as kaggle:
-            state = PublishedState.read(kaggle, self.model)
+        state = self._state()
         if not state.has_variation and not self.request.license_name:
             raise UsageError(
                 f"The new variation {self.creation.page} requires a license",
@@ -113,6 +112,10 @@ class KaggleUpload:
             )
         self._require_visibility(state)
         return state
+
+    def _state(self) -> PublishedState:
+        with open_kaggle(self.settings, self.listener.retrying) as kaggle:
+            return PublishedState.read(kaggle, self.model)
 
     def _require_visibility(self, state: PublishedState) -> None:
         page = f"https://www.kaggle.com/models/{self.model.owner}/{self.model.model}"
@@ -173,11 +176,11 @@ class KaggleUpload:
 
     def publish(self, state: PublishedState) -> int | None:
         """Creates what is missing and sends the files; the new version's number, None without `waits`."""
-        if not state.has_model:  # First: who may not create it learns so before hours of uploading.
+        if not state.has_model:  # First: without permission it fails before hours of uploading.
             state = self._make_model()
         self.listener.started(self.creation.page, str(self.tree.top), self.tree.size_bytes)
         with open_kaggle(self.settings, self.listener.retrying) as kaggle:
-            self._upload(kaggle)
+            upload_blobs(files_of(self.tree), kaggle, self.journal, self.settings, self.listener)
         self.listener.finished()
         if read_files(self.tree.top) != self.tree:
             raise TruncatedError(f"{self.tree.top} changed during the upload", hint="Run the command again.")
@@ -192,13 +195,9 @@ class KaggleUpload:
         """Creates the model; what is there then."""
         title = self.request.title or self.model.model
         self.creation.make_model(title, self.request.description, is_public=self.request.is_public)
-        with open_kaggle(self.settings, self.listener.retrying) as kaggle:
-            state = PublishedState.read(kaggle, self.model)
+        state = self._state()
         self._require_visibility(state)  # Somebody else may have created it meanwhile.
         return replace(state, has_model=True)
-
-    def _upload(self, kaggle: KaggleApi) -> None:
-        upload_blobs(files_of(self.tree), kaggle, self.journal, self.settings, self.listener)
 
     def _create(self, state: PublishedState, body: Mapping[str, Any]) -> None:
         if not state.has_variation:
@@ -206,8 +205,7 @@ class KaggleUpload:
             if self.creation.make_variation(body, license_name, usage):
                 return
             self.listener.note(f"{self.creation.page} was created meanwhile: adding a version to it")
-            with open_kaggle(self.settings, self.listener.retrying) as kaggle:
-                state = replace(PublishedState.read(kaggle, self.model), has_variation=True)
+            state = replace(self._state(), has_variation=True)
         self.creation.make_version(body, self.request.notes, state.version)
 
     def _finished(self) -> int | None:

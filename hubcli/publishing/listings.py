@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _THREADS = 4
-_MAX_ASKED = 8  # Directories above a model in which its host may have the index.
+_MAX_PARENTS = 8  # Directories above a model in which its host may have the index.
 
 
 class ModelHit(NamedTuple):
@@ -170,7 +170,7 @@ def read_index(
 ) -> HostIndex:
     """The index of the host at the address, or of the directory.
 
-    Raises NotFoundError if it has none, IntegrityError for what is no index, UsageError for what can
+    Raises NotFoundError if it has none, IntegrityError for an invalid one, UsageError for an address that can
     have none, NetworkError.
     """
     remember_url(root)
@@ -211,7 +211,7 @@ def _downloaded(address: str, settings: Settings, on_retry: Callable[[str], None
 def index_of_model(
     handle: Handle, settings: Settings, answers: AnswerCache, on_retry: Callable[[str], None]
 ) -> tuple[HostIndex, str]:
-    """The index that lists the model, and the model's name there; the directories above it are asked.
+    """The index that lists the model, and the model's name there; the directories above it are tried.
 
     Raises NotFoundError if none of them has one.
     """
@@ -228,7 +228,7 @@ def index_of_model(
         segments.pop()
     lead = f"{base}://" if base else "/"
     first = 1 if base else 0  # The host itself doesn't belong to a name.
-    places = range(len(segments) - 2, max(first, len(segments) - 2 - _MAX_ASKED) - 1, -1)
+    places = range(len(segments) - 2, max(first, len(segments) - 2 - _MAX_PARENTS) - 1, -1)
     for place in places:
         root, name = lead + "/".join(segments[:place]), "/".join(segments[place:])
         try:

@@ -85,12 +85,12 @@ def _readmes_of(members: MemberStream) -> Iterator[tuple[str, bytes]]:
     for member, pieces in members:
         segments = check.accept(member, pieces) or ()
         is_at_top = len(segments) == 1 or (len(segments) == 2 and segments[0] not in _PARTS)
-        is_wanted = is_at_top and not member.is_directory and segments[-1].lower() in _NAMES
+        is_readme = is_at_top and not member.is_directory and segments[-1].lower() in _NAMES
         content = bytearray()
         for piece in pieces:  # Each must be read before the next member is.
-            if is_wanted and len(content) < MAX_README_BYTES:
+            if is_readme and len(content) < MAX_README_BYTES:
                 content += piece
-        if is_wanted:
+        if is_readme:
             yield "/".join(segments), bytes(content[:MAX_README_BYTES])
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from hubcli.errors import InputError, UsageError
 from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.inputs import Columns, RowStream, complete
-from hubcli.running.values import cut, flattened, join, row_count, tensors_of, with_parts
+from hubcli.running.values import cut, depth_of_first, flattened, join, row_count, tensors_of, with_parts
 from hubcli.tf.run_protocol import Tensor
 from hubcli.units import plural
 
@@ -224,14 +224,7 @@ def _column(port: Port, rows: Sequence[Mapping[str, Any]]) -> Any:
         return join(values)
     rank = None if port.shape is None else len(port.shape)
     # A row may have its own dimension for rows, of size 1, as one that stands alone.
-    depth = 0
-    value = values[0]
-    while isinstance(value, list):
-        depth, value = depth + 1, value[0] if value else None
-    if (
-        rank is not None
-        and depth == rank
-        and all(isinstance(value, list) and len(value) == 1 for value in values)
-    ):
+    has_own = depth_of_first(values[0]) == rank
+    if has_own and all(isinstance(value, list) and len(value) == 1 for value in values):
         return [value[0] for value in values]
     return values

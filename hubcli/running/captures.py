@@ -29,7 +29,7 @@ _MAX_STEPS = 20
 
 
 class CannotBindError(Exception):
-    """A capture whose tensor in the graph can't be told."""
+    """A capture whose tensor in the graph is unknown."""
 
 
 class Captures:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from hubcli.errors import InputError, UsageError, did_you_mean
-from hubcli.formats.protos import parse
 from hubcli.formats.tensor_layout import DType
 from hubcli.savedmodel.functions import Signature, SignatureTensor
-from hubcli.savedmodel.types import Shape, TypeSpec, element_count, shape_of, shape_text
+from hubcli.savedmodel.types import Shape, TypeSpec, element_count, shape_of, shape_text, type_spec
 from hubcli.tf.run_protocol import STRING, Tensor
 
-__all__ = ["Binding", "Endpoint", "Port", "choose_signature", "signature_endpoint"]
+__all__ = ["DEFAULT_SIGNATURES", "Binding", "Endpoint", "Port", "choose_signature", "signature_endpoint"]
 
-_DEFAULT_SIGNATURES = ("serving_default", "default")  # Of TensorFlow 2 and Serving; of TF1 Hub.
+DEFAULT_SIGNATURES = ("serving_default", "default")  # Of TensorFlow 2 and Serving; of TF1 Hub.
 _COMPOSITE_PARTS = {"RaggedTensorSpec": "ragged", "SparseTensorSpec": "sparse"}
 _MAX_DEFAULT_ELEMENTS = 1 << 20
 
@@ -92,6 +92,12 @@ class Endpoint(NamedTuple):
         with_rows = [port for port in self.inputs if port.shape != ()]
         return bool(with_rows) and all(port.has_batch and port.kind == "dense" for port in with_rows)
 
+    def parts_of_outputs(self, tensors: Sequence[Any]) -> Iterator[tuple[Port, list[Any]]]:
+        """Each output with its own of the tensors, which are those of all outputs in their order."""
+        rest = iter(tensors)
+        for port in self.outputs:
+            yield port, list(islice(rest, port.part_count))
+
     def port(self, name: str) -> Port:
         """The input of that name. Raises InputError, which lists those that there are."""
         for port in self.inputs:
@@ -123,7 +129,7 @@ def choose_signature(signatures: tuple[Signature, ...], name: str | None, target
             f"{target} has no signature '{name}'{did_you_mean(name, list(by_name))}",
             hint=f"Its signatures: {listed}",
         )
-    for default in _DEFAULT_SIGNATURES:
+    for default in DEFAULT_SIGNATURES:
         if default in by_name:
             return by_name[default]
     if len(signatures) > 1:
@@ -175,7 +181,7 @@ def _port(tensor: SignatureTensor, message: Any, default: bytes | None) -> Port:
             kind="sparse", parts=(indices, values, dense_shape), part_types=(_INT64, number, _INT64)
         )
     if tensor.kind == "composite":
-        spec = decode_type_spec(message.composite_tensor.type_spec)
+        spec = type_spec(message.composite_tensor.type_spec)
         types = tuple(int(part.dtype) for part in message.composite_tensor.components)
         kind = _COMPOSITE_PARTS.get(spec.class_name, spec.class_name)
         dtype = DType.of(types[1 if kind == "sparse" else 0]) if types else port.dtype
@@ -186,13 +192,6 @@ def _port(tensor: SignatureTensor, message: Any, default: bytes | None) -> Port:
 
 
 _INT64 = 9
-
-
-def decode_type_spec(message: Any) -> TypeSpec:
-    """The spec in a TypeSpecProto."""
-    from hubcli.savedmodel.types import type_spec
-
-    return type_spec(message)
 
 
 def composite_port(name: str, spec: TypeSpec, types: tuple[int, ...]) -> Port:
@@ -240,8 +239,3 @@ def tensor_of_proto(message: Any) -> Tensor | None:
         return Tensor(number, sizes, struct.pack(f"<{count}{form}", *values))
     except struct.error:
         return None
-
-
-def parsed_types(encoded: Iterator[bytes]) -> tuple[int, ...]:
-    """The types of the ArgDefs."""
-    return tuple(int(parse("ArgDef", arg).type) for arg in encoded)

@@ -1,4 +1,4 @@
-"""Files of inputs, told apart by their first bytes: arrays, images, sound, records, tables, JSON, text.
+"""Files of inputs, recognized by their first bytes: arrays, images, sound, records, tables, JSON, text.
 
 Nothing in them is executed, pickles are refused, and every length is bounded. What has rows is read row by
 row, so that a stream of any length takes constant memory.
@@ -164,7 +164,7 @@ class InputFile:
             yield f"line {number}", parse_json(line, f"{self.name}, line {number}")
 
     def text_rows(self) -> Iterator[tuple[str, Any]]:
-        """Each line, by its place; bytes that are no UTF-8 as they are."""
+        """Each line, by its place; bytes that aren't UTF-8 as they are."""
         for number, line in self.lines():
             yield f"line {number}", line
 
@@ -250,7 +250,7 @@ def _is_of_file(error: BaseException) -> bool:
 
 
 def open_input(path: str, columns: frozenset[str], is_text: bool) -> InputFile:
-    """The file, or standard input for `-`, opened and told apart.
+    """The file, or standard input for `-`, opened and recognized.
 
     `columns` are the names that a table's header may have; `is_text` says that lines of text are meant
     where nothing else fits. Raises NotFoundError, InputError.

@@ -125,7 +125,7 @@ class InputReader:
         return {only.name: value}
 
     def _value_of(self, port: Port, value: Any) -> Any:
-        """The port's value in an object of inputs; what is no such object is its value."""
+        """The port's value in an object of inputs; anything else is the value itself."""
         if type(value) is dict and port.name in value:
             return value[port.name]
         if not isinstance(value, dict) or value.keys() in ({"b64"}, _SPARSE_KEYS):
@@ -324,7 +324,7 @@ def _file_or_text(port: Port | None, text: str) -> _Value:
 
 
 def _literal(port: Port, text: str) -> Any:
-    """The value of a text: JSON, for a string input the text itself where it is no JSON of texts."""
+    """The value of a text: JSON, for a string input the text itself if it isn't JSON of texts."""
     if port.dtype.name == "string":
         if text[:1] not in ("[", "{", '"'):
             return text

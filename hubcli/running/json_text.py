@@ -62,7 +62,7 @@ def element_texts(tensor: Tensor, *, is_bare: bool = False, is_binary: bool = Fa
 
 
 def text_of_bytes(value: bytes, *, is_binary: bool = False) -> str:
-    """The bytes as a JSON string; what is no UTF-8, or is binary, as `{"b64": …}`."""
+    """The bytes as a JSON string; what is not UTF-8, or is binary, as `{"b64": …}`."""
     if not is_binary:
         try:
             return json.dumps(value.decode(), ensure_ascii=False)

@@ -95,7 +95,7 @@ def read_runnable(
 def read_signatures_of(
     name: str, path: Path, tag_set: frozenset[str] | None = None, *, is_scanned: bool = False
 ) -> RunnableModel:
-    """The model in the directory, with all its signatures that give something; scanned where asked.
+    """The model in the directory, with all its signatures that have outputs; scanned if `is_scanned`.
 
     Raises BrokenModelError, NotFoundError, UsageError.
     """

@@ -181,15 +181,10 @@ class LoadedModel:
             repeat=1,
             batches=1,
         )
-        found: dict[str, tuple[Tensor, ...]] = {}
-        place = 0
-        for port in endpoint.outputs:
-            found[port.name] = tuple(results[place : place + port.part_count])
-            place += port.part_count
-        return found
+        return {port.name: tuple(parts) for port, parts in endpoint.parts_of_outputs(results)}
 
     def close(self) -> None:
-        """Frees the model's memory; the process goes on."""
+        """Frees the model's memory; the process stays."""
         self._process.ask("unload", doing="freeing the model", number=self._number)
 
 

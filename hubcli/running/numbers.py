@@ -157,7 +157,7 @@ def bytes_of(value: Any) -> bytes:
         try:
             return value.encode()
         except UnicodeEncodeError:
-            # Bytes of the command line that are no UTF-8, as Python passes them on.
+            # Bytes of the command line that aren't UTF-8, as Python passes them on.
             return value.encode("utf-8", "surrogateescape")
     if isinstance(value, (bytes, bytearray)):
         return bytes(value)

@@ -15,6 +15,7 @@ from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.inputs import Columns, InputReader
 from hubcli.running.json_text import port_rows, port_text, row_count
 from hubcli.running.session import OutputBatch
+from hubcli.running.values import depth_of_first
 from hubcli.savedmodel.types import shape_text
 from hubcli.units import plural
 
@@ -102,7 +103,7 @@ def answer_text(request: PredictRequest, endpoint: Endpoint, batch: OutputBatch)
     """The answer's JSON: `predictions` by rows, `outputs` by columns; names where there are several outputs.
 
     Non-finite numbers are bare, and outputs whose names end in `_bytes` are in base64, as Serving has them.
-    Raises InputError if rows are asked for, and an output has none.
+    Raises InputError if the request is by rows, and an output has none.
     """
     ports = endpoint.outputs
     names = [json.dumps(port.name) for port in ports]
@@ -123,9 +124,7 @@ def _is_missing(port: Port, body: Mapping[str, Any]) -> bool:
 
 def _require_rank(port: Port, value: Any) -> None:
     """Raises InputError for a value that lacks a dimension: Serving makes no batch of one of it."""
-    depth, item = 0, value
-    while isinstance(item, list):
-        depth, item = depth + 1, item[0] if item else None
+    depth = depth_of_first(value)
     is_dense = port.kind == "dense" and not isinstance(value, dict)
     if is_dense and port.shape is not None and depth == len(port.shape) - 1:
         raise InputError(
@@ -136,7 +135,7 @@ def _require_rank(port: Port, value: Any) -> None:
 
 
 def _require_same_rows(ports: Sequence[Port], batch: OutputBatch) -> None:
-    """Raises InputError if the outputs can't be told by rows."""
+    """Raises InputError unless the outputs have the same number of rows."""
     hint, expected = 'Use columns: {"inputs": ...}.', None
     for port, parts in zip(ports, batch.parts, strict=True):
         rows = row_count(port, parts)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from hubcli.errors import TensorFlowError
+from hubcli.errors import InputError, TensorFlowError
 from hubcli.running.batching import Batch
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.model import RunnableModel
@@ -93,7 +93,7 @@ class Session:
         return self._process
 
     def open(self, model: RunnableModel, endpoint: Endpoint, *, is_once: bool = False) -> None:
-        """Loads the model and chooses the endpoint; goes on in Python where the C API can't, if it may.
+        """Loads the model and chooses the endpoint; continues in Python where the C API can't, if allowed.
 
         With `is_once` it is loaded for a single run: the graph isn't optimized. Raises TensorFlowError.
         """
@@ -153,8 +153,6 @@ class Session:
         self, kind: str, data: bytes, doing: str, **fields: Any
     ) -> tuple[dict[str, Any], list[Tensor]]:
         """An image or sound, decoded. Raises TensorFlowError."""
-        from hubcli.errors import InputError
-
         if self._process is None:
             self._start_python("decoding needs TensorFlow")
         try:
@@ -248,10 +246,8 @@ def _output_batches(
 def _output_batch(
     endpoint: Endpoint, batch: Batch, tensors: list[Tensor], seconds: list[float]
 ) -> OutputBatch:
-    parts, place = [], 0
-    for port in endpoint.outputs:
-        own = tensors[place : place + port.part_count]
-        place += port.part_count
+    parts = []
+    for _, own in endpoint.parts_of_outputs(tensors):
         if batch.padding and batch.rows is not None:
             total = batch.rows + batch.padding
             own = [cut(tensor, 0, batch.rows) if tensor.shape[:1] == (total,) else tensor for tensor in own]

@@ -1,7 +1,7 @@
 """Traced functions: which trace the arguments mean, and what the C API needs to call it.
 
-A Python argument, such as `training`, only chooses a trace: there is no other value of it than those that
-were traced. Source: tensorflow/python/saved_model/load.py and function_serialization.py.
+A Python argument, such as `training`, only chooses a trace: it has no values but those that were
+traced. Source: tensorflow/python/saved_model/load.py and function_serialization.py.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError, UsageError, did_you_mean
+from hubcli.formats.protos import parse
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.captures import CannotBindError, Captures
 from hubcli.running.endpoints import Binding, Endpoint, Port, composite_port
@@ -139,7 +140,7 @@ def _equals(literal: Structure, value: Any) -> bool:
 
 
 def _strangeness(trace: Trace, arguments: Mapping[str, Any], defaults: Mapping[str, Structure]) -> int:
-    """How many literals, not asked for, are other than their defaults; `training=True` counts as one."""
+    """How many literals that no argument sets differ from their defaults; `training=True` counts as two."""
     strange = 0
     for name, value in trace.literals:
         if name in arguments:
@@ -195,10 +196,13 @@ def trace_endpoint(path: str, trace: Trace, outline: MetaGraphOutline, bound: Ca
 
 
 def _types(body: GraphBody) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The types of the function's arguments, captures among them, and of its results."""
     signature = body.signature()
-    from hubcli.running.endpoints import parsed_types
-
-    return parsed_types(signature.input_arg), parsed_types(signature.output_arg)
+    arguments, results = (
+        tuple(int(parse("ArgDef", encoded).type) for encoded in encoded_args)
+        for encoded_args in (signature.input_arg, signature.output_arg)
+    )
+    return arguments, results
 
 
 def _flat_arguments(trace: Trace) -> list[tuple[str, Structure]]:

@@ -22,6 +22,7 @@ from hubcli.tf.run_protocol import STRING, Tensor
 __all__ = [
     "cast_tensor",
     "cut",
+    "depth_of_first",
     "flattened",
     "join",
     "nested",
@@ -33,7 +34,7 @@ __all__ = [
 
 _MAX_RANK = 254
 _LISTS = frozenset({list, tuple})
-_INT64, _INT32 = 9, 3
+_INT64 = 9
 _SPLIT_TYPES = ("int64", "int32")
 _MAX_EXAMPLE = 16  # elements of a hint
 _SPARSE_KEYS = {"indices", "values", "dense_shape"}
@@ -173,15 +174,9 @@ def _example(port: Port, value: Any) -> str:
 def _ragged(port: Port, value: Any) -> list[Tensor]:
     """Values and row splits, the outermost first, of nested lists."""
     rank = len(port.part_types) - 1
-    level, splits = [value], list[Tensor]()
-    for depth, number in enumerate(port.part_types[1:]):
-        if not all(isinstance(item, list) for item in level):
-            raise InputError(
-                f"{port.name} is ragged: use lists nested {rank + 1} deep", hint=f"It is {port}."
-            )
-        if depth == 0:
-            level = level[0]
-        if not all(isinstance(item, list) for item in level):
+    level, splits = value, list[Tensor]()
+    for number in port.part_types[1:]:
+        if not isinstance(level, list) or not all(isinstance(item, list) for item in level):
             raise InputError(
                 f"{port.name} is ragged: use lists nested {rank + 1} deep", hint=f"It is {port}."
             )
@@ -294,6 +289,14 @@ def _sparse_port(ports: Mapping[str, Port], port: Port, given: Mapping[str, Any]
     return Port(port.name, values.dtype, None, "sparse", part_types=(number, values.dtype.number, number))
 
 
+def depth_of_first(value: Any) -> int:
+    """How deep lists are nested, by the first item of each."""
+    depth = 0
+    while isinstance(value, list):
+        depth, value = depth + 1, value[0] if value else None
+    return depth
+
+
 def _depth_of(value: Any) -> int:
     """How deep lists are nested, at most 254."""
     depth, level = 0, [value]
@@ -303,9 +306,9 @@ def _depth_of(value: Any) -> int:
     return depth
 
 
-def nested(tensor: Tensor, values: Sequence[Any] | None = None) -> Any:
-    """The elements, or others in their places, as nested lists of the tensor's shape."""
-    level = list(decoded(DType.of(tensor.dtype), tensor.data) if values is None else values)
+def nested(tensor: Tensor) -> Any:
+    """The elements as nested lists of the tensor's shape."""
+    level = list(decoded(DType.of(tensor.dtype), tensor.data))
     for size in reversed(tensor.shape[1:]):
         if not size:
             return _empty(tensor.shape)
@@ -314,9 +317,7 @@ def nested(tensor: Tensor, values: Sequence[Any] | None = None) -> Any:
 
 
 def _empty(shape: tuple[int, ...]) -> Any:
-    if not shape:
-        return []
-    return [_empty(shape[1:]) for _ in range(shape[0])] if prod(shape[:1]) else []
+    return [_empty(shape[1:]) for _ in range(shape[0])] if shape else []
 
 
 def row_count(tensor: Tensor) -> int | None:

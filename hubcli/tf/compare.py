@@ -41,7 +41,7 @@ _TRAINING = ("training", "is_training")
 # How far two numbers may be apart, relative and absolute: threads and fused kernels add up in another order.
 _TOLERANCES = {"float64": 1e-10, "complex128": 1e-10, "float16": 1e-2, "bfloat16": 5e-2}
 _USUAL_TOLERANCE = 1e-5
-_PATIENCE_S = 120
+_TIMEOUT_S = 120
 # Codes of findings: what such a graph does to made-up paths and addresses stays done.
 _REACHING_OUT = frozenset({"runs-python", "writes-files", "uses-network", "ends-process", "carries-program"})
 
@@ -267,11 +267,11 @@ def _run(call: _Call, callees: CallableModel, sampler: Sampler) -> Any:
 
     Thread(target=work, daemon=True).start()
     try:
-        return given.result(_PATIENCE_S)
+        return given.result(_TIMEOUT_S)
     except UnsampledError:
         raise
     except FutureTimeoutError as error:
-        raise _EndlessCallError(f"it did not end within {_PATIENCE_S} s on generated inputs") from error
+        raise _EndlessCallError(f"it did not end within {_TIMEOUT_S} s on generated inputs") from error
     # Made-up inputs may not be what the graph takes: an op raises what it likes.
     except Exception as error:
         raise _CallFailedError(f"{type(error).__name__}: {first_line(error)[:200]}") from error

@@ -4,8 +4,8 @@
 another package, tf_keras. Which of the two `tf.keras` means is decided by
 TF_USE_LEGACY_KERAS when it is used first. Nothing here asks `tf.keras`: each
 generation is imported by its own name, so that one process can hold both, and
-the variable keeps the meaning that the user's own code gives it. What goes
-wrong in the user's code is shown as theirs.
+the variable keeps the meaning that the user's own code gives it. Errors of
+the user's code are reported as theirs.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def _import(name: str, hint: str) -> Any:
     # An import runs the package's code, and a broken installation fails in many ways.
     except Exception as error:
         raise TensorFlowError(
-            f"Cannot import {name}: {type(error).__name__}: {_first_line(error)}", hint=hint
+            f"Cannot import {name}: {type(error).__name__}: {first_line(error)}", hint=hint
         ) from error
 
 
@@ -205,10 +205,6 @@ def _quiet_file_descriptor() -> Iterator[None]:
                 os.dup2(original, 2)
     finally:
         os.close(original)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
 
 
 # AutoGraph puts the line of code below, one step further in.
@@ -251,7 +247,7 @@ def load_module(text: str) -> ModuleType:
 
     A file may import its neighbours, a dotted name is looked up in the current
     directory too. Raises NotFoundError for a file that isn't there, UsageError
-    for a module that isn't, TensorFlowError for what goes wrong inside.
+    for a missing module, TensorFlowError for an exception in it.
     """
     if text.endswith(".py") or "/" in text or Path(text).is_file():
         return _load_file(Path(text))

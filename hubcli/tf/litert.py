@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.errors import TensorFlowError
+from hubcli.tf.arrays import array_of, tensor_of_array
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.run_protocol import STRING, Tensor
 
@@ -22,7 +23,6 @@ __all__ = [
     "ORIGIN_KEY",
     "ConverterError",
     "LiteRtRunner",
-    "array_for",
     "reason_of",
     "require_names",
     "tensor_from",
@@ -129,7 +129,7 @@ class LiteRtRunner:
 
     def run(self, order: dict[str, Any], tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[float]]:
         """The outputs, and the seconds of each run."""
-        arrays = {name: array_for(tensor) for name, tensor in zip(self._names, tensors, strict=True)}
+        arrays = {name: array_of(tensor) for name, tensor in zip(self._names, tensors, strict=True)}
         seconds, results = list[float](), dict[str, Any]()
         for _ in range(order["repeat"]):
             began = time.perf_counter()
@@ -195,7 +195,7 @@ def _representative(
             for _ in range(group["batches"]):
                 own = tensors[place : place + len(names)]
                 place += len(names)
-                values = {name: array_for(tensor) for name, tensor in zip(names, own, strict=True)}
+                values = {name: array_of(tensor) for name, tensor in zip(names, own, strict=True)}
                 yield group["signature"], values
 
     return batches
@@ -215,18 +215,9 @@ def _interpreter_class() -> Any:
     )
 
 
-def array_for(tensor: Tensor) -> Any:
-    """The tensor as an array of NumPy, texts as an object array of bytes."""
-    from hubcli.tf.arrays import array_of
-
-    return array_of(tensor)
-
-
 def tensor_from(value: Any) -> Tensor:
     """An output as a tensor: an array, a NumPy scalar, or texts in an array of objects."""
     import numpy as np
-
-    from hubcli.tf.arrays import tensor_of_array
 
     array = np.asarray(value)
     if array.dtype.kind in "OSU":

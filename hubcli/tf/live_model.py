@@ -82,17 +82,22 @@ class TrainedValues:
 
     def write(self, prefix: Path) -> None:
         """Writes the checkpoint `prefix`, whose folder is there. Raises OSError."""
-        tf = import_tensorflow()
         try:
-            with disk_errors():
-                tf.raw_ops.SaveV2(
-                    prefix=os.fsencode(prefix),
-                    tensor_names=list(self.tensors),
-                    shape_and_slices=[""] * len(self.tensors),
-                    tensors=[tf.convert_to_tensor(tensor) for tensor in self.tensors.values()],
-                )
-        except tf.errors.OpError as error:
+            _write_checkpoint(prefix, self.tensors)
+        except import_tensorflow().errors.OpError as error:
             raise OSError(first_line(error)) from error
+
+
+def _write_checkpoint(prefix: Path, tensors: Mapping[str, Any]) -> None:
+    """Writes the tensors, or variables, by their keys. Raises OSError for a full disk, tf.errors.OpError."""
+    tf = import_tensorflow()
+    with disk_errors():
+        tf.raw_ops.SaveV2(
+            prefix=os.fsencode(prefix),
+            tensor_names=list(tensors),
+            shape_and_slices=[""] * len(tensors),
+            tensors=[tf.convert_to_tensor(tensor) for tensor in tensors.values()],
+        )
 
 
 def _value(variable: Any) -> Any | None:
@@ -211,22 +216,15 @@ class LiveModel:
 
     def write_values(self, folder: Path) -> Path:
         """A checkpoint in the folder, of the changed variables under the keys of the model: its prefix."""
-        tf = import_tensorflow()
         assert self.training is not None
         # A slot may have the name of another's path: it must not stand for that.
         ordered = sorted(self.info.variables, key=lambda variable: not variable.is_slot)
         keys = {variable.path: variable.checkpoint_key for variable in ordered}
         live = live_variables(self.obj, self.info)
-        changed = {path: keys[path] for path in self.training.changed if keys[path] is not None}
+        changed = [(keys[path], live[path]) for path in self.training.changed]
         folder.mkdir()
         prefix = folder / "trained"
-        with disk_errors():
-            tf.raw_ops.SaveV2(
-                prefix=str(prefix),
-                tensor_names=list(changed.values()),
-                shape_and_slices=[""] * len(changed),
-                tensors=[tf.convert_to_tensor(live[path]) for path in changed],
-            )
+        _write_checkpoint(prefix, {key: variable for key, variable in changed if key is not None})
         return prefix
 
     def compare(

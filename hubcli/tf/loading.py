@@ -275,7 +275,7 @@ def snapshot(variables: Mapping[str, Any]) -> dict[str, VariableState]:
 
 
 def parts_at(
-    obj: Any, paths: Collection[str], is_wanted: Callable[[Any], bool] = lambda part: True
+    obj: Any, paths: Collection[str], accepts: Callable[[Any], bool] = lambda part: True
 ) -> dict[str, Any]:
     """What stands below the object at these dotted paths; a name on a path may itself hold dots."""
     view = import_tensorflow().train.TrackableView
@@ -286,7 +286,7 @@ def parts_at(
         prefix, holder = waiting.popleft()
         for name, child in view.children(holder).items():
             path = f"{prefix}{name}"
-            if path in paths and is_wanted(child):
+            if path in paths and accepts(child):
                 found.setdefault(path, child)
             if path in onward:
                 waiting.append((f"{path}.", child))

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hubcli.errors import TensorFlowError
+from hubcli.tf.arrays import array_of
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.litert import (
     ORIGIN_KEY,
     ConverterError,
     UnsupportedOpsError,
-    array_for,
     require_names,
     tensor_from,
 )
@@ -131,7 +131,7 @@ _REASONS = (
         r"Field 'shape' of 'type' is required",
         "an output has an unknown number of dimensions, which ONNX forbids",
     ),
-    # Of ONNX Runtime, which names a file that is gone when somebody reads it.
+    # Of ONNX Runtime, which names a temporary file.
     (r"\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .+? failed:)?([^\n]+)", "{}"),
 )
 
@@ -165,7 +165,7 @@ def _opset_of(model: Any) -> int:
 
 def _fed(tensor: Tensor) -> Any:
     """The tensor as ONNX Runtime takes it: texts as str."""
-    array = array_for(tensor)
+    array: Any = array_of(tensor)
     if tensor.dtype != STRING:
         return array
     for place, text in enumerate(tensor.data):

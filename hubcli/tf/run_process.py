@@ -1,4 +1,4 @@
-"""A model in a process of its own: started, asked, and ended; what goes wrong there is an error here.
+"""A model in a process of its own: started, called, and ended; its failures are errors here.
 
 A crash in native code, a kill for want of memory or a run that takes too long ends that process alone.
 """
@@ -189,7 +189,7 @@ def _runner_error(text: str, kind: str) -> RunnerError:
     )
 
 
-# Where the node was made: of a graph of TensorFlow 1, by who loaded it.
+# Where the node was created: for a graph of TensorFlow 1, where it was loaded.
 _FRAME = re.compile(r'File "[^"]*", line \d+, in ')
 
 

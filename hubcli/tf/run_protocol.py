@@ -30,7 +30,7 @@ _PIECE_BYTES = 1 << 20
 
 
 class ProtocolError(Exception):
-    """The other side sent what is no message, or went away within one."""
+    """The other side sent an invalid message, or closed the connection within one."""
 
 
 class Tensor:

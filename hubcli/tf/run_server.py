@@ -242,14 +242,14 @@ def serve(connection: socket.socket, make_runner: Any) -> None:
     try:
         runner = make_runner()
         send(connection, {"version": runner.version})
-    except Exception as error:  # noqa: BLE001 - told to the other side, whatever it is
+    except Exception as error:  # noqa: BLE001 - sent to the other side
         send(connection, _error(error))
         return
     while (message := receive(connection)) is not None:
         order, tensors = message
         try:
             answer, results = _answer(runner, order, tensors)
-        except Exception as error:  # noqa: BLE001 - told to the other side, whatever it is
+        except Exception as error:  # noqa: BLE001 - sent to the other side
             answer, results = _error(error), []
         send(connection, answer, results)
 

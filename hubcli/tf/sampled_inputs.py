@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import TextIOWrapper
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,7 @@ class Sampler:
         """A dense tensor of that type and shape. Raises UnsampledError."""
         tf = import_tensorflow()
         sizes = self._sizes(shape)
-        count = 1
-        for size in sizes:
-            count *= size
+        count = prod(sizes)
         if count > _MAX_ELEMENTS:
             raise UnsampledError(f"{count} elements are too many")
         if dtype == "string":
@@ -105,18 +103,15 @@ def vocabulary(model: Path) -> tuple[str, ...]:
     """The first words of the model's text assets, which its tables know."""
     words: list[str] = []
     for path in sorted((model / "assets").glob("*")):
-        words += _attempt(lambda path=path: _lines(path))  # type: ignore[misc]
+        words += _first_lines(path)
     return tuple(words[:_MAX_WORDS])
 
 
-def _lines(path: Path) -> list[str]:
-    with TextIOWrapper(open_regular(path, is_buffered=True), encoding="utf-8") as file:
-        text = file.read(_MAX_VOCABULARY_BYTES)
-    return [line for line in text.splitlines()[:_MAX_WORDS] if 0 < len(line) < 50]
-
-
-def _attempt(read: Callable[[], list[str]]) -> list[str]:
+def _first_lines(path: Path) -> list[str]:
+    """The first short lines of the file; none if it can't be read as text."""
     try:
-        return read()
+        with TextIOWrapper(open_regular(path, is_buffered=True), encoding="utf-8") as file:
+            text = file.read(_MAX_VOCABULARY_BYTES)
     except (OSError, UnicodeDecodeError):
         return []
+    return [line for line in text.splitlines()[:_MAX_WORDS] if 0 < len(line) < 50]

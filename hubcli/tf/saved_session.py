@@ -66,7 +66,7 @@ class SavedSession:
     def _load(self, library: str, model: str, tags: Sequence[str]) -> None:
         try:
             self._loading.set_result(CApiSession(CApiLibrary(library), model, tags, is_optimized=False))
-        except BaseException as error:  # noqa: BLE001 - raised by who waits for it
+        except BaseException as error:  # noqa: BLE001 - raised where the session is awaited
             self._loading.set_exception(error)
 
     def _run(self, call: CApiCall, values: Sequence[Tensor]) -> list[Tensor]:

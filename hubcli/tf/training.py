@@ -20,7 +20,7 @@ from hubcli.errors import TensorFlowError, UsageError
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, TABLE_KEYS, TABLE_VALUES
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf import StrategyKind
-from hubcli.tf.importing import import_tensorflow, load_module, near_misses, user_errors
+from hubcli.tf.importing import first_line, import_tensorflow, load_module, near_misses, user_errors
 from hubcli.tf.loading import VariableState, live_variables, parts_at, snapshot
 
 __all__ = [
@@ -124,7 +124,7 @@ class TrainingFunction:
 
         Raises UsageError for a text of another form, a module or a name that
         isn't there or can't be called, NotFoundError for a file, TensorFlowError
-        for what goes wrong in it.
+        for an exception in it.
         """
         place, colon, name = text.rpartition(":")
         if not colon or not place or not name.isidentifier():
@@ -301,8 +301,6 @@ class Strategy:
             return cls(None, 1, True)
         if kind is StrategyKind.MULTI_WORKER:
             _require_cluster()
-        from hubcli.tf.importing import first_line, import_tensorflow
-
         tf = import_tensorflow()
         try:
             if kind is StrategyKind.MIRRORED:

@@ -53,10 +53,7 @@ def entries_of(tier: SharedTier) -> Generator[TierEntry, None, None]:
         key = ManifestKey.parse(info.key)
         return None if key is None else _entry(tier, key, info.modified.timestamp())
 
-    if not tier.exists():
-        raise NotFoundError(
-            f"{tier.name} is not a shared tier", hint="Run: hubcli push HANDLE --tier ADDRESS"
-        )
+    tier.require_exists()
     found = (
         entry
         for entry in map_in_order(tier.store.list_objects(MODELS), read, _THREADS, _AHEAD)

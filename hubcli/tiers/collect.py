@@ -1,6 +1,6 @@
 """Collection in a tier: models by age of use, count and size, then archives that no manifest names.
 
-Safe beside readers and writers. A manifest goes only if nobody used it since it was listed, after the
+Safe beside readers and writers. A manifest is removed only if nobody used it since it was listed, after the
 `current.json` that leads to it. An archive that no manifest names is marked; a later run deletes it once
 the mark and the archive are both older than the grace period. Writers upload an archive anew that has no
 manifest and is older than ten minutes, so that what a run is about to delete is never relied on. A reader
@@ -53,7 +53,7 @@ class TierPolicy:
 
 
 class CollectedModel(NamedTuple):
-    """A manifest that goes, or would: its key, when it was last used, and why: age, count, size, missing."""
+    """A manifest to remove: its key, when it was last used, and why: age, count, size, missing."""
 
     key: ManifestKey
     used_s: float
@@ -160,7 +160,7 @@ def collect(
 ) -> TierCollection:
     """Removes what was planned, and archives orphaned for the grace period, with several requests at a time.
 
-    `on_model` is called for each model with its title as it goes; the titles are read for it alone.
+    `on_model` is called for each removed model with its title; the titles are read for it alone.
     Raises NetworkError, AuthenticationError; what was removed until then stays removed.
     """
     tier.require_writable()
@@ -223,7 +223,7 @@ def _collect_models(
 
 
 def _is_used_again(tier: SharedTier, model: CollectedModel) -> bool:
-    """Whether the manifest was written since it was listed, or is gone: then it is none to remove."""
+    """Whether the manifest was written since it was listed, or is gone: then it is not removed."""
     info = tier.store.head(manifest_key(*model.key))
     return info is None or info.modified.timestamp() > model.used_s
 

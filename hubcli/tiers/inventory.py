@@ -61,7 +61,7 @@ class Inventory:
 
     def __init__(self, store: ObjectStore, on_objects: Callable[[int], None] = lambda count: None) -> None:
         self.now_s = store.now().timestamp()
-        # An empty name is a database of its own, which goes to the disk as it grows, and ends with its use.
+        # An empty name is a private database, which moves to the disk as it grows, and ends with it.
         self.database = sqlite3.connect("")
         self.database.executescript(_SCHEMA)
         self._on_objects = on_objects

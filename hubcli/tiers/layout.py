@@ -4,7 +4,7 @@
     blobs/sha256/<2 hex>/<64 hex>             archives, under their SHA-256
     models/<cache key>/<64 hex>.json          manifests, under the SHA-256 of their archive
     models/<cache key>/current.json           the archives that the handle means now
-    leases/<cache key>.json                   who downloads the handle from its origin
+    leases/<cache key>.json                   which machine downloads the handle from its origin
     orphans/<64 hex>                          since when no manifest names the blob
 
 The format is public: docs/reference/tier-format.md describes it.
@@ -128,7 +128,7 @@ def marker_bytes() -> bytes:
 
 
 def require_known_version(content: bytes, tier: str) -> None:
-    """Raises UnsupportedError for a tier of a newer layout, IntegrityError for what is no marker."""
+    """Raises UnsupportedError for a tier of a newer layout, IntegrityError for an invalid marker."""
     document = parse_object(content, f"{tier}/{MARKER}")
     version = document.get("hubcli_tier")
     if type(version) is not int or version < 1:

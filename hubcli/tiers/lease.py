@@ -32,7 +32,7 @@ _MAX_HOST = 255
 
 
 class Acquired(Enum):
-    """What became of the wish for a lease."""
+    """The result of acquiring a lease."""
 
     NEW = "nobody held it before"
     TAKEN = "another machine held it before"
@@ -48,7 +48,7 @@ class Acquired(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What the object tells: who holds the lease, and for how long after its last change."""
+    """What the object holds: the holder of the lease, and how long it is valid after its last change."""
 
     holder: str
     host: str

@@ -48,7 +48,7 @@ __all__ = ["TierReader"]
 
 T = TypeVar("T")
 
-# A manifest that is older is written anew by who uses it: its time is that of its last use.
+# A use writes an older manifest anew: its modification time is that of its last use.
 _RENEWED_AFTER_S = 86400.0
 # If it is younger by this machine's clock, the store's clock, which takes a request, is not needed where
 # the service refuses requests from a clock that is off by an hour.
@@ -113,6 +113,13 @@ class TierReader:
                     require_known_version(found[0], self.name)
                 self._is_there = found is not None
             return self._is_there
+
+    def require_exists(self) -> None:
+        """Raises NotFoundError if there is no tier, UnsupportedError for one of a newer layout."""
+        if not self.exists():
+            raise NotFoundError(
+                f"{self.name} is not a shared tier", hint="Run: hubcli push HANDLE --tier ADDRESS"
+            )
 
     def find(self, handle: Handle, expected: ExpectedDigests) -> TierModel | None:
         """What the tier has of the handle, or exactly what is expected; None where it hasn't got it.
@@ -181,7 +188,7 @@ class TierReader:
         return None if found is None else found[0]
 
     def read_current(self, model: str) -> tuple[Current, ObjectInfo] | None:
-        """The same with its object, to be swapped. Raises IntegrityError for what is no current.json."""
+        """The same with its object, to be swapped. Raises IntegrityError for an invalid one."""
         key = current_key(model)
         found = self.store.read(key, MAX_SMALL_BYTES)
         return None if found is None else (Current.parse(found[0], f"{self.name}/{key}"), found[1])

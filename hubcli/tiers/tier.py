@@ -1,6 +1,6 @@
 """A shared tier over an object store: put so that nothing incomplete is named, with the lease on a download.
 
-A put writes the archive, then its manifest, then what the handle means now; a reader goes the other way.
+A put writes the archive, then its manifest, then what the handle means now; a reader goes in reverse order.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _STALE = '"00000000000000000000000000000000"'
 
 
 class _Leased(NamedTuple):
-    """A lease that was asked for."""
+    """The result of a request for a lease."""
 
     lease: Lease | None
     is_held: bool

@@ -58,9 +58,7 @@ def test_a_check_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> N
     def fail(case: DiagnosisContext) -> list[Check]:
         raise RuntimeError("s3cret")
 
-    monkeypatch.setattr(
-        doctor_module, "_CHECKUPS", [(Section.CACHE, "root", fail), *doctor_module._CHECKUPS[1:]]
-    )
+    monkeypatch.setattr(doctor_module, "_CHECKS", [(Section.CACHE, "root", fail), *doctor_module._CHECKS[1:]])
     found = doctor(environment={})
     assert check_named(found, "root").message == "this check failed: RuntimeError"
     assert [type(fault) for fault in found.faults] == [RuntimeError]

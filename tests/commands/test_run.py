@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import hubcli
+from hubcli.commands.fetch import FetchOptions
 from hubcli.commands.run import ModelRun, RunOptions, open_run
 from hubcli.config.settings import Settings
 from hubcli.errors import InputError, UsageError
@@ -99,3 +101,13 @@ def test_a_dry_run_starts_no_process(settings: Settings) -> None:
         assert opened.shapes == {"x": (1, 1)}
         with pytest.raises(AssertionError):
             _ = opened.session
+
+
+def test_offline_a_handle_without_a_version_runs_the_newest_that_is_cached(
+    settings: Settings, zoo: Zoo
+) -> None:
+    name = "https://www.kaggle.com/models/owner/model/tensorFlow2/variation"
+    hubcli.fetch(f"{name}/3", settings, FetchOptions(local=str(zoo("static_vocabulary"))))
+    offline = replace(settings, offline=True)
+    with open_run(name, offline, RunOptions(dry_run=True)) as opened:
+        assert opened.model.path.parent == settings.cache_root

@@ -119,7 +119,7 @@ def test_every_pair_of_the_table_can_be_met_and_is_not_met_by_what_goes_together
     packages = {name: {"version": version, "requires": []} for name, version in GOOD.items()}
     legacy = Environment({"TF_USE_LEGACY_KERAS": "1"})
     good = Installed("python", "3.11.0", "linux", packages, environment=legacy)
-    assert [pair.name for pair in (*PAIRS, *OWN_PAIRS) if pair.is_there(good)] == []
+    assert [pair.name for pair in (*PAIRS, *OWN_PAIRS) if pair.applies(good)] == []
 
 
 def test_the_layer_of_keras_2_beside_keras_3_is_a_note(look: Look) -> None:
@@ -136,8 +136,8 @@ def test_keras_2_of_an_older_tensorflow_is_fine(look: Look) -> None:
 def test_the_other_half_of_tensorflow_is_no_second_one(platform: str, own: str) -> None:
     packages = {name: {"version": "2.15.0", "requires": []} for name in ("tensorflow", own)}
     (pair,) = [pair for pair in PAIRS if pair.name == "two-tensorflows"]
-    assert not pair.is_there(Installed("python", "3.11.0", platform, packages))
-    assert pair.is_there(Installed("python", "3.11.0", "linux", packages))
+    assert not pair.applies(Installed("python", "3.11.0", platform, packages))
+    assert pair.applies(Installed("python", "3.11.0", "linux", packages))
 
 
 def test_the_file_of_keras_names_its_backend(look: Look, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_what_a_package_wants_itself_is_compared(environment: Path, site: Path) 
 def test_own_packages_that_are_too_old_or_too_new_are_told() -> None:
     packages = {name: {"version": version} for name, version in (("protobuf", "4.24.4"), ("typer", "0.29.1"))}
     own = Installed("python", "3.11.0", "linux", packages)
-    assert [pair.name for pair in OWN_PAIRS if pair.is_there(own)] == ["own-protobuf", "own-typer"]
+    assert [pair.name for pair in OWN_PAIRS if pair.applies(own)] == ["own-protobuf", "own-typer"]
 
 
 # Other interpreters -------------------------------------------------------------------------------

@@ -294,4 +294,4 @@ def test_half_weights_of_a_model_that_nobody_could_call_need_a_word(
 )
 def test_files_that_no_edit_changes_are_copied_as_they_are(edits: dict[str, Any], copied: set[str]) -> None:
     paths = {"saved_model.pb", "variables", "variables/variables.index", "assets/words.txt", "assets.extra/x"}
-    assert {path for path in paths if EditOptions(**edits).leaves(path)} == copied
+    assert {path for path in paths if EditOptions(**edits).copies(path)} == copied

@@ -1,4 +1,4 @@
-"""`hubcli inspect` for a person: sections with what matters first, shortened unless asked for in full."""
+"""`hubcli inspect` for a person: sections with what matters first, shortened unless in full."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Part", "inspection_text"]
 
 
 class Part(Enum):
-    """A section that can be asked for alone."""
+    """A section that can be shown alone."""
 
     FUNCTIONS = auto()
     SIGNATURES = auto()

@@ -138,7 +138,7 @@ def gc_document(result: TierGcResult, tier: str, *, dry_run: bool) -> dict[str, 
 
 
 def show_gc_plan(plan: TierGcPlan, tier: str, output: Output) -> None:
-    """Writes what goes, a line a model, and its sum."""
+    """Writes the models to remove, one a line, and the sum."""
     if not plan.model_count and not plan.orphans:
         output.note(f"Nothing to remove: {tier}")
         return

@@ -33,7 +33,7 @@ class KerasWeight:
 
 @dataclass(frozen=True, slots=True)
 class KerasInterface:
-    """The model, asked in the way of its generation."""
+    """The model, queried in the way of its generation."""
 
     loaded: LoadedKerasModel
 

@@ -103,9 +103,9 @@ class SharedWeight:
 
     @classmethod
     def of(cls, variable: Any, *, trainable: bool) -> SharedWeight | None:
-        """That of the variable, made when it is first asked for; None if Keras can't know it.
+        """That of the variable, created at its first use; None if Keras can't represent it.
 
-        Who trains the variable and who keeps it, as a signature does, have one each.
+        Layers that train the variable share one, layers that only keep it, as by a signature, another.
         """
         name = _TRAINED_NAME if trainable else _FROZEN_NAME
         there = getattr(variable, name, None)

@@ -24,7 +24,7 @@ class ObjectCall:
     """A function of a loaded object, and what it is called with beside the inputs.
 
     `signature` is the name of the signature that it is, None for the object's
-    own `__call__`. `output_key` names the one output that is wanted of a dict,
+    own `__call__`. `output_key` names the one output to return of a dict,
     `output_shape` is a nest of `tf.TensorShape` without the batch, or None.
     """
 
@@ -130,7 +130,7 @@ class ObjectCall:
         return result[self.output_key]
 
     def _shaped(self, inputs: Any, outputs: Any) -> Any:
-        """The outputs, known to have the shapes that were promised."""
+        """The outputs, with the static shapes that `output_shape` gives."""
         if self.output_shape is None:
             return outputs
         tf = use_tensorflow()

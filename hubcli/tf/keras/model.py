@@ -101,7 +101,7 @@ def _top_module(cls: Any) -> str:
 
 
 # What the scan finds in the Keras metadata, which is walked with the user's own classes in mind.
-_TOLD_BY_CONFIGS = frozenset({"keras-code", "keras-op"})
+_FOUND_IN_CONFIGS = frozenset({"keras-code", "keras-op"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ def _graph_reasons(source: KerasSource) -> list[str]:
     return [
         f"{finding.where}: {finding.message}"
         for finding in findings
-        if finding.severity >= Severity.HIGH and finding.code not in _TOLD_BY_CONFIGS
+        if finding.severity >= Severity.HIGH and finding.code not in _FOUND_IN_CONFIGS
     ]
 
 

@@ -104,9 +104,9 @@ class ZipWindow(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Reads what fits, and no byte behind the member's end."""
-        wanted_bytes = max(0, min(len(buffer), self._size - self._position))
+        size_bytes = max(0, min(len(buffer), self._size - self._position))
         self._archive.seek(self._start + self._position)
-        found = self._archive.read(wanted_bytes)
+        found = self._archive.read(size_bytes)
         buffer[: len(found)] = found
         self._position += len(found)
         return len(found)
