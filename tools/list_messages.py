@@ -107,6 +107,8 @@ def phrases_in(text: str) -> tuple[str, ...]:
     (('so many',), ())
     """
     plain = _PLAIN.sub("", " ".join(text.lower().split()))
+    if not _PHRASE.search(plain):
+        return ()
     return tuple(
         phrase for phrase in PHRASES if re.search(rf"(?<!\w){re.escape(phrase.strip())}(?!\w)", plain)
     )
@@ -137,15 +139,17 @@ class _Reader:
 
     def __init__(self, file: str, source: str) -> None:
         self._file = file
-        self._tree = ast.parse(source)
-        self._parents = {
-            child: parent for parent in ast.walk(self._tree) for child in ast.iter_child_nodes(parent)
-        }
+        self._nodes: list[ast.AST] = [ast.parse(source)]  # In the order of `ast.walk`.
+        self._parents: dict[ast.AST, ast.AST] = {}
+        for node in self._nodes:
+            children = list(ast.iter_child_nodes(node))
+            self._parents.update(dict.fromkeys(children, node))
+            self._nodes += children
         self._docstrings = {id(node) for node in self._documentation()}
 
     def messages(self) -> Iterator[Message]:
         found = []
-        for node in ast.walk(self._tree):
+        for node in self._nodes:
             if not isinstance(node, ast.JoinedStr) and not _is_text(node):
                 continue
             assert isinstance(node, ast.expr)
@@ -159,7 +163,7 @@ class _Reader:
 
     def _documentation(self) -> Iterator[ast.expr]:
         """Docstrings, but those that are the help of a command."""
-        for node in ast.walk(self._tree):
+        for node in self._nodes:
             body = getattr(node, "body", None)
             if isinstance(body, list):
                 for statement in body:

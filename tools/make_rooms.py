@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import hubcli
@@ -83,18 +84,23 @@ def _sentence(room: str) -> str:
 
 def _imported(files: Sequence[Path], rooms: Sequence[str]) -> set[str]:
     """The rooms that those files import when they run, at their top or within a function."""
+    return {name for file in files for name in _imported_by(file)} & set(rooms)
+
+
+@cache
+def _imported_by(file: Path) -> frozenset[str]:
     found = set()
-    for file in files:
-        waiting: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-                continue
-            waiting += ast.iter_child_nodes(node)
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-                found |= {name.split(".")[1] for name in names if name.startswith("hubcli.")}
-    return found & set(rooms)
+    waiting: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        # Expressions, of which there are most, hold no statements.
+        waiting += (child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr))
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name.split(".")[1] for name in names if name.startswith("hubcli.")}
+    return frozenset(found)
 
 
 if __name__ == "__main__":

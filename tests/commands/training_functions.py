@@ -134,18 +134,39 @@ def leave(obj: Any) -> None:
     sys.exit(0)
 
 
-def go_on_beside(obj: Any, until: str) -> None:
-    """Trains on, on a thread `beside`, until there is such a file."""
+class TrainingThread(threading.Thread):
+    """Adds 1 to a variable again and again, until `stop`."""
+
+    def __init__(self, variable: Any) -> None:
+        super().__init__(name="beside")
+        self.variable = variable
+        self._added = threading.Semaphore(0)
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            self.variable.assign_add(self.variable * 0 + 1)
+            self._added.release()
+
+    def train_on(self) -> None:
+        """Returns once it has added after this call."""
+        while self._added.acquire(blocking=False):
+            pass
+        # The first may have been added before the call, and be counted only now.
+        for _ in range(2):
+            assert self._added.acquire(timeout=120)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+
+
+def go_on_beside(obj: Any) -> None:
+    """Trains on, on a thread, after it returns."""
     add(obj)
-    started = threading.Event()
-
-    def work() -> None:
-        while not Path(until).exists():
-            obj.v.assign_add(obj.v * 0 + 1)
-            started.set()
-
-    threading.Thread(target=work, name="beside").start()
-    started.wait()
+    thread = TrainingThread(obj.v)
+    thread.start()
+    thread.train_on()
 
 
 def fill_a_table(obj: Any) -> None:

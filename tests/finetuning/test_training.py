@@ -61,8 +61,11 @@ class Steps(ProgressListener):
         self.steps.append(text)
 
 
-def trained(model: Path, out: Path, train: str, **options: Any) -> FinetuneResult:
-    return finetune_export(str(model), out / "tuned", options=FinetuneOptions(train=train, **options))
+def trained(
+    model: Path, out: Path, train: str, *, listener: ProgressListener | None = None, **options: Any
+) -> FinetuneResult:
+    training = FinetuneOptions(train=train, **options)
+    return finetune_export(str(model), out / "tuned", options=training, listener=listener)
 
 
 def refused(
@@ -530,22 +533,20 @@ def test_a_function_that_ends_the_program_ends_itself_alone(model: Path, script:
     assert "the values of the unfinished training are kept in" in error.message
 
 
-def test_a_thread_that_trains_on_is_found(model: Path, script: Path, out: Path, tmp_path: Path) -> None:
-    until = tmp_path / "until"
+def test_a_thread_that_trains_on_is_found(model: Path, script: Path, out: Path) -> None:
+    def training_threads() -> list[Any]:
+        return [thread for thread in threading.enumerate() if thread.name == "beside"]
+
+    class TrainOn(ProgressListener):
+        def step(self, text: str) -> None:
+            if text.startswith("Loading the export"):  # It was saved, and not yet compared.
+                training_threads()[0].train_on()
+
     try:
-        error = refused(
-            TensorFlowError,
-            model,
-            out,
-            f"{script}:go_on_beside",
-            keeps=True,
-            arguments={"until": str(until)},
-        )
+        error = refused(TensorFlowError, model, out, f"{script}:go_on_beside", keeps=True, listener=TrainOn())
     finally:
-        until.touch()
-        for thread in threading.enumerate():
-            if thread.name == "beside":
-                thread.join()
+        for thread in training_threads():
+            thread.stop()
     assert "the variable v holds other values" in error.message
     assert "End all threads" in error.hint
 

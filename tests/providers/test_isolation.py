@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -56,19 +58,31 @@ KAGGLE_IS_THE_SUBJECT = {
 HELP = "cli/"
 
 
-def names(path: Path) -> Iterator[str]:
+class Module(NamedTuple):
+    """What the tests look for in a module: read once, for all of them."""
+
+    names: frozenset[str]
+    asks_for_provider: bool
+
+
+@cache
+def read_module(module: str) -> Module:
+    nodes = list(ast.walk(ast.parse((PACKAGE / module).read_text("utf-8"))))
+    return Module(names(nodes), any(map(_asks_for_provider, nodes)))
+
+
+def names(nodes: Sequence[ast.AST]) -> frozenset[str]:
     """Every name, attribute, import and text of the module but its documentation."""
-    tree = ast.parse(path.read_text("utf-8"))
-    documentation = {
-        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and _is_text(node.value)
-    }
-    for node in ast.walk(tree):
+    documentation = {id(node.value) for node in nodes if isinstance(node, ast.Expr) and _is_text(node.value)}
+    found = set()
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
-            yield node.value
+            found.add(node.value)
         for field in ("id", "attr", "arg", "name", "asname", "module"):
             value = getattr(node, field, None)
             if isinstance(value, str):
-                yield value
+                found.add(value)
+    return frozenset(found)
 
 
 def _is_text(node: ast.expr) -> bool:
@@ -84,7 +98,7 @@ def test_kaggle_is_named_only_where_it_is_the_subject() -> None:
     naming = {
         module
         for module in modules()
-        if not module.startswith(HELP) and any("kaggle" in name.lower() for name in names(PACKAGE / module))
+        if not module.startswith(HELP) and any("kaggle" in name.lower() for name in read_module(module).names)
     }
     assert naming == KAGGLE_IS_THE_SUBJECT
 
@@ -95,7 +109,7 @@ def test_tfhub_is_named_only_by_its_provider_and_in_hints() -> None:
         module
         for module in modules()
         if not module.startswith((HELP, "providers/"))
-        and any("tfhub.dev" in name or "tensorflow.google.cn" in name for name in names(PACKAGE / module))
+        and any("tfhub.dev" in name or "tensorflow.google.cn" in name for name in read_module(module).names)
     }
     # Examples of a mirror's prefix.
     assert naming == {"config/config_file.py", "config/environment.py", "diagnosing/context.py"}
@@ -107,13 +121,17 @@ def test_no_module_asks_which_provider_a_handle_has() -> None:
     asking = {
         module
         for module in modules()
-        if not module.startswith("providers/")
-        for node in ast.walk(ast.parse((PACKAGE / module).read_text("utf-8")))
-        if (isinstance(node, ast.Attribute) and node.attr == "kind" and _is_handle(node.value))
-        or (isinstance(node, ast.Attribute) and node.attr == "name" and _is_provider(node.value))
-        or (isinstance(node, ast.Name) and node.id == "HandleKind")
+        if not module.startswith("providers/") and read_module(module).asks_for_provider
     }
     assert asking == {"cache/other_caches.py"}
+
+
+def _asks_for_provider(node: ast.AST) -> bool:
+    return (
+        (isinstance(node, ast.Attribute) and node.attr == "kind" and _is_handle(node.value))
+        or (isinstance(node, ast.Attribute) and node.attr == "name" and _is_provider(node.value))
+        or (isinstance(node, ast.Name) and node.id == "HandleKind")
+    )
 
 
 def _is_handle(node: ast.expr) -> bool:
