@@ -286,6 +286,23 @@ def test_the_first_error_is_raised_and_no_further_job_is_begun(place: int) -> No
     assert len(started) < place + 50
 
 
+def test_of_the_errors_of_several_threads_the_first_is_raised() -> None:
+    here, others, barrier = threading.current_thread(), list[threading.Thread](), threading.Barrier(3)
+
+    def job() -> None:
+        own = threading.current_thread()
+        if own is not here:
+            others.append(own)
+        barrier.wait(WAIT_S)
+        for number, other in enumerate(others):
+            if other is own:
+                raise ValueError(f"error {number}")
+            other.join(WAIT_S)  # Until its error is noted.
+
+    with pytest.raises(ValueError, match="error 0"):
+        run_in_threads([job] * 3, 3)
+
+
 def test_a_job_beside_is_done_once_the_context_ends() -> None:
     results: list[str] = []
     with running_beside(partial(results.append, "beside"), CancellationToken()):

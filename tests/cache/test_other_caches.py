@@ -18,6 +18,7 @@ from hubcli.config.settings import Settings
 from hubcli.errors import NetworkError, OfflineError
 from hubcli.progress import ProgressListener
 from tests import models
+from tests.cases import each_of
 from tests.conftest import Run
 from tests.kaggle import NAME, PAGE, kaggle_at, serve_latest, serve_version
 from tests.server import HubServer
@@ -176,6 +177,20 @@ def test_a_model_that_is_collected_is_shown_no_more(kaggle: Settings, hub: Path)
     fetch(VERSION_1, kaggle, FOR_KAGGLEHUB)
     gc(settings=kaggle, policy=Policy(max_size_bytes=0, grace_s=0))
     assert sorted((hub / "models" / NAME).iterdir()) == [own, own.with_name("2.complete")]
+
+
+@each_of("target", ["another-model", "missing"])
+def test_a_link_of_somebody_else_stays_when_the_model_is_removed(
+    target: str, kaggle: Settings, hub: Path, tmp_path: Path
+) -> None:
+    fetch(VERSION_1, kaggle)
+    (tmp_path / "another-model").mkdir()
+    link = hub / "models" / NAME / "1"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(tmp_path / target)
+    assert not rm([VERSION_1], kaggle).errors
+    assert link.readlink() == tmp_path / target
+    link.unlink()
 
 
 def test_what_is_not_on_kaggle_can_not_be_shown(kaggle: Settings, server: HubServer) -> None:

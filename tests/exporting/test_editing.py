@@ -111,6 +111,11 @@ def test_another_form_of_the_graph_does_not_stay_beside_an_edited_one(model: Pat
     assert "saved_model.pbtxt" not in tree_files(tmp_path / "out")
 
 
+def test_an_edit_that_keeps_the_tensors_has_the_size_that_was_planned(model: Path, tmp_path: Path) -> None:
+    plan = written(model, tmp_path / "out", EditOptions(renames={"serving_default": "x"}, compare=False))
+    assert plan.report().size_after == sum(map(len, tree_files(tmp_path / "out").values()))
+
+
 @each_of("name", KINDS)
 def test_a_renaming_that_is_undone_gives_the_bytes_back(name: str, tmp_path: Path) -> None:
     source = corpus_model(name)

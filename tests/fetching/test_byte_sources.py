@@ -24,6 +24,7 @@ from hubcli.fetching.byte_sources import Transfer, download_options, open_bytes,
 from hubcli.fetching.sources import members_of, open_source, unpack_source
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.download import Download, DownloadOptions
+from hubcli.net.file_source import FileSource
 from hubcli.net.retries import RetryPolicy
 from hubcli.providers.handle import Handle
 from tests import models
@@ -199,6 +200,21 @@ def test_a_part_of_a_local_file_that_changed_is_refused(settings: Settings, tmp_
         file.unlink()
         with pytest.raises(NotFoundError), source.range(2, 4):
             pass
+
+
+def test_a_local_file_that_cannot_be_read_is_named() -> None:
+    memory = Path("/proc/self/mem")  # Where nothing is mapped, reading fails as on a damaged disk.
+    if not memory.exists():
+        pytest.skip("the memory of the process is no file here")
+    with memory.open("rb") as file:
+        source = FileSource("memory", file, None, memory)
+        with pytest.raises(NotFoundError, match="Cannot read the archive: Input/output error"):
+            list(source.read())
+        with (
+            pytest.raises(NotFoundError, match="Cannot read /proc/self/mem: Input/output error"),
+            source.range(0, 4) as blocks,
+        ):
+            list(blocks)
 
 
 def test_what_is_not_there_is_named(settings: Settings, tmp_path: Path) -> None:

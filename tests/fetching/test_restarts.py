@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.cache.layout import EntryPaths
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, IntegrityError, NetworkError
 from hubcli.net import download, retries
 from hubcli.net.retries import RetryPolicy
+from hubcli.providers.handle import Handle
 from tests import archives, models
 from tests.server import HubServer, Reply
 
@@ -119,6 +121,17 @@ def test_a_redirect_that_leads_elsewhere_each_time_counts_as_well(
     with pytest.raises(HubcliError):
         fetch(server.serve(PATH, Elsewhere()), settings, FetchOptions(retries=RETRIES))
     assert next(numbers) <= 2 * (RETRIES + 1)
+
+
+def test_nothing_is_left_to_resume_of_a_body_that_changed(
+    settings: Settings, server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "QUICK_S", 0.0)  # All of it is spooled.
+    url = server.serve(PATH, Changing(HOSTILE["another ETag each time"]))
+    with pytest.raises(NetworkError, match="changed during the download"):
+        fetch(url, settings, FetchOptions(retries=1))
+    assert len(server.requests) > 1
+    assert not EntryPaths(settings.cache_root, Handle.parse(url).cache_key).spool.exists()
 
 
 def test_without_retries_nothing_is_begun_again(settings: Settings, server: HubServer) -> None:

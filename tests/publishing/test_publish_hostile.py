@@ -135,6 +135,21 @@ def test_a_record_that_can_not_be_read_stops_the_upload(content: bytes, publishe
     record.write_bytes(content_before)
 
 
+@each_of("key, value", [("schema", 2), ("endpoint", "https://other.example"), ("target", f"{NAME}-2")])
+def test_a_record_of_another_upload_or_of_another_hubcli_is_not_resumed(
+    key: str, value: object, publisher: Publisher
+) -> None:
+    publisher.kaggle.models.clear()
+    record = record_of(publisher)
+    content_before = record.read_bytes()
+    document = json.loads(content_before)
+    assert document[key] != value
+    record.write_text(json.dumps({**document, key: value}))
+    with pytest.raises(CacheError, match="the record of an earlier upload"):
+        publisher.publish()
+    record.write_bytes(content_before)
+
+
 def test_two_runs_at_once_do_not_publish_the_same(publisher: Publisher) -> None:
     endpoint = publisher.settings.access.kaggle.endpoint
     with open_journal(endpoint, NAME, publisher.settings.durability), pytest.raises(LockTimeoutError):

@@ -13,6 +13,7 @@ from hubcli.formats.checksums import masked_crc32c
 from hubcli.formats.npy import read_array
 from hubcli.running.files import FileKind, kind_of
 from hubcli.running.media import MediaOptions, decode_image
+from hubcli.savedmodel.types import Shape
 from tests.cases import each_of
 from tests.running.ports import port, signature
 from tests.running.test_inputs import FLOATS, TEXTS, TWO, columns, example, file, record, value
@@ -122,6 +123,27 @@ def test_an_image_that_tensorflow_decodes_to_other_colours_is_refused(data: byte
 def test_a_bitmap_of_greys_or_colours_is_taken() -> None:
     for data in (bitmap(8, GREYS), bitmap(24, b""), bitmap(32, b"")):
         assert decode_image(IMAGES, data, "the image", MediaOptions(), None).shape == (1, 1, 1, 3)
+
+
+@each_of(
+    "shape, result",
+    [
+        ((None, None, 3), (1, 1, 3)),
+        ((None, None, None, 3), (1, 1, 1, 3)),
+        (None, (1, 1, 1, 3)),
+        ((None, 3), None),
+        ((None, None, None, None, 3), None),
+    ],
+)
+def test_an_image_is_taken_by_an_input_of_rank_3_or_4_and_the_latter_has_a_batch_of_one(
+    shape: Shape, result: Shape
+) -> None:
+    taking = port("images", shape=shape)
+    if result is None:
+        with pytest.raises(InputError, match="does not accept the image"):
+            decode_image(taking, bitmap(24, b""), "the image", MediaOptions(), None)
+    else:
+        assert decode_image(taking, bitmap(24, b""), "the image", MediaOptions(), None).shape == result
 
 
 def test_columns_and_features_that_are_no_inputs_are_listed(tmp_path: Path) -> None:

@@ -127,3 +127,20 @@ def test_what_no_reader_accepts_is_not_written() -> None:
     manifest = TierManifest(_HANDLE, "a" * 64, 10, "tar", "c" * 64, files)
     with pytest.raises(UnsupportedError, match="too many files for a shared tier: 60,000, and a"):
         manifest.to_bytes()
+
+
+def test_a_manifest_of_as_many_files_as_may_be_is_written_and_read_and_one_of_more_is_neither(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = [FileRecord(f"assets/{number}", 1, "c" * 64) for number in range(3)]
+    largest, too_large = (
+        TierManifest.of(_HANDLE, ("a" * 64, 10, "tar.gz"), files[:count], source="", etag=None, now_s=0.0)
+        for count in (2, 3)
+    )
+    content = too_large.to_bytes()
+    monkeypatch.setattr("hubcli.tiers.manifest._MAX_FILES", 2)
+    assert TierManifest.parse(largest.to_bytes(), "m") == largest
+    with pytest.raises(IntegrityError, match="it lists too many files"):
+        TierManifest.parse(content, "m")
+    with pytest.raises(UnsupportedError, match="too many files for a shared tier: 3, and a"):
+        too_large.to_bytes()

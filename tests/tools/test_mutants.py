@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,12 @@ from tools.mutants.scratch import Scratch
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLE = "def larger(a, b):\n    return a > b\n\n\ndef unseen(a, b):\n    return a < b\n"
-TEST = """from sample.code import larger, unseen
+TEST = """import signal
+
+from sample.code import larger, unseen
+
+def test_interrupts():
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 def test_it():
     unseen(1, 1)
@@ -71,8 +77,34 @@ def test_a_mutant_is_killed_by_a_test_that_sees_it_and_survives_another(tmp_path
     (tmp_path / "scratch").mkdir()
     scratch = Scratch.make(tmp_path / "scratch", project, None)
     results = tmp_path / "results.jsonl"
-    run_all(mutants, [scratch], Reach({}, {}, frozenset()), results, Limits(100))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # As in a background job of a shell.
+    try:
+        run_all(mutants, [scratch], Reach({}, {}, frozenset()), results, Limits(100))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [row["status"] for row in read_results(results)] == ["killed", "survived"]
+
+
+def test_where_nothing_is_measured_the_mirror_comes_first_then_what_imports_the_module_then_its_room(
+    tmp_path: Path,
+) -> None:
+    (mutant, *_) = candidates_in(_sample(tmp_path), "sample/code.py")
+    for name, text in {
+        "test_code_more.py": "# Longer than the other mirror." + " " * 500,
+        "test_a.py": "# The rest of the room.",
+        "test_codes.py": "# The rest.",
+        "other/test_b.py": "from sample import (other, code)",
+        "other/test_c.py": "import sample.code as renamed",
+        "other/test_d.py": "from sample import codes",
+        "other/helper.py": "import sample.code",
+    }.items():
+        (tmp_path / "tests" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "tests" / name).write_text(text)
+    assert Reach({}, {}, frozenset()).tests_of(mutant, tmp_path) == [
+        *("tests/test_code.py", "tests/test_code_more.py"),
+        *("tests/other/test_c.py", "tests/other/test_b.py"),
+        *("tests/test_codes.py", "tests/test_a.py"),
+    ]
 
 
 def _row(number: int, status: str) -> str:

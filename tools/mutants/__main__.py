@@ -28,6 +28,8 @@ def main() -> int:
     measure = commands.add_parser("measure", help="run the tests with coverage, one context a test")
     measure.add_argument("paths", nargs="*", default=["tests"])
     measure.add_argument("--jobs", type=int, default=2)
+    marks = "as of pytest -m; such as 'not slow and not soak' where there is little time"
+    measure.add_argument("--marks", default="not soak", help=marks)
     measure.set_defaults(act=_measure)
     run = commands.add_parser("run", help="run the mutants; goes on where the results end")
     run.add_argument("--count", type=int, default=120)
@@ -61,7 +63,7 @@ def _measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Scratch.make(Path(name), options.project.resolve(), options.tests)
         command = [str(scratch.python), "-m", "pytest", "-o", "addopts=", "-q", "-n", str(options.jobs)]
-        command += ["-m", "not soak", "-p", "tools.mutants.plugin", "-p", "tools.test_times"]
+        command += ["-m", options.marks, "-p", "tools.mutants.plugin", "-p", "tools.test_times"]
         command += [
             f"--cov={options.package}",
             f"--cov-config={_COVERAGE}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import hashlib
 import random
 from collections import Counter
@@ -57,8 +58,9 @@ def choose(root: Path, package: str, count: int, seed: int, under: tuple[str, ..
     drawn = random.Random(seed)
     files = [path for path in sorted((root / package).rglob("*.py")) if _is_under(path, root, under)]
     names = [path.relative_to(root).as_posix() for path in files]
-    candidates = {name: candidates_in(root, name) for name in names}
-    names = [name for name in names if candidates[name]]
+    # All candidates only of the files that have a share: those of all files take half a minute.
+    names = [name for name in names if next(_candidates(root, name), None)]
+    candidates_of = functools.cache(functools.partial(candidates_in, root))
     drawn.shuffle(names)
     sizes = [_statements(root / name) for name in names]
     step, begin = sum(sizes) / max(count, 1), drawn.random()
@@ -67,9 +69,14 @@ def choose(root: Path, package: str, count: int, seed: int, under: tuple[str, ..
     reached, left = 0, 0
     for name, size in zip(names, sizes, strict=True):
         wanted_count = left + sum(reached <= point < reached + size for point in points)
-        shares[name] = min(wanted_count, len(candidates[name]))
+        shares[name] = min(wanted_count, len(candidates_of(name))) if wanted_count else 0
         left, reached = wanted_count - shares[name], reached + size
-    chosen = [candidate for name in names for candidate in drawn.sample(candidates[name], shares[name])]
+    chosen = [
+        candidate
+        for name in names
+        if shares[name]
+        for candidate in drawn.sample(candidates_of(name), shares[name])
+    ]
     return sorted(chosen, key=lambda mutant: (mutant.file, mutant.line, mutant.id))
 
 
@@ -84,12 +91,15 @@ def _statements(path: Path) -> int:
 
 def candidates_in(root: Path, name: str) -> list[Mutant]:
     """Every mutant of a file, in the order of the source; those that don't compile are left out."""
+    return list(_candidates(root, name))
+
+
+def _candidates(root: Path, name: str) -> Iterator[Mutant]:
     source = (root / name).read_bytes()
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     seen: Counter[str] = Counter()
-    mutants = []
     for top in ast.parse(source).body:
         # Only the top-level statement is parsed again: a whole file for each mutant takes minutes.
         assert top.end_lineno is not None
@@ -112,8 +122,7 @@ def candidates_in(root: Path, name: str) -> list[Mutant]:
             except SyntaxError:
                 continue
             if mutated != original:
-                mutants.append(mutant)
-    return mutants
+                yield mutant
 
 
 def _first_line(statement: ast.stmt) -> int:

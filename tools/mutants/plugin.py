@@ -7,6 +7,7 @@ gives each test's name as context to the processes that it starts, where these i
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers what the options ask for."""
+    """Registers what the options ask for, and lets signals end processes again."""
+    # A shell has its background jobs ignore these, which the tests of interrupts fail at, with any mutant.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     if config.getoption("--mutant-failures"):
         config.pluginmanager.register(_Measure(config))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from tools.mutants.choose import Mutant
 
 _UNMEASURED_S = 0.5
+_UNMEASURED_FILE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,10 @@ class Reach:
         return cls(lines, seconds, frozenset(failing))
 
     def tests_of(self, mutant: Mutant, root: Path) -> list[str]:
-        """Test ids, the quickest files first; without a context, the files that mirror the module."""
+        """Test ids, the quickest files first; without a context, files: see `_unmeasured`."""
         reached = self.lines.get(mutant.file, {}).get(mutant.line, set()) - self.failing
         if not reached:
-            return _mirrored(mutant, root)
+            return _unmeasured(mutant, root)
         files: dict[str, list[str]] = defaultdict(list)
         for test in reached:
             files[test.partition("::")[0]].append(test)
@@ -45,7 +47,7 @@ class Reach:
 
     def seconds(self, test: str) -> float:
         """What a test takes without a mutant."""
-        return self.times.get(test, _UNMEASURED_S)
+        return self.times.get(test, _UNMEASURED_S if "::" in test else _UNMEASURED_FILE_S)
 
 
 def _read_lines(path: Path, package: str) -> dict[str, dict[int, set[str]]]:
@@ -80,9 +82,23 @@ def test_of(context: str) -> str:
     return context
 
 
-def _mirrored(mutant: Mutant, root: Path) -> list[str]:
-    """The test files of the module, or else of its room."""
-    path = Path(mutant.file)
-    folder = root.joinpath("tests", *path.parts[1:-1])
-    exact = sorted(folder.glob(f"test_{path.stem}*.py"))
-    return [found.relative_to(root).as_posix() for found in exact or sorted(folder.glob("test_*.py"))]
+def _unmeasured(mutant: Mutant, root: Path) -> list[str]:
+    """The test files that mirror the module, then those that import it, then the others of its room."""
+    *package, name = Path(mutant.file).with_suffix("").parts
+    if name == "__init__":
+        *package, name = package or [name]
+    folder = root.joinpath("tests", *Path(mutant.file).parts[1:-1])
+    mirrors = re.compile(rf"test_{name}(_\w+)?")
+    dotted = re.escape(".".join(package))
+    imports = re.compile(rf"\b{dotted}\.{name}\b|\bfrom {dotted} import [^\n]*\b{name}\b")
+
+    def rank(file: Path) -> int | None:
+        if file.parent == folder and mirrors.fullmatch(file.stem):
+            return 0
+        if imports.search(file.read_text(encoding="utf-8")):
+            return 1
+        return 2 if file.parent == folder else None
+
+    ranked = [(rank(file), file.stat().st_size, file) for file in (root / "tests").rglob("test_*.py")]
+    found = sorted((number, size, file) for number, size, file in ranked if number is not None)
+    return [file.relative_to(root).as_posix() for _, _, file in found]

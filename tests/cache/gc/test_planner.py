@@ -349,6 +349,7 @@ def test_a_removal_takes_pinned_and_fresh_models_and_nothing_else() -> None:
         ),
         ("https://tfhub.dev/google/nnlm", None),
         ("https://models.example/a.tar.gz", None),
+        ("https://models.example/m/7?folder=/8", None),
         ("no handle/1", None),
         (None, None),
     ],

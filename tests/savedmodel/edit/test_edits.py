@@ -61,6 +61,20 @@ def test_a_signature_is_renamed_in_both_places() -> None:
     assert model.encode() == EXAMPLE  # What was given stays as it is.
 
 
+def test_a_signature_is_renamed_where_the_root_holds_it_and_numbers_of_no_object_are_left() -> None:
+    saved = parse("SavedModel", EXAMPLE)
+    root = saved.meta_graphs[0].object_graph_def.nodes[0]
+    next(child for child in root.children if child.local_name == "signatures").node_id = 0
+    root.children.add(node_id=1, local_name="serving_default")
+    for number in (-1, 1000):
+        root.children.add(node_id=number, local_name="signatures")
+    model = EditableModel.parse(saved.SerializeToString())
+    data = rename_signatures(model, {"serving_default": "predict"}).model.encode()
+    names = names_in_objects(data)
+    assert "predict" in names
+    assert "serving_default" not in names
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300))
 def test_a_renaming_and_its_inverse_give_the_bytes_back(name: str) -> None:
     model = EditableModel.parse(EXAMPLE)

@@ -76,6 +76,20 @@ def test_objects_that_are_not_there_are_not_followed(
     keep_for_serving(changed(change), *checkpoint)
 
 
+def test_an_object_graph_in_two_pieces_is_read_and_written_as_one(checkpoint: Objects) -> None:
+    meta_graph = parse("SavedModel", EXAMPLE).meta_graphs[0]
+    first, second = type(meta_graph.object_graph_def)(), meta_graph.object_graph_def
+    first.nodes.extend(second.nodes[:2])
+    del second.nodes[:2]
+    data = encode_field(7, first.SerializeToString()) + meta_graph.SerializeToString()
+    models = EditableModel.parse(EXAMPLE), EditableModel.parse(encode_field(2, data))
+    whole, split = (
+        parse("SavedModel", keep_for_serving(model, *checkpoint).model.encode()) for model in models
+    )
+    assert len(list(models[1].meta_graphs[0].object_graphs())) == 2
+    assert split.meta_graphs[0].object_graph_def == whole.meta_graphs[0].object_graph_def
+
+
 def test_a_name_that_is_no_text_is_kept_as_it_is(checkpoint: Objects) -> None:
     objects, keys = checkpoint
     # A name of one letter, on the way to the variable, in both graphs.
