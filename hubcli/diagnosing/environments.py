@@ -182,7 +182,7 @@ class Installed:
 
     @property
     def uses_legacy_keras(self) -> bool:
-        """Whether `tf.keras` is to be tf_keras."""
+        """Whether TF_USE_LEGACY_KERAS makes `tf.keras` tf_keras."""
         return self.environment.get("TF_USE_LEGACY_KERAS") in _YES
 
     @property

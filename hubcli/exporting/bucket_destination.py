@@ -169,7 +169,7 @@ class _Upload:
                 self._bucket.delete(key)
 
     def index_of(self, key: str) -> str | None:
-        """The key of `index.html` beside the version, if that is to be a copy of it: it is the newest.
+        """The key of `index.html` beside the version, if the version is the newest, of which that is a copy.
 
         One that is not a copy of a version belongs to the user, and stays.
         """

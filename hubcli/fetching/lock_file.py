@@ -128,7 +128,7 @@ class LockFile(NamedTuple):
 
     @classmethod
     def at(cls, path: Path) -> LockFile:
-        """The lock file that is to be written there: what it holds already, nothing if it is absent.
+        """The lock file to write there, with the models that it already has; empty if it is absent.
 
         Raises UsageError if none can be written, or something else is there.
         """

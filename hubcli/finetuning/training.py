@@ -44,7 +44,7 @@ _OPTIMIZERS = ("optimizer", "_optimizer")
 
 
 class FromTraining(NamedTuple):
-    """One model, and what it is to be trained by."""
+    """One model, and the training to run on it."""
 
     name: str
     model: Path

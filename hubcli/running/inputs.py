@@ -279,7 +279,7 @@ class InputReader:
 
 
 def _rounding(port: Port, value: Any) -> str:
-    """What is to be said of an array whose numbers have more digits than the input takes, "" of others."""
+    """A note if the numbers of an array have more digits than the input keeps, else ""."""
     if not isinstance(value, Tensor) or value.dtype != _FLOAT64 or port.dtype.name not in _ROUNDED:
         return ""
     given = decoded(DType.of(_FLOAT64), value.data)

@@ -1,4 +1,4 @@
-"""A Keras model of either generation, loaded from its file and cut to the piece that is to be shared."""
+"""A Keras model of either generation, loaded from its file and cut to the part to export."""
 
 from __future__ import annotations
 
