@@ -42,7 +42,7 @@ _check = partial(Check.of, Section.SETTINGS)
 
 
 def check_variables(context: DiagnosisContext) -> Iterator[Check]:
-    """Those that are set, without secrets; and unknown names that begin like ours."""
+    """The variables that are set, without secrets; and unknown ones that begin with HUBCLI_."""
     for name, value in context.environment.printable().items():
         if name.startswith("HUBCLI_") and name not in OUR_VARIABLES:
             from difflib import get_close_matches  # After a typing error alone.
@@ -221,7 +221,7 @@ _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
 
 def check_kaggle(context: DiagnosisContext) -> Iterator[Check]:
-    """Those for Kaggle, in kagglehub's order: the first place that is there counts."""
+    """The credentials for Kaggle, in kagglehub's order: the first place that exists counts."""
     fault = context.faults.get("KAGGLE_CONFIG_DIR")
     if fault is not None:
         yield _credential_check("kaggle", Status.PROBLEM, fault.message, None, fault.hint)
@@ -291,7 +291,7 @@ def _places(account: KaggleAccount) -> list[str]:
 
 
 def check_netrc(context: DiagnosisContext) -> Iterator[Check]:
-    """Those for other hosts: how many, and which of the hosts in question has one."""
+    """The credentials for other hosts: how many, and which of the checked hosts have one."""
     fault, access = context.faults.get("NETRC"), context.settings.access
     if fault is not None:
         yield _credential_check("netrc", Status.PROBLEM, fault.message, None, fault.hint)

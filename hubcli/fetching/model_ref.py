@@ -227,7 +227,7 @@ def naming(handle: Handle, settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def naming_target(target: ModelRef, settings: Settings) -> Iterator[None]:
-    """The same for a target; of what is on the disk the address is its path."""
+    """A context whose errors name the target, and its address, or its path if it is on the disk."""
     try:
         yield
     except HubcliError as error:

@@ -161,7 +161,7 @@ class FromTraining(NamedTuple):
     def _rewritten_instead(
         self, live: LiveModel, staged: Path, listener: ProgressListener, reason: str
     ) -> StagedModel:
-        """The same by `rewrite`, as `auto` has it where TensorFlow's own saving is refused."""
+        """The model by `rewrite`, which `auto` uses where TensorFlow's own saving is refused."""
         result = self._rewritten(live, staged, listener)
         return result._replace(reason=f"written by rewrite (only values): {reason}")
 

@@ -151,7 +151,7 @@ class HostIndex:
             )
 
     def versions(self, name: str) -> list[VersionHit]:
-        """Those of the model of that name, the newest first."""
+        """The versions of the model of that name, the newest first."""
         found = sorted((entry for entry in self.entries if entry.name == name), key=lambda entry: entry.order)
         return [
             VersionHit(

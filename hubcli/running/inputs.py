@@ -146,7 +146,7 @@ class InputReader:
         return self._endpoint.port(name)
 
     def _expected(self, port: Port | None) -> tuple[frozenset[str], bool]:
-        """Which columns a table may have, and whether text is meant where nothing else fits."""
+        """The columns that a table may have, and whether a file that is nothing else is text."""
         ports = (port,) if port is not None else self._endpoint.inputs
         is_text = all(port.dtype.name == "string" for port in ports)
         names = {port.name for port in self._endpoint.inputs}

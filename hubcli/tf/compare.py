@@ -85,7 +85,7 @@ class CallableModel:
 
     @classmethod
     def of(cls, obj: Any) -> CallableModel:
-        """Those of a loaded object."""
+        """The functions of a loaded object."""
         return cls(obj if callable(obj) else None, getattr(obj, "signatures", {}))
 
 
@@ -136,7 +136,7 @@ def compare_outputs(
 def equal_outputs(
     live: CallableModel, saved: CallableModel, info: SavedModelInfo, model: Path, given: Outputs
 ) -> Comparison | None:
-    """The same comparison if all outputs are equal; None if any differs or a call fails.
+    """The comparison of `compare_outputs` if all outputs are equal; None if any differs or a call fails.
 
     Functions run unoptimized, as in a session. The outputs of the live object are put into `given`.
     """
@@ -236,7 +236,7 @@ def _compare_call(
 def _compare_with(
     expected: Any, call: _Call, live: CallableModel, saved: CallableModel, sampler: Sampler
 ) -> tuple[str, str]:
-    """The same for a call whose expected outputs the live object gave already."""
+    """Reason and difference of a call whose expected outputs the live object gave already."""
     try:
         where = _first_difference(expected, _run(call, saved, sampler))
     except _EndlessCallError as error:
