@@ -277,17 +277,14 @@ def _halves(context: DiagnosisContext) -> Iterator[Check]:
 
 
 def _places(account: KaggleAccount) -> list[str]:
-    """All that are there, in their order."""
-    found = [] if account.token is None else ["KAGGLE_API_TOKEN"]
-    if account.token_file is not None and account.token_file.is_file():
-        found.append(str(account.token_file))
-    if account.username is not None and account.key is not None:
-        found.append("KAGGLE_USERNAME")
-    if account.key_file is not None and account.key_file.is_file():
-        found.append(str(account.key_file))
-    if account.login_file is not None and account.login_file.is_file():
-        found.append(str(account.login_file))
-    return found
+    """The places that have credentials, in the order in which they are tried."""
+    token_file, key_file, login_file = (
+        [str(file)] if file is not None and file.is_file() else []
+        for file in (account.token_file, account.key_file, account.login_file)
+    )
+    token = ["KAGGLE_API_TOKEN"] if account.token is not None else []
+    name = ["KAGGLE_USERNAME"] if account.username is not None and account.key is not None else []
+    return [*token, *token_file, *name, *key_file, *login_file]
 
 
 def check_netrc(context: DiagnosisContext) -> Iterator[Check]:
