@@ -171,7 +171,7 @@ class CachedModel(RecordedModel):
         return None if self.manifest is None else self._look(top, self.manifest, is_measured=False).problem
 
     def look(self, top: Path | None = None) -> Look:
-        """The same, with what the files tell besides; of a model without a manifest only its last access."""
+        """`difference`, last access and footprint; of a model without a manifest only the last access."""
         if self.manifest is None:
             return Look(None, accessed_at_s(self.paths.model_text if top is None else f"{top}"), Footprint())
         return self._look(top, self.manifest, is_measured=True)

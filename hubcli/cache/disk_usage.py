@@ -214,7 +214,7 @@ class FileSystem(NamedTuple):
 
     @classmethod
     def of(cls, directory: Path) -> FileSystem:
-        """That of the directory, which must be there. Raises OSError."""
+        """The file system of the directory, which must exist. Raises OSError."""
         kind, options = _mount_of(directory.resolve())
         facts = os.statvfs(directory)
         return cls(

@@ -77,7 +77,7 @@ class Manifest:
 
     @classmethod
     def read_with_status(cls, path: Path | str) -> tuple[Manifest, os.stat_result] | None:
-        """The same, with the status that the file had before it was read."""
+        """The manifest, with the status that the file had before it was read; None if absent or invalid."""
         try:
             # By hand: a listing of ten thousand spends most of its time here.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # A pipe would never answer.
@@ -194,7 +194,7 @@ _MAX_DESCRIPTOR_BYTES = 1 << 16
 
 
 class Descriptor(NamedTuple):
-    """Which handle an entry was downloaded for, when (seconds since 1970), and by whom."""
+    """The handle that an entry was downloaded for, when (seconds since 1970), and by which process."""
 
     handle: str
     downloaded_at_s: float | None

@@ -40,7 +40,7 @@ class ModelBars(MultiProgress):
 
     @contextmanager
     def listener(self, name: str) -> Iterator[ProgressListener]:
-        """One that has a bar, as long as the context lasts. From any thread."""
+        """A listener with a bar, as long as the context lasts. From any thread."""
         row = _Row(self, name)
         with self._lock:
             self._started_count += 1

@@ -291,7 +291,7 @@ class _Export:
         return replace(result, size_bytes=report.size_after, edited=report, is_dry_run=True)
 
     def _conversion_job(self) -> ConversionJob:
-        """The conversion. Raises UsageError for options that mean nothing for a converted model."""
+        """The conversion. Raises UsageError for options that do not apply to a converted model."""
         from hubcli.exporting.conversion_job import ConversionJob
 
         options = self.options

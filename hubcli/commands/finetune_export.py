@@ -246,7 +246,7 @@ class _FinetuneExport:
 
     @contextmanager
     def _staged(self, model: Path) -> Iterator[tuple[Path, Path]]:
-        """Where the result is expected, and where the model is to be made: beside it for an archive."""
+        """The path for the result, and the directory to make the model in: beside it for an archive."""
         assert self.placement is not None
         with staged_output(
             self.placement.place,

@@ -96,7 +96,7 @@ class Collection:
         return (*failed, *map(_budget_error, self._shortfalls()))
 
     def _shortfalls(self) -> tuple[BudgetShortfall, ...]:
-        """Those of the plan, and those that came because something stayed."""
+        """The missed budgets of the plan, and those missed because something could not be removed."""
         policy, found = self.plan.policy, {shortfall.budget: shortfall for shortfall in self.plan.shortfalls}
         if self.actions is None:
             return self.plan.shortfalls

@@ -94,7 +94,7 @@ class PublishPlan:
 class PublishResult:
     """The outcome. `handle` is that of the version, None if there is none (yet).
 
-    `issues` are why it was refused. `was_compared` says that the version was downloaded, and has the very
+    `issues` are why it was refused. `was_compared` says that the version was downloaded, and has the same
     bytes. `sha256` is that of the archive in a tree.
     """
 

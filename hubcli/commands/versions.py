@@ -57,7 +57,7 @@ def versions(
     limit: int = DEFAULT_LIMIT,
     refresh: bool = False,
 ) -> VersionList:
-    """The newest versions of the model; what version the handle names means nothing.
+    """The newest versions of the model; a version in the handle is ignored.
 
     Offline, and without a cached answer, those that are cached. Raises HandleError, UsageError for a
     handle without versions, NotFoundError for a host without an index, NetworkError, OfflineError.

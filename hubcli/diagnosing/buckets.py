@@ -1,4 +1,4 @@
-"""Buckets as they are set up: whether they can be read at all, and where credentials for each cloud are.
+"""Access to buckets: whether obstore is installed, and where the credentials for each cloud are.
 
 Nothing is sent: a role of a machine or a pod is named, and not tried.
 """

@@ -103,7 +103,7 @@ _ELSEWHERE = "Use another directory: --cache-dir DIR, or export TFHUB_CACHE_DIR=
 
 
 def check_root(context: DiagnosisContext) -> Iterator[Check]:
-    """Which directory it is, and which setting names it."""
+    """Which directory the cache is, and which setting names it."""
     for source in ROOT_SOURCES:
         if source in context.faults:
             fault = context.faults[source]
@@ -146,7 +146,7 @@ def check_writing(context: DiagnosisContext) -> Iterator[Check]:
 
 
 def check_disk(context: DiagnosisContext) -> Iterator[Check]:
-    """Its file system, and the free space there."""
+    """The file system of the cache, and the free space there."""
     if not context.has_root:
         return
     disk = FileSystem.of(nearest_directory(context.settings.cache_root))

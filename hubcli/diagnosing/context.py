@@ -102,7 +102,7 @@ class Environment:
 
     @classmethod
     def read(cls, variables: Mapping[str, str] | None = None) -> Environment:
-        """Those of this process, or the given ones; without what is empty."""
+        """The variables of this process, or the given ones, without empty ones."""
         env = environment() if variables is None else variables
         names = [
             name for name in env if name in _UNLISTED or _is_listed(name) or name.startswith(BUCKET_VARIABLES)

@@ -112,12 +112,12 @@ class Installed:
 
     @classmethod
     def own(cls, environment: Environment) -> Installed:
-        """That of hubcli itself."""
+        """The packages that hubcli itself finds."""
         return cls.of_document(take_inventory(), environment)
 
     @classmethod
     def of_interpreter(cls, named: str, environment: Environment) -> Installed:
-        """That of another interpreter, or of the environment in that directory; it is run once.
+        """The packages of another interpreter, or of the environment in a directory; it is run once.
 
         It runs isolated, so that nothing of the working directory is run; PYTHONPATH and the user's own
         packages, which that leaves out, are looked through all the same. Raises UsageError.
@@ -182,7 +182,7 @@ class Installed:
 
     @property
     def uses_legacy_keras(self) -> bool:
-        """Whether `tf.keras` is to be tf_keras."""
+        """Whether TF_USE_LEGACY_KERAS makes `tf.keras` tf_keras."""
         return self.environment.get("TF_USE_LEGACY_KERAS") in _YES
 
     @property

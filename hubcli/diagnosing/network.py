@@ -173,7 +173,7 @@ def check_certificates(context: DiagnosisContext) -> Iterator[Check]:
 
 
 def check_tls(context: DiagnosisContext) -> Iterator[Check]:
-    """Which TLS can be spoken."""
+    """Which versions of TLS are supported."""
     lowest = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).minimum_version
     name = "1.2" if lowest < ssl.TLSVersion.TLSv1_3 else "1.3"
     newest = "1.3" if ssl.HAS_TLSv1_3 else "1.2"

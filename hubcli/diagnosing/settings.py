@@ -42,7 +42,7 @@ _check = partial(Check.of, Section.SETTINGS)
 
 
 def check_variables(context: DiagnosisContext) -> Iterator[Check]:
-    """Those that are set, without secrets; and unknown names that begin like ours."""
+    """The variables that are set, without secrets; and unknown ones that begin with HUBCLI_."""
     for name, value in context.environment.printable().items():
         if name.startswith("HUBCLI_") and name not in OUR_VARIABLES:
             from difflib import get_close_matches  # After a typing error alone.
@@ -221,7 +221,7 @@ _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
 
 def check_kaggle(context: DiagnosisContext) -> Iterator[Check]:
-    """Those for Kaggle, in kagglehub's order: the first place that is there counts."""
+    """The credentials for Kaggle, in kagglehub's order: the first place that exists counts."""
     fault = context.faults.get("KAGGLE_CONFIG_DIR")
     if fault is not None:
         yield _credential_check("kaggle", Status.PROBLEM, fault.message, None, fault.hint)
@@ -277,21 +277,18 @@ def _halves(context: DiagnosisContext) -> Iterator[Check]:
 
 
 def _places(account: KaggleAccount) -> list[str]:
-    """All that are there, in their order."""
-    found = [] if account.token is None else ["KAGGLE_API_TOKEN"]
-    if account.token_file is not None and account.token_file.is_file():
-        found.append(str(account.token_file))
-    if account.username is not None and account.key is not None:
-        found.append("KAGGLE_USERNAME")
-    if account.key_file is not None and account.key_file.is_file():
-        found.append(str(account.key_file))
-    if account.login_file is not None and account.login_file.is_file():
-        found.append(str(account.login_file))
-    return found
+    """The places that have credentials, in the order in which they are tried."""
+    token_file, key_file, login_file = (
+        [str(file)] if file is not None and file.is_file() else []
+        for file in (account.token_file, account.key_file, account.login_file)
+    )
+    token = ["KAGGLE_API_TOKEN"] if account.token is not None else []
+    name = ["KAGGLE_USERNAME"] if account.username is not None and account.key is not None else []
+    return [*token, *token_file, *name, *key_file, *login_file]
 
 
 def check_netrc(context: DiagnosisContext) -> Iterator[Check]:
-    """Those for other hosts: how many, and which of the hosts in question has one."""
+    """The credentials for other hosts: how many, and which of the checked hosts have one."""
     fault, access = context.faults.get("NETRC"), context.settings.access
     if fault is not None:
         yield _credential_check("netrc", Status.PROBLEM, fault.message, None, fault.hint)

@@ -1,4 +1,4 @@
-"""`resolve` and `load`: what Python programs come for, in the way of tensorflow_hub's `module_v2.py`.
+"""`resolve` and `load`, which behave as those of tensorflow_hub's `module_v2.py`.
 
 Their errors are caught by code written for tensorflow_hub: each is hubcli's own class and at the same time
 the class that tensorflow_hub 0.16.1 raises for the same cause: `urllib.error.URLError`, an OSError, for the

@@ -61,7 +61,7 @@ class Layout(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class EditOptions:
-    """What is to be edited; signatures go by the names that the source gives them.
+    """The edits of an export; signatures are named as in the source.
 
     `signatures` are those to keep, all where it is empty. `defaults` are texts `NAME.INPUT=JSON`, NAME as
     it is after the renaming; `warmup` is a file or a number. With `compare` the result is compared with the
@@ -84,7 +84,7 @@ class EditOptions:
 
     @property
     def has_edits(self) -> bool:
-        """Whether something is to be edited."""
+        """Whether there are edits."""
         return bool(
             self.signatures
             or self.renames
@@ -111,7 +111,7 @@ class ExportOptions:
     Keras models: `output_layers` and `input_layers` cut a piece out of one,
     `custom_objects` is a module or a file, `unsafe` lets a Keras model run the
     code that it holds, and use classes and ops that aren't known to be pure; a
-    model that is to be converted is then loaded despite findings of the scan.
+    model to convert is then loaded despite findings of the scan.
     `edits` change the model; with `dry_run` nothing is written. `conversion` is
     for formats that the model is converted to, and `on_log` gets what the
     converter wrote.

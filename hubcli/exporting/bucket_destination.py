@@ -22,6 +22,7 @@ from hubcli.errors import HubcliError, OutputError, UsageError
 from hubcli.exporting import Layout
 from hubcli.exporting.destination import INDEX_NAME
 from hubcli.exporting.hub_index import INDEX_FILE, MAX_INDEX_BYTES, add_to_stored_index, parse_index
+from hubcli.fetching.byte_sources import first_bytes
 from hubcli.formats import MAIN_FILES
 from hubcli.net.bucket_store import PART_BYTES, BucketStore
 from hubcli.net.object_store import ObjectInfo
@@ -168,7 +169,7 @@ class _Upload:
                 self._bucket.delete(key)
 
     def index_of(self, key: str) -> str | None:
-        """The key of `index.html` beside the version, if that is to be a copy of it: it is the newest.
+        """The key of `index.html` beside the version, if the version is the newest, of which that is a copy.
 
         One that is not a copy of a version belongs to the user, and stays.
         """
@@ -203,13 +204,8 @@ class _Upload:
         return bool(same_size) and self._start(index) in map(self._start, same_size)
 
     def _start(self, info: ObjectInfo) -> bytes:
-        start = b""
         with self._bucket.open(info.key) as source:
-            for block in source.read():
-                start += block
-                if len(start) >= _COMPARED_BYTES:
-                    break
-        return start[:_COMPARED_BYTES]
+            return first_bytes(source, _COMPARED_BYTES)[:_COMPARED_BYTES]
 
     def put_index(self, place: Path, key: str) -> None:
         """Has a handle without a version mean this archive. Raises what the bucket does."""

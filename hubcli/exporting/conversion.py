@@ -90,7 +90,7 @@ class ConversionOptions:
         return _RUN_TIMEOUT_S if self.timeout_s is None else self.timeout_s
 
     def require_valid(self, form: ExportFormat) -> None:
-        """Raises UsageError for options that mean nothing for the format, or contradict each other."""
+        """Raises UsageError for options that do not apply to the format, or contradict each other."""
         _require_format(
             form,
             {

@@ -51,7 +51,7 @@ class ConversionJob:
     sha256: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        """Raises UsageError for options that mean nothing for a converted model."""
+        """Raises UsageError for options that do not apply to a converted model."""
         self._options.require_valid(self.format)
         given = {
             "--half": self.edits.half,

@@ -44,7 +44,7 @@ def try_conversion(
             hint=f"List all: hubcli inspect --scan {name}. "
             f"If you trust the author, convert it: hubcli export --unsafe {name} DEST.tflite",
         ) from error
-    except (ConversionError, UsageError) as error:  # A signature that the format can't hold, or none at all.
+    except (ConversionError, UsageError) as error:  # A signature that the format can't hold, or no signature.
         return _failed(error.message)
     require_installed(plan)
     converter = Converter(plan)

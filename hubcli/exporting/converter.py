@@ -66,7 +66,7 @@ class Converter:
         *,
         select_tf_ops: bool | None = None,
     ) -> Mapping[str, Any]:
-        """Writes the file; `select_tf_ops` stands in for the plan's. Raises ConversionError, TensorFlowError.
+        """Writes the file; `select_tf_ops` overrides the plan's. Raises ConversionError, TensorFlowError.
 
         OSError is raised for a full disk.
         """

@@ -1,4 +1,4 @@
-"""Where an export goes: its place by layout and format, filled beside it, and shown there by one rename."""
+"""Where an export is written: its place by layout and format, staged beside it, moved there by one rename."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _is_ours(index: Path) -> bool:
 # Of the paths of models in a tree.
 SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 VERSION = re.compile(r"[0-9]{1,18}")  # TensorFlow Serving reads an int64.
-# What a person expects to be packed in a way that is not written here.
+# Suffixes of archives that hubcli does not write.
 _OTHER_SUFFIXES = (".zip", ".zst", ".7z", *COMPRESSED_SUFFIXES)
 
 
@@ -139,9 +139,9 @@ class Placement:
         name: str | None,
         version: str | None,
     ) -> Placement:
-        """The place in the layout; `name` and `version` stand in for what the handle doesn't tell.
+        """The place in the layout; `name` and `version` override those of the handle.
 
-        Raises UsageError if they can't be found, or mean nothing.
+        Raises UsageError if they are missing, or don't apply to the layout.
         """
         if layout is Layout.PLAIN:
             if name is not None or version is not None:
@@ -242,7 +242,7 @@ def staged_output(
     read: Sequence[Path] = (),
     durability: Durability = SYNCED,
 ) -> Iterator[Path]:
-    """A path at which a directory or a file is to be made; then it is renamed to the destination.
+    """A path for a directory or a file, which is renamed to the destination at the end of the context.
 
     The path is a name in a hidden directory beside the destination, which is locked as long as the
     process lives; other names in it but `old` and `lock` are the caller's to use. What killed exports to

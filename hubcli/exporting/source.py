@@ -57,7 +57,7 @@ def export_keras_model(
 
 
 class ModelChecks:
-    """The checks of a model by its `name` in errors; what was fetched is held against the entry's record."""
+    """The checks of a model, called `name` in errors; a cached one is compared with its record."""
 
     def __init__(self, name: str, entry: CachedModel | None, listener: ProgressListener) -> None:
         self._name = name

@@ -92,7 +92,7 @@ class Staging:
         _remove(self.path)
 
     def _is_locked(self) -> bool:
-        """Whether the lock is held, or can't be had here at all; False if it was taken for a leftover."""
+        """Whether the lock is held, or locks are not supported here; False if it was taken for a leftover."""
         lock = self.path / _LOCK
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

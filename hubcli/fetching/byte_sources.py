@@ -94,6 +94,16 @@ def size_of(address: str, settings: Settings, retries: RetryPolicy) -> int | Non
         return source.size_bytes
 
 
+def first_bytes(source: ByteSource, limit_bytes: int) -> bytes:
+    """The bytes of the source: all of them, or if it has more than the limit, at most a block beyond it."""
+    content = bytearray()
+    for block in source.read():
+        content += block
+        if len(content) > limit_bytes:
+            break
+    return bytes(content)
+
+
 def _scheme(address: str) -> _Scheme:
     scheme = _SCHEMES.get(scheme_of(address) or "")
     if scheme is None:

@@ -47,7 +47,7 @@ __all__ = [
 
 def _structure_of(path: Path) -> ModelFormat:
     """The format of the model, whose structure is checked; raises BrokenModelError."""
-    # 5 ms, which a fetch of a cached model would pay: its record says what is to be there.
+    # 5 ms, which a fetch of a cached model needn't take: its record lists the files.
     from hubcli.savedmodel.layout import check_structure
 
     return check_structure(path)

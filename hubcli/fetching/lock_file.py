@@ -94,7 +94,7 @@ class LockedModel(NamedTuple):
         )
 
     def to_document(self) -> dict[str, Any]:
-        """The same as a JSON object."""
+        """The model as a JSON object."""
         archive = {"sha256": self.expected.archive_sha256, "bytes": self.archive_bytes}
         return {
             "handle": self.handle,
@@ -128,7 +128,7 @@ class LockFile(NamedTuple):
 
     @classmethod
     def at(cls, path: Path) -> LockFile:
-        """The lock file that is to be written there: what it holds already, nothing if it is absent.
+        """The lock file to write there, with the models that it already has; empty if it is absent.
 
         Raises UsageError if none can be written, or something else is there.
         """
@@ -174,7 +174,7 @@ class LockFile(NamedTuple):
         return text.lstrip("\ufeff \t\r\n").startswith("{")
 
     def updated(self, models: Iterable[LockedModel]) -> LockFile:
-        """The same with these models, in place of what it said of them; others stay."""
+        """The lock file with these models added or replaced; others stay."""
         return LockFile(self.name, {**self.models, **{model.handle: model for model in models}})
 
     def joined(self, other: LockFile) -> LockFile:

@@ -227,7 +227,7 @@ def naming(handle: Handle, settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def naming_target(target: ModelRef, settings: Settings) -> Iterator[None]:
-    """The same for a target; of what is on the disk the address is its path."""
+    """A context whose errors name the target, and its address, or its path if it is on the disk."""
     try:
         yield
     except HubcliError as error:
@@ -288,14 +288,10 @@ class _Http:
 
     def get(self, url: str, limit_bytes: int) -> HttpAnswer:
         """The answer, cut behind the limit. Raises NotFoundError, AuthenticationError, NetworkError."""
-        from hubcli.fetching.byte_sources import Transfer, download_options
+        from hubcli.fetching.byte_sources import Transfer, download_options, first_bytes
         from hubcli.net.http_source import open_download  # A hit in the cache needs no HTTP.
         from hubcli.providers.provider import HttpAnswer
 
-        content, options = b"", download_options(self._settings, Transfer(self._retries))
+        options = download_options(self._settings, Transfer(self._retries))
         with open_download(self._settings.mirrored(url), options) as download:
-            for chunk in download.read():
-                content += chunk
-                if len(content) > limit_bytes:
-                    break
-            return HttpAnswer(download.name, content)
+            return HttpAnswer(download.name, first_bytes(download, limit_bytes))

@@ -68,7 +68,7 @@ class FetchOptions:
         ExpectedDigests(self.sha256, self.tree_sha256)
 
     def completed(self, settings: Settings) -> FetchOptions:
-        """The same, with the connections and retries of the settings where none are given."""
+        """The options with the connections and retries of the settings where none are given."""
         connections = self.connections if self.connections > 0 else settings.connections
         retries = self.retries if self.retries >= 0 else settings.retries
         return replace(self, connections=connections, retries=retries)
@@ -246,7 +246,7 @@ class FetchRequest(NamedTuple):
         return str(self.handle) if self.handle is not None else without_secrets(self.text)
 
     def locked_by(self, lock: LockFile) -> FetchRequest:
-        """The same as the lock file says that it must be; with an error where it doesn't know it."""
+        """The request with the version and digests of the lock file; with an error if that lacks it."""
         if self.handle is None:
             return self
         model = lock.models.get(self.name)

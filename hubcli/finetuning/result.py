@@ -1,4 +1,4 @@
-"""What `finetune-export` tells of an export, and what the export must pass first.
+"""The result of `finetune-export`, and the checks that an export must pass first.
 
 Something was trained, nothing is lost, the outputs are equal.
 """
@@ -92,7 +92,7 @@ class ChangedValues(NamedTuple):
 
 
 class LostPart(NamedTuple):
-    """Something of the source that the export hasn't, or has anew, and why."""
+    """Something of the source that the export lacks, or has anew, and why."""
 
     what: str
     reason: str

@@ -44,7 +44,7 @@ _OPTIMIZERS = ("optimizer", "_optimizer")
 
 
 class FromTraining(NamedTuple):
-    """One model, and what it is to be trained by."""
+    """One model, and the training to run on it."""
 
     name: str
     model: Path
@@ -161,7 +161,7 @@ class FromTraining(NamedTuple):
     def _rewritten_instead(
         self, live: LiveModel, staged: Path, listener: ProgressListener, reason: str
     ) -> StagedModel:
-        """The same by `rewrite`, as `auto` has it where TensorFlow's own saving is refused."""
+        """The model by `rewrite`, which `auto` uses where TensorFlow's own saving is refused."""
         result = self._rewritten(live, staged, listener)
         return result._replace(reason=f"written by rewrite (only values): {reason}")
 

@@ -1,4 +1,4 @@
-"""A model into a tree that a web server shows: `<publisher>/<model>/<version>`, in a directory or a bucket.
+"""Publishes a model as `<publisher>/<model>/<version>` in a directory or a bucket that a web server serves.
 
 An archive appears atomically. A version is immutable: its name is taken once, by a hard
 link in a directory and by a claim beside it in a bucket, and a publisher of other bytes is refused.
@@ -128,7 +128,7 @@ class TreeUpload:
             )
 
     def _compared(self, archive: Path) -> PackedArchive:
-        """The archive, if it has the very files. Raises VersionExistsError."""
+        """The archive, if it has the same files. Raises VersionExistsError."""
         try:
             with unpacked_archive(archive, self.settings, ProgressListener()) as folder:
                 self._require_same(hashed_files(folder))

@@ -125,7 +125,7 @@ class Journal:
             if blob is None:
                 self._state.blobs.pop(name, None)
             else:
-                self._state.blobs[name] = replace(blob)  # The caller goes on with its own.
+                self._state.blobs[name] = replace(blob)  # The caller keeps changing its own.
             self._write()
 
     def keep_files(self, names: set[str]) -> None:

@@ -1,7 +1,7 @@
-"""What is created on Kaggle, each at most once: a model, a variation or a version, found again by its marker.
+"""Creates models, variations and versions on Kaggle, each at most once, and finds them again by a marker.
 
 A creation whose answer is lost may have taken place. It is never sent again: the versions are listed until
-one appears that is newer than those before, and carries the marker or has the very files.
+one appears that is newer than those before, and carries the marker or has the same files.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class Creation:
         )
 
     def _find(self, kaggle: KaggleApi) -> int | None:
-        """The version above those before that has the marker, or the very files; None as long as none has."""
+        """The new version that has the marker or the same files; None as long as there is none."""
         latest = _variation(kaggle, self.model)
         newest = 0 if latest is None else latest.version or 0
         if latest is None or newest <= self.journal.base_version:

@@ -133,7 +133,7 @@ class KaggleUpload:
             )
 
     def existing(self, state: PublishedState) -> int | None:
-        """The version that has these very bytes already; None if a new one is to be created.
+        """The version that has these bytes already; None if a new one must be created.
 
         Raises VersionExistsError if the version of the handle has others, UsageError where a version
         between would be missing.
@@ -164,7 +164,7 @@ class KaggleUpload:
         listed = tuple(FileRecord(node.name, node.size_bytes, None) for node in files_of(self.tree))
         with open_kaggle(self.settings, self.listener.retrying) as kaggle:
             is_same = same_listing(kaggle, model, listed)
-        if is_same is None:  # It may have the very files: creating the next one would make it twice.
+        if is_same is None:  # It may have the same files: creating the next one would make it twice.
             raise NetworkError(
                 f"Kaggle lists no files of version {number} of {self.creation.page} to compare with",
                 hint=f"Try again later. To publish anyway, add the number: {self.creation.page}/{number + 1}",

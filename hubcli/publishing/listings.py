@@ -15,7 +15,7 @@ from hubcli.concurrency import run_in_threads
 from hubcli.config.settings import Settings
 from hubcli.errors import AuthenticationError, HubcliError, IntegrityError, NotFoundError, UsageError
 from hubcli.exporting.hub_index import INDEX_FILE, MAX_INDEX_BYTES, IndexEntry, parse_index
-from hubcli.fetching.byte_sources import Transfer, open_bytes
+from hubcli.fetching.byte_sources import Transfer, first_bytes, open_bytes
 from hubcli.net.retries import RetryPolicy
 from hubcli.providers.handle import Handle
 from hubcli.providers.kaggle import KaggleModel, handle_of
@@ -151,7 +151,7 @@ class HostIndex:
             )
 
     def versions(self, name: str) -> list[VersionHit]:
-        """Those of the model of that name, the newest first."""
+        """The versions of the model of that name, the newest first."""
         found = sorted((entry for entry in self.entries if entry.name == name), key=lambda entry: entry.order)
         return [
             VersionHit(
@@ -199,13 +199,9 @@ def read_index(
 
 def _downloaded(address: str, settings: Settings, on_retry: Callable[[str], None]) -> bytes:
     """The file, cut behind the limit of an index."""
-    retries, content = RetryPolicy.of(settings, settings.retries, on_retry), bytearray()
+    retries = RetryPolicy.of(settings, settings.retries, on_retry)
     with open_bytes(settings.mirrored(address), settings, Transfer(retries)) as source:
-        for chunk in source.read():
-            content += chunk
-            if len(content) > MAX_INDEX_BYTES:
-                break
-    return bytes(content)
+        return first_bytes(source, MAX_INDEX_BYTES)
 
 
 def index_of_model(

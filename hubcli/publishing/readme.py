@@ -55,7 +55,7 @@ class Readme(NamedTuple):
 
 
 def readme_in_directory(model: Path) -> Readme | None:
-    """That of the model in the directory, None without one that can be read."""
+    """The README of the model in the directory; None without a readable one."""
     try:
         with_names = [path for path, _ in zip(model.iterdir(), range(_MAX_NAMES), strict=False)]
         for path in _in_order(with_names):
@@ -66,7 +66,7 @@ def readme_in_directory(model: Path) -> Readme | None:
 
 
 def readme_in_archive(archive: Handle, settings: Settings) -> Readme | None:
-    """That of the model in an archive on this machine, at its top or in its one folder; None without one.
+    """The README of the model in a local archive, at its top or in its one folder; None without one.
 
     Raises UnsafeArchiveError, TruncatedError as unpacking it would.
     """
@@ -95,6 +95,6 @@ def _readmes_of(members: MemberStream) -> Iterator[tuple[str, bytes]]:
 
 
 def _in_order(paths: Iterable[Path]) -> Iterator[Path]:
-    """Those with a name of a README, the best name first."""
+    """The paths with a name of a README, the best name first."""
     named = [path for path in paths if path.name.lower() in _NAMES]
     yield from sorted(named, key=lambda path: (len(path.parts), _NAMES.index(path.name.lower())))

@@ -88,7 +88,7 @@ def batches_of_rows(endpoint: Endpoint, stream: RowStream, batch_size: int | Non
                 if row is None:
                     break
                 pending.append(row)
-        except InputError as error:  # A line that can't be read at all: what stands before it is run.
+        except InputError as error:  # An unreadable line: the rows before it are run.
             failure = error
         for group in _alike(endpoint, pending, stream.constants):
             yield from encoder.batches(group)

@@ -146,7 +146,7 @@ class InputReader:
         return self._endpoint.port(name)
 
     def _expected(self, port: Port | None) -> tuple[frozenset[str], bool]:
-        """Which columns a table may have, and whether text is meant where nothing else fits."""
+        """The columns that a table may have, and whether a file that is nothing else is text."""
         ports = (port,) if port is not None else self._endpoint.inputs
         is_text = all(port.dtype.name == "string" for port in ports)
         names = {port.name for port in self._endpoint.inputs}
@@ -279,7 +279,7 @@ class InputReader:
 
 
 def _rounding(port: Port, value: Any) -> str:
-    """What is to be said of an array whose numbers have more digits than the input takes, "" of others."""
+    """A note if the numbers of an array have more digits than the input keeps, else ""."""
     if not isinstance(value, Tensor) or value.dtype != _FLOAT64 or port.dtype.name not in _ROUNDED:
         return ""
     given = decoded(DType.of(_FLOAT64), value.data)

@@ -77,9 +77,11 @@ def decode_image(
         size = own
     is_float = port.dtype.is_floating
     size = None if size == (height, width) else size
-    result = (1, *(size or (height, width)), channels)
+    result: tuple[int, ...] = (*(size or (height, width)), channels)
+    if shape is None or len(shape) == 4:
+        result = (1, *result)
     if decoder is None:
-        return Tensor(port.dtype.number, result if shape is None or len(shape) == 4 else result[1:], None)
+        return Tensor(port.dtype.number, result, None)
     order = {
         "size": size,
         "scale": options.scale if is_float else None,
@@ -87,8 +89,8 @@ def decode_image(
         "is_webp": data[8:12] == b"WEBP",
     }
     tensor = decoder("image", data, f"decoding {where}", **order)[1][0]
-    tensor.shape = result if shape is None or len(shape) == 4 else result[1:]
-    return _in_type(port, tensor)
+    tensor.shape = result
+    return cast_tensor(port, tensor)
 
 
 def _require_decodable(data: bytes, where: str) -> None:
@@ -103,10 +105,6 @@ def _require_decodable(data: bytes, where: str) -> None:
             raise InputError(f"{where} is a BMP with a palette, which TensorFlow cannot decode", hint=hint)
     if data[:4] == b"RIFF" and data[12:16] == b"VP8X" and data[20] & _WEBP_ANIMATION:
         raise InputError(f"{where} is an animated WebP, which TensorFlow cannot decode", hint=hint)
-
-
-def _in_type(port: Port, tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == port.dtype.number else cast_tensor(port, tensor)
 
 
 def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> Tensor | None:
@@ -132,7 +130,7 @@ def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> 
             hint="Convert it to mono: ffmpeg -i IN.wav -ac 1 OUT.wav",
         )
     samples.shape = (count, channels) if is_split else shapes[rank]
-    return _in_type(port, samples)
+    return cast_tensor(port, samples)
 
 
 def image_size(data: bytes, where: str) -> tuple[int, int]:

@@ -39,7 +39,7 @@ _RISKY_PACKAGES = {
 
 
 class Selection(NamedTuple):
-    """What is to be run: a signature, or a function with literal arguments; of which MetaGraph."""
+    """What to run: a signature, or a function with literal arguments; and of which MetaGraph."""
 
     signature: str | None = None
     function: str | None = None
@@ -48,7 +48,7 @@ class Selection(NamedTuple):
 
 
 class OpPackage(NamedTuple):
-    """A package that registers ops: `requirement` for pip, the `module` that its libraries lie in."""
+    """A package that registers ops: `requirement` for pip, the `module` that its libraries are in."""
 
     requirement: str
     module: str
@@ -204,7 +204,7 @@ class _Reader:
         ]
 
     def endpoints(self) -> tuple[list[Endpoint], str]:
-        """What the selection means, and what is to be said of it."""
+        """The endpoints that the selection means, and a note for the user, "" for none."""
         selection = self._selection
         if selection.function is not None:
             return self._of_function(selection.function), ""

@@ -1,4 +1,4 @@
-"""Where outputs go: collected in memory, or written row by row; a file appears whole or not at all."""
+"""Outputs collected in memory, or written row by row to a file that appears atomically."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class CallableModel:
 
     @classmethod
     def of(cls, obj: Any) -> CallableModel:
-        """Those of a loaded object."""
+        """The functions of a loaded object."""
         return cls(obj if callable(obj) else None, getattr(obj, "signatures", {}))
 
 
@@ -129,36 +129,39 @@ def compare_outputs(
     so is everything of a model whose graph reaches beyond itself. Outputs of the live object that are in
     `given`, by call and size, are not computed again: a call may change variables.
     """
-    words, reaching = vocabulary(model), _reaching_out(info)
-    compared: list[str] = []
-    skipped = list(_left_out(info))
-    for call in _calls(info):
-        reason, difference = (
-            (reaching, "") if reaching else _compare_call(call, live, saved, words, given or {})
-        )
-        if difference:
-            return Comparison(tuple(compared), 0, tuple(skipped), difference)
-        if reason:
-            skipped.append(Skipped(call.name, reason))
-        else:
-            compared.append(call.name)
-    return Comparison(tuple(compared), 0, tuple(skipped), "")
+    words = vocabulary(model)
+    return _compare_calls(info, lambda call: _compare_call(call, live, saved, words, given or {}))
 
 
 def equal_outputs(
     live: CallableModel, saved: CallableModel, info: SavedModelInfo, model: Path, given: Outputs
 ) -> Comparison | None:
-    """The same comparison if all outputs are equal; None if any differs or a call fails.
+    """The comparison of `compare_outputs` if all outputs are equal; None if any differs or a call fails.
 
     Functions run unoptimized, as in a session. The outputs of the live object are put into `given`.
     """
-    words, reaching = vocabulary(model), _reaching_out(info)
-    compared, skipped = list[str](), list(_left_out(info))
-    for call in _calls(info):
+    words = vocabulary(model)
+
+    def compare(call: _Call) -> tuple[str, str]:
         with unoptimized():
-            reason = reaching or _reason_unless_equal(call, live, saved, words, given)
-        if reason is None:
-            return None
+            reason = _reason_unless_equal(call, live, saved, words, given)
+        return (reason, "") if reason is not None else ("", "it differs, or fails")
+
+    comparison = _compare_calls(info, compare)
+    return comparison if comparison.is_equal else None
+
+
+def _compare_calls(info: SavedModelInfo, compare: Callable[[_Call], tuple[str, str]]) -> Comparison:
+    """The comparison of each call, up to the first that differs.
+
+    `compare` gives the reason why a call could not be compared, and the difference; each may be "".
+    """
+    compared, skipped = list[str](), list(_left_out(info))
+    reaching = _reaching_out(info)
+    for call in _calls(info):
+        reason, difference = (reaching, "") if reaching else compare(call)
+        if difference:
+            return Comparison(tuple(compared), 0, tuple(skipped), difference)
         if reason:
             skipped.append(Skipped(call.name, reason))
         else:
@@ -233,7 +236,7 @@ def _compare_call(
 def _compare_with(
     expected: Any, call: _Call, live: CallableModel, saved: CallableModel, sampler: Sampler
 ) -> tuple[str, str]:
-    """The same for a call whose expected outputs the live object gave already."""
+    """Reason and difference of a call whose expected outputs the live object gave already."""
     try:
         where = _first_difference(expected, _run(call, saved, sampler))
     except _EndlessCallError as error:

@@ -42,7 +42,7 @@ class NeedsSelectOpsError(ConverterError):
 
 
 class UnsupportedOpsError(ConverterError):
-    """The model has ops that LiteRT can't run at all."""
+    """The model has ops that LiteRT can't run, not even by TensorFlow's kernels."""
 
 
 class NoSelectOpsError(ConverterError):
@@ -53,7 +53,7 @@ class NoSelectOpsError(ConverterError):
 
 
 class LiteRtRunner:
-    """Converts a SavedModel, and runs what came of it. Needs TensorFlow."""
+    """Converts a SavedModel, and runs the result. Needs TensorFlow."""
 
     def __init__(self) -> None:
         self._tf = import_tensorflow()

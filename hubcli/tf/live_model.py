@@ -285,7 +285,7 @@ def _is_equal(variable: Any, values: TensorValues, model: Path) -> bool:
 
 
 def _require_loaded_as_saved(watch: TrainingWatch, directory: Path, name: str) -> None:
-    """Raises TensorFlowError for a model that gives what is to be trained other values whenever it is loaded.
+    """Raises TensorFlowError for a model that sets trainable variables to other values whenever it is loaded.
 
     No export of it would hold what a training left, which is reported before one runs.
     """

@@ -49,7 +49,7 @@ class ListAttributes:
 
     @classmethod
     def of(cls, obj: Any) -> ListAttributes:
-        """Those of the object as it is now."""
+        """The lists of the object as it is now."""
         return cls({name: tuple(getattr(obj, name)) for name in LISTS if hasattr(obj, name)})
 
     def put_back(self, obj: Any) -> None:
@@ -100,7 +100,7 @@ def load_model(path: Path, tags: tuple[str, ...] | None = None, *, name: str = "
 
 
 def load_object(path: str, tags: tuple[str, ...] | None = None, options: Any = None) -> Any:
-    """The same of any path that TensorFlow reads, with its `LoadOptions`; what it logs is the program's.
+    """The object at any path that TensorFlow reads, with its `LoadOptions`; its log messages are kept.
 
     Raises NoModelError where no SavedModel is there, TensorFlowError.
     """

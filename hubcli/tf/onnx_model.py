@@ -32,7 +32,7 @@ _MAX_MODEL_BYTES = (1 << 31) - 1  # Of a protobuf message.
 
 
 class OnnxRunner:
-    """Converts a signature of a SavedModel, and runs what came of it. Needs TensorFlow and `hubcli[onnx]`."""
+    """Converts a signature of a SavedModel, and runs the result. Needs TensorFlow and `hubcli[onnx]`."""
 
     def __init__(self) -> None:
         for package in ("onnx", "onnxruntime"):

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
             """Samples, and how many a second."""
 
         def convert(self, order: dict[str, Any], tensors: Sequence[Tensor]) -> dict[str, Any]:
-            """Converts a model; only those do that run what came of it, and they decode nothing."""
+            """Converts a model; only the runners of converted models do, which decode nothing."""
 
 
 __all__ = ["CApiCall", "CApiModel", "CApiRunner", "main", "serve"]

@@ -160,7 +160,7 @@ class TrainingReport:
 class TrainingWatch:
     """A loaded model as it is before its training: its parts, and what they hold.
 
-    `read` gives what is to be read of a variable once the training failed. An
+    `read` gives the part of a variable to read once the training failed. An
     exception that `is_finished` precedes is none of the training function's.
     """
 

@@ -1,4 +1,4 @@
-"""What a tier holds, model by model, and whether it is what its manifests tell. Listed page by page."""
+"""The archives of a tier, and whether they match their manifests. Listed page by page."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from hubcli.errors import BudgetError, IntegrityError, UnsupportedError
 from hubcli.fetching.lock_file import LockFile
 from hubcli.net.directory_store import DirectoryStore
 from hubcli.providers.handle import key_of
-from hubcli.tiers.inventory import Inventory
+from hubcli.tiers.inventory import Inventory, OrphanedBlob
 from hubcli.tiers.layout import ManifestKey, blob_key, current_key, manifest_key, orphan_key
 from hubcli.tiers.manifest import Current
 from hubcli.tiers.tier import SharedTier
@@ -263,37 +263,35 @@ def _collect_blobs(
     tier: SharedTier,
     now_s: float,
     grace_s: float,
-    orphans: Sequence[tuple[str, int, float, float | None]],
+    orphans: Sequence[OrphanedBlob],
     collection: TierCollection,
 ) -> None:
     """Deletes the archives that were orphaned for the grace period, and marks the others."""
     before_s = now_s - grace_s
 
-    def delete(orphan: tuple[str, int, float, float | None]) -> bool | None:
+    def delete(orphan: OrphanedBlob) -> bool | None:
         """Whether it was deleted; None if it must stay for now. It is deleted right after the check."""
-        sha256, _, modified_s, since_s = orphan
-        marked_s = now_s if since_s is None else since_s
-        if marked_s > before_s or modified_s > before_s:
-            if since_s is None:
-                tier.store.create(orphan_key(sha256), b"{}\n")
+        marked_s = now_s if orphan.since_s is None else orphan.since_s
+        if marked_s > before_s or orphan.modified_s > before_s:
+            if orphan.since_s is None:
+                tier.store.create(orphan_key(orphan.sha256), b"{}\n")
             return None
-        info = tier.store.head(blob_key(sha256))
-        if info is None or info.modified.timestamp() > modified_s:
+        info = tier.store.head(blob_key(orphan.sha256))
+        if info is None or info.modified.timestamp() > orphan.modified_s:
             return False
-        tier.store.delete(blob_key(sha256))
+        tier.store.delete(blob_key(orphan.sha256))
         return True
 
     marks: list[str] = []
     for orphan, is_deleted in zip(orphans, map_in_order(orphans, delete, _THREADS, _BATCH), strict=True):
-        sha256, size_bytes, _, since_s = orphan
         if is_deleted is None:
             collection.marked += 1
-            collection.marked_bytes += size_bytes
+            collection.marked_bytes += orphan.size_bytes
         elif is_deleted:
             collection.blobs += 1
-            collection.freed_bytes += size_bytes
-        if is_deleted is not None and since_s is not None:
-            marks.append(orphan_key(sha256))
+            collection.freed_bytes += orphan.size_bytes
+        if is_deleted is not None and orphan.since_s is not None:
+            marks.append(orphan_key(orphan.sha256))
     tier.store.delete_all(marks)
 
 

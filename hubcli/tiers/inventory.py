@@ -41,6 +41,15 @@ CREATE TABLE leases (key TEXT PRIMARY KEY, modified_s REAL) WITHOUT ROWID;
 _ORPHANED = "sha256 NOT IN (SELECT sha256 FROM manifests WHERE reason IS NULL)"
 
 
+class OrphanedBlob(NamedTuple):
+    """An archive that no manifest names; `since_s` is when it was marked as such, None if it wasn't yet."""
+
+    sha256: str
+    size_bytes: int
+    modified_s: float
+    since_s: float | None
+
+
 class TierStat(NamedTuple):
     """A tier in numbers: handles, archives that their manifests name, blobs, and blobs that none names."""
 
@@ -124,10 +133,10 @@ class Inventory:
         """What the archives take that manifests name, each once."""
         return self.number(f"SELECT sum(bytes) FROM blobs WHERE NOT ({_ORPHANED})")  # noqa: S608 - ours
 
-    def orphaned(self) -> Iterator[tuple[str, int, float, float | None]]:
-        """The archives that no manifest names: SHA-256, bytes, time, and since when that is marked."""
+    def orphaned(self) -> Iterator[OrphanedBlob]:
+        """The archives that no manifest names."""
         query = "SELECT sha256, bytes, modified_s, (SELECT since_s FROM orphans o WHERE o.sha256 = b.sha256)"
-        return self.rows(f"{query} FROM blobs b WHERE b.{_ORPHANED}")
+        return map(OrphanedBlob._make, self.rows(f"{query} FROM blobs b WHERE b.{_ORPHANED}"))
 
     def sum_of_planned(self) -> tuple[int, int]:
         """How many manifests have a reason to go, and what their archives take that none else names."""

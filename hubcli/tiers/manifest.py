@@ -58,7 +58,7 @@ class TierManifest:
         return ManifestKey(key_of(self.handle), self.archive_sha256)
 
     def without_files(self) -> TierManifest:
-        """The same without its files, which may be a hundred thousand."""
+        """The manifest without its files, which may be a hundred thousand."""
         return replace(self, files=())
 
     @property

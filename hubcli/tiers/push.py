@@ -1,4 +1,4 @@
-"""A cached model into a tier: packed as `export` packs it, where the tier has not got its files."""
+"""Pushes a cached model into a tier: packed as by `export`, unless the tier has its files."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ class TierReader:
         return None if found is None else found[0]
 
     def read_current(self, model: str) -> tuple[Current, ObjectInfo] | None:
-        """The same with its object, to be swapped. Raises IntegrityError for an invalid one."""
+        """What the handle means now, with the object, to be swapped. Raises IntegrityError if invalid."""
         key = current_key(model)
         found = self.store.read(key, MAX_SMALL_BYTES)
         return None if found is None else (Current.parse(found[0], f"{self.name}/{key}"), found[1])
@@ -276,7 +276,7 @@ class TierReader:
         self._renew(ManifestKey(key_of(model.handle), model.archive_sha256))
 
     def use(self, manifest: TierManifest) -> None:
-        """The same of a manifest that was just read."""
+        """Records the use of a manifest that was just read, as `used` does."""
         self._renew(manifest.key)
 
     def _renew(self, key: ManifestKey) -> None:
@@ -293,7 +293,7 @@ class TierReader:
         return (self.store.now() - info.modified).total_seconds()
 
     def has(self, model: TierModel) -> bool:
-        """The same of a model that was found."""
+        """Whether the manifest and the archive of the model are there; the archive isn't read."""
         manifest = self.manifest(ManifestKey(key_of(model.handle), model.archive_sha256))
         return manifest is not None and self.has_archive(manifest)
 

@@ -93,7 +93,7 @@ class SharedTier(TierReader):
         replace: bool = False,
         on_sent: Callable[[int], None] = lambda size_bytes: None,
     ) -> bool:
-        """The same by the manifest of the tier; with `replace` the handle means this archive alone."""
+        """Puts the archive there by its manifest; with `replace` the handle means this archive alone."""
         self.require_writable()
         is_new = self._put_blob(manifest, archive, on_sent, replace=replace)
         replaced = self._archives_to_replace(handle, manifest) if replace else []

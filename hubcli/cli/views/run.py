@@ -200,7 +200,7 @@ def dry_run_text(opened: ModelRun, command: str) -> str:
 
 
 def dry_run_document(opened: ModelRun, command: str) -> dict[str, Any]:
-    """The same for a script; where rows come one by one, `given` is null, and `rows` counts them."""
+    """What would be run, for a script; if rows come one by one, `given` is null, and `rows` counts them."""
     rows = {} if opened.checked_rows is None else {"rows": opened.checked_rows}
     return {
         "target": opened.model.name,

@@ -81,7 +81,7 @@ def stat_document(stat: TierStat) -> dict[str, Any]:
 
 
 def stat_lines(tier: str, stat: TierStat) -> Iterator[str]:
-    """The same for a person."""
+    """The numbers of `tier stat` for a person."""
     yield f"Tier      {tier}"
     yield f"Models    {stat.models}" + (
         f", {plural(stat.manifests, 'manifest')}" if stat.manifests != stat.models else ""

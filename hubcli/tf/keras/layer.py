@@ -103,7 +103,7 @@ class SharedWeight:
 
     @classmethod
     def of(cls, variable: Any, *, trainable: bool) -> SharedWeight | None:
-        """That of the variable, created at its first use; None if Keras can't represent it.
+        """The weight of the variable, created at its first use; None if Keras can't represent it.
 
         Layers that train the variable share one, layers that only keep it, as by a signature, another.
         """

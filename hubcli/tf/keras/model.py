@@ -1,4 +1,4 @@
-"""A Keras model of either generation, loaded from its file and cut to the piece that is to be shared."""
+"""A Keras model of either generation, loaded from its file and cut to the part to export."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CustomObjects:
 
     @classmethod
     def of_module(cls, text: str | None) -> CustomObjects:
-        """Those of a file or dotted name. Raises what `load_module` does."""
+        """The objects of the module in a file or by a dotted name. Raises what `load_module` does."""
         if text is None:
             return cls({})
         module = load_module(text)
