@@ -20,7 +20,7 @@ from hubcli.savedmodel.targets.releases import OpReleases
 __all__ = ["VARIABLE_OPS", "GraphNeeds", "Place", "Reach", "Uses", "read_needs"]
 
 _TYPE, _LIST, _TYPE_OF_LIST = 6, 1, 6  # of AttrValue and its ListValue
-_TYPE_TAG, _LIST_TAG = 0x30, 0x0A
+_TYPE_TAGS = (b"\x30", b"\x0a")  # The first byte of an AttrValue with a type, or with a list.
 _OLDEST_LATER_TYPE = 24  # float8_e5m2; all before are in every release
 _MAX_TYPES = 1000
 _MAX_DEVICES, _MAX_TYPE_USES = 1000, 10_000
@@ -135,7 +135,7 @@ class _Walk:
                 # An empty value is one of the text format, of a kind that hubcli doesn't read.
                 if key in later and value and value != later[key]:
                     needs.attributes.setdefault((op, key), Uses()).add(reach, body, name)
-                for number in _types_in(value) if value[:1] in (b"\x30", b"\x0a") else ():
+                for number in _types_in(value) if value[:1] in _TYPE_TAGS else ():
                     if number >= _OLDEST_LATER_TYPE:
                         needs.types.setdefault(number, Uses()).add(reach, body, name)
                     if key in changed:

@@ -65,7 +65,8 @@ class _LaterKind(NamedTuple):
 def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
     """Arguments of functions of kinds that older releases can't read."""
     for kind in _LATER_KINDS:
-        before, place = _later_value(message, releases, kind.since, kind.matches)
+        before = tuple(release for release in releases if release_key(release) < release_key(kind.since))
+        place = _place_of(message, kind.matches) if before else None
         if place is not None:
             yield obstacle(
                 kind.code,
@@ -74,14 +75,6 @@ def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[
                 part=place,
                 releases=before,
             )
-
-
-def _later_value(
-    message: Any, releases: tuple[str, ...], first: str, holds: Callable[[Any], bool]
-) -> tuple[tuple[str, ...], str | None]:
-    """The releases before the first that reads such a value, and where one is; None if none is."""
-    before = tuple(release for release in releases if release_key(release) < release_key(first))
-    return before, _place_of(message, holds) if before else None
 
 
 def _slots(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
