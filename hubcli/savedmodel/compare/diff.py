@@ -12,7 +12,7 @@ from operator import sub
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from hubcli.errors import BrokenModelError, ValuesError
-from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY
+from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, TABLE_KEYS, TABLE_VALUES
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import TensorValues, has_non_finite
 from hubcli.savedmodel.functions import Function, FunctionVariant, Signature, SignatureTensor
@@ -31,8 +31,6 @@ __all__ = [
     "largest_change",
 ]
 
-# Hash tables are written in the order of their buckets.
-_TABLE_KEYS = ("/.ATTRIBUTES/table-keys", "/.ATTRIBUTES/table-values")
 _T = TypeVar("_T")
 
 
@@ -161,8 +159,8 @@ def _by_key(info: SavedModelInfo) -> dict[str, CheckpointTensor]:
 
 
 def _value_text(tensor: CheckpointTensor) -> str:
-    """The checksum; of a table what is the same however often it is saved: its order isn't."""
-    if tensor.key.endswith(_TABLE_KEYS):
+    """The checksum; for a hash table, which is saved in the order of its buckets, only type and shape."""
+    if tensor.key.endswith((TABLE_KEYS, TABLE_VALUES)):
         return f"{tensor.dtype}{shape_text(tensor.shape)}"
     return tensor.checksum()
 

@@ -54,17 +54,14 @@ def verify_interface_preserved(source: SavedModelInfo, result: SavedModelInfo) -
 
 
 def _lists(source: VariableLists, result: VariableLists) -> Iterator[Difference]:
-    """Lists of the root that hold something else, or the same in another order: weights go by it."""
+    """Lists of the root that differ, also in their order alone: the order of weights depends on it."""
     for name in ("variables", "trainable_variables"):
         ours, theirs = getattr(source, name), getattr(result, name)
         if ours != theirs:
-            yield Difference(
-                "list",
-                name,
-                *(None if function is None else ", ".join(function) for function in (ours, theirs)),
-            )
+            texts = (None if paths is None else ", ".join(paths) for paths in (ours, theirs))
+            yield Difference("list", name, *texts)
     if source.losses != result.losses:
-        losses = (plural(variant.losses, "function") for variant in (source, result))
+        losses = (plural(lists.losses, "function") for lists in (source, result))
         yield Difference("list", "regularization_losses", *losses)
 
 

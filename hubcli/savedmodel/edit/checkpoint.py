@@ -157,7 +157,8 @@ class SourceCheckpoint:
                 checksum = pieces.masked_crc()
         except BrokenModelError as error:
             raise BrokenModelError(f"{key}: {error.message}", hint=error.hint or _HINT) from error
-        _require_checksum(key, checksum, part.crc32c)
+        if checksum != part.crc32c:
+            raise ChecksumError(f"{key}: checksum mismatch with the index", hint=_HINT)
         return written
 
 
@@ -181,11 +182,6 @@ def _typed(entry: BundleEntry, half: HalfType | None) -> BundleEntry:
     if half is None:
         return entry
     return entry._replace(dtype=DType.of(half.number), size_bytes=entry.size_bytes // 2)
-
-
-def _require_checksum(key: str, actual: int, expected: int) -> None:
-    if actual != expected:
-        raise ChecksumError(f"{key}: checksum mismatch with the index", hint=_HINT)
 
 
 def _reported(pieces: Iterator[bytes], on_bytes: Callable[[int], None]) -> Iterator[bytes]:

@@ -299,9 +299,8 @@ def _require_one(targets: AssignableVariables, name: str) -> None:
 def _completed(
     targets: AssignableVariables, weights: Weights, pairs: dict[str, str], sources: dict[str, str]
 ) -> WeightMapping:
-    mapping = _mapping(targets, weights, pairs.items(), "map", None)
-    missing = []
-    rest: dict[str, str] = {}
+    """The mapping of these pairs, and of variables without one to values of their own keys."""
+    missing, every = [], dict(pairs)
     for target in targets.required:
         key = sources.get(target.key.removesuffix(VALUE_SUFFIX))
         if target.key in pairs:
@@ -309,22 +308,17 @@ def _completed(
         if key is None or target.misfit(weights.tensors[key]) is not None:
             missing.append(target.path)
         else:
-            rest[target.key] = key
+            every[target.key] = key
     if missing:
         raise MappingError(
             f"The map has no value for {len(missing)} of the variables: {', '.join(missing[:_MAX_LISTED])}",
             hint="Add a line for each: target = source.",
         )
-    by_key = {pair.target_key: pair for pair in _mapping(targets, weights, rest.items(), "key", None).pairs}
-    by_key |= {pair.target_key: pair for pair in mapping.pairs}
-    every = tuple(by_key[target.key] for target in targets.all if target.key in by_key)
-    used = {pair.source_key for pair in every}
-    return WeightMapping(
-        every,
-        None,
-        tuple(target.key for target in targets.all if target.key not in by_key),
-        tuple(key for key in mapping.unused if key not in used),
+    mapping = _mapping(targets, weights, every.items(), "key", None)
+    by_map = tuple(
+        pair._replace(found_by="map") if pair.target_key in pairs else pair for pair in mapping.pairs
     )
+    return mapping._replace(pairs=by_map)
 
 
 _MAX_BYTES = 16 << 20
