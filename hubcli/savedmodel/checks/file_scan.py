@@ -187,7 +187,7 @@ def _about_keras(files: ModelFiles) -> Iterator[Issue]:
 
 _MAX_MEMBERS, _MAX_INDEX_BYTES = 5_000, 8 << 20
 _MAX_DEPTH, _MAX_INNER_BYTES = 3, 8 << 20
-_HEAD = 4096
+_HEAD, _ZIP_END_BYTES = 4096, 22
 _GZIP, _BZIP2, _XZ, _ZSTD, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _SEVEN, _RAR = b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"
 _LZ4, _LZMA = b"\x04\x22\x4d\x18", b"\x5d\0\0"
@@ -219,7 +219,8 @@ def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int 
     try:
         if head.startswith(_UNREADABLE):
             return _NOT_READ
-        if head.startswith(_ZIP) or _ends_as_zip(file):
+        # Python imports from a zip with anything before it.
+        if head.startswith(_ZIP) or len(_end_of_zip(file)) >= _ZIP_END_BYTES:
             return _first_code(_zip_members(file), depth, budget)
         if _is_tar(head):
             file.seek(0)
@@ -290,7 +291,8 @@ def _in_compressed(opened: IO[bytes], depth: int, budget: Budget) -> MemberKind 
 def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     import zipfile
 
-    if _index_bytes(file) > _MAX_INDEX_BYTES:
+    # The size that the record gives of the index, which zipfile reads whole.
+    if int.from_bytes(_end_of_zip(file)[12:16], "little") > _MAX_INDEX_BYTES:
         raise TooMuchError
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
@@ -306,13 +308,16 @@ def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
                 yield info.filename, member
 
 
-def _index_bytes(file: IO[bytes]) -> int:
-    """How large the zip's index says that it is: zipfile reads it whole."""
+def _end_of_zip(file: IO[bytes]) -> bytes:
+    """The file from the last "end of central directory" record on; empty without one.
+
+    It is 22 bytes and a comment of up to 64 KiB. Source: PKWARE's APPNOTE.TXT, 4.3.16.
+    """
     size = file.seek(0, io.SEEK_END)
-    file.seek(max(0, size - (1 << 16) - 22))
+    file.seek(max(0, size - (1 << 16) - _ZIP_END_BYTES))
     tail = file.read()
     place = tail.rfind(b"PK\x05\x06")
-    return int.from_bytes(tail[place + 12 : place + 16], "little") if place >= 0 else 0
+    return tail[place:] if place >= 0 else b""
 
 
 def _is_tar(head: bytes) -> bool:
@@ -335,15 +340,6 @@ def _tar_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
                 raise TooMuchError
             opened = archive.extractfile(member) if member.isreg() else None
             yield member.name, io.BytesIO() if opened is None else opened
-
-
-def _ends_as_zip(file: IO[bytes]) -> bool:
-    """Whether Python would import from it: a zip may have anything before it."""
-    size = file.seek(0, io.SEEK_END)
-    file.seek(max(0, size - (1 << 16) - 22))
-    tail = file.read()
-    place = tail.rfind(b"PK\x05\x06")
-    return place >= 0 and len(tail) - place >= 22
 
 
 def _decompressed(file: IO[bytes], head: bytes) -> IO[bytes] | None:
