@@ -1,8 +1,8 @@
-"""The scan of a model's files: code that stands in assets, and in the Keras metadata.
+"""The scan of a model's files: code in assets, and in the Keras metadata.
 
-TensorFlow runs none of them; a program that uses the model may. Every read is
-bounded, and nothing is waited for. Of the metadata of a Keras 2 SavedModel every node's config is
-read on the wire, with any identifier: Keras revives each. Source: tf_keras/protobuf/saved_metadata.proto.
+TensorFlow runs none of it; a program that uses the model may. Every read is bounded and never waits. In the
+metadata of a Keras 2 SavedModel the config of every node is read, of any identifier, since Keras
+revives each. Source: tf_keras/protobuf/saved_metadata.proto.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 MAX_METADATA_BYTES = 256 << 20
 _MAX_NODES, _MAX_ISSUES = 100_000, 100
 _NODES, _METADATA = 1, 5
-# With `compile=False` Keras doesn't make it: custom losses and metrics of the training don't matter.
+# Keras ignores it with `compile=False`: custom losses and metrics of the training don't matter.
 _METADATA_NOT_READ = "training_config"
 
 
@@ -63,7 +63,7 @@ def metadata_configs(data: Bytes) -> Iterator[KerasConfig]:
 
 
 def metadata_issues(data: Bytes, trusted: TrustedNames | None = None) -> tuple[ConfigIssue, ...]:
-    """What in any of the configs needs trust, about 100 at most. Raises BrokenModelError."""
+    """What needs trust in any of the configs, about 100 issues at most. Raises BrokenModelError."""
     # Most models have no such file, and the lists of names take time to load.
     from hubcli.savedmodel.checks.keras_config import walk_config
 
@@ -95,8 +95,8 @@ _MORE_BYTES, _SHORT_BYTES = 256 << 10, 512
 def scan_files(files: ModelFiles) -> Iterator[Issue]:
     """Code in `assets/`, `assets.extra/` and `keras_metadata.pb`, in the order of the paths.
 
-    Of more than 10,000 files, one issue names the rest as not scanned. An archive
-    that isn't unpacked shows none of them.
+    Of more than 10,000 files, one issue says that the rest wasn't scanned. None for an archive that isn't
+    unpacked.
     """
     if files.has(KERAS_METADATA):
         yield from _about_keras(files)
@@ -131,7 +131,7 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Issue | None:
             if kind is not None:
                 return Issue.of_part(Severity.MEDIUM, kind.code, f"It is {kind.noun}", path)
             member = code_in_archive(file, head, budget)
-    except FileNotFoundError:  # An archive's, of which the first bytes alone are here.
+    except FileNotFoundError:  # It is in an archive, of which only the first bytes were read.
         return None
     except TooMuchError:
         message = "It is not scanned: too many files before it look like pickles and archives"
@@ -144,7 +144,7 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Issue | None:
 
 
 def _needs_more(head: bytes, budget: Budget) -> bool:
-    """Whether the first bytes don't tell. Raises TooMuchError if telling costs more than is left."""
+    """Whether more bytes are needed to detect the kind. Raises TooMuchError if the budget is used up."""
     if budget.left <= 0 and len(head) > _SHORT_BYTES and goes_on(head[:_SHORT_BYTES]):
         raise TooMuchError
     return len(head) == HEAD_BYTES and goes_on(head)
@@ -230,7 +230,7 @@ def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int 
     except (TooMuchError, NotImplementedError):
         return _NOT_READ
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RuntimeError):
-        # What only looks like an archive is none; what breaks off shows no more to its loader.
+        # It only looks like an archive, or is truncated: a loader finds no more in it either.
         return None
 
 
@@ -264,7 +264,7 @@ def _code_in_member(name: str, member: IO[bytes], depth: int, budget: Budget) ->
 
 
 def _in_inner(head: bytes, stream: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:
-    """What stands in an archive within the archive, which is read into memory."""
+    """The first member that is code in an archive within the archive, which is read into memory."""
     if not head.startswith(_ARCHIVES) and not _is_tar(head):
         return None
     if depth >= _MAX_DEPTH:
@@ -276,7 +276,7 @@ def _in_inner(head: bytes, stream: IO[bytes], depth: int, budget: Budget) -> Mem
 
 
 def _in_compressed(opened: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:
-    """A compressed tar's members, or what else was compressed."""
+    """The first member that is code in a compressed tar, or the compressed file itself if it is code."""
     stream = io.BufferedReader(_Bounded(opened, budget), HEAD_BYTES)
     head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
     if _is_tar(head):
@@ -301,7 +301,7 @@ def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
         for info in infos:
             if info.is_dir():
                 continue
-            if info.flag_bits & 1:  # Encrypted: its name has to do.
+            if info.flag_bits & 1:  # Encrypted: only its name is known.
                 yield info.filename, io.BytesIO()
                 continue
             with archive.open(info) as member:
@@ -321,7 +321,7 @@ def _end_of_zip(file: IO[bytes]) -> bytes:
 
 
 def _is_tar(head: bytes) -> bool:
-    """Whether a tar begins there, of any age: the sum of its header is right."""
+    """Whether a tar of any format begins there: the checksum of its header is right."""
     import tarfile
 
     try:
@@ -343,7 +343,7 @@ def _tar_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _decompressed(file: IO[bytes], head: bytes) -> IO[bytes] | None:
-    """The stream within a compressed file; None for what isn't compressed in a way that is known."""
+    """The decompressed stream of a file; None for a file without a known compression."""
     file.seek(0)
     if head.startswith(_GZIP):
         import gzip
@@ -363,7 +363,7 @@ def _decompressed(file: IO[bytes], head: bytes) -> IO[bytes] | None:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that is read within the budget; behind that nothing is."""
+    """A stream whose reads are charged to the budget. Raises TooMuchError when it is used up."""
 
     def __init__(self, file: IO[bytes], budget: Budget) -> None:
         super().__init__()
