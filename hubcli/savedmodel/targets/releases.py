@@ -38,14 +38,14 @@ class OpSpan(NamedTuple):
 
 
 class LaterAttribute(NamedTuple):
-    """An attribute that came after its op: the place of its first release, its default as an AttrValue."""
+    """An attribute that is newer than its op: the place of its first release, its default as an AttrValue."""
 
     first: int
     default: bytes
 
 
 class OpReleases:
-    """The table; releases are told by their place in `releases`, oldest first."""
+    """The table; releases are numbered by their place in `releases`, oldest first."""
 
     def __init__(self, text: str) -> None:
         head, *lines = text.splitlines()
@@ -92,7 +92,7 @@ class OpReleases:
         }
 
     def allowed_types(self, op: str) -> dict[str, tuple[tuple[int, frozenset[int] | None], ...]]:
-        """Of attributes whose allowed types changed: from which release on which are, None for all."""
+        """For attributes whose allowed types changed: first release and types, None for all types."""
         return {
             name: tuple(
                 (
@@ -105,11 +105,11 @@ class OpReleases:
         }
 
     def lacks_kernel(self, op: str) -> frozenset[str]:
-        """The releases that have the op, and no kernel of it for CPUs though others have one."""
+        """The releases that have the op without a kernel for CPUs, though others have one."""
         return frozenset(self._column(op, 4).split())
 
     def type_span(self, number: int) -> int | None:
-        """The place of the first release that knows the element type; None for a number of no release."""
+        """The place of the first release that has the element type; None if no release has it."""
         return self._types.get(number, 0 if number in _KNOWN_TYPES else None)
 
     def _column(self, op: str, column: int) -> str:
