@@ -1,6 +1,6 @@
 """Archives as streams: detected by magic bytes, walked strictly, unpacked in one pass.
 
-Members of an archive, files of a model, and limits stand here, which every listing and fetch makes.
+Members of an archive, files of a model, and limits are defined here: every listing and fetch needs them.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from hubcli.errors import UsageError
 
 __all__ = ["FileRecord", "Limits", "Member", "MemberStream"]
 
-_RECORD_BYTES = 100  # With less, the time that records take would count more than their bytes.
+_RECORD_BYTES = 100  # Shorter records would cost more by their number than by their bytes.
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may hold at most. The command line has an option for each.
+    """The limits for an archive. The command line has an option for each.
 
-    `header_bytes` are those of extension headers: long names, times, owners, comments. A member has a
-    MiB of them at most, and the archive a record for every 100 bytes of the limit.
+    `header_bytes` are those of extension headers: long names, times, owners, comments. A member may have
+    1 MiB of them, and the archive one record for every 100 bytes of the limit.
     """
 
     unpacked_bytes: int = 64 * 10**9
@@ -32,7 +32,7 @@ class Limits:
 
     @property
     def header_records(self) -> int:
-        """How many records the extension headers may have together: each takes time, however short."""
+        """How many records the extension headers may have together: short ones take time, too."""
         return self.header_bytes // _RECORD_BYTES
 
     def __post_init__(self) -> None:
@@ -57,4 +57,4 @@ class FileRecord(NamedTuple):
 
 
 MemberStream: TypeAlias = Iterator[tuple[Member, Iterator[memoryview]]]
-"""Members with their bytes, which must be taken before the next member is."""
+"""Members with their bytes, which must be read before the next member."""

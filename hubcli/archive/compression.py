@@ -1,8 +1,8 @@
-"""Compressions of archives: one table of their names and first bytes, and how each is undone in a stream.
+"""Compressions of archives: one table of their names, magic bytes and decompressors, and their streams.
 
 Every checksum in a stream is verified. Sources: RFC 1952 (gzip), the bzip2 and xz file formats.
 
-Light: every handle asks for `ARCHIVE_SUFFIXES`; decompressors are imported when they are used.
+Decompressors are imported when they are used, since parsing any handle needs `ARCHIVE_SUFFIXES`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = [
 ]
 
 _OUTPUT_CHUNK_BYTES = 256 << 10
-HEAD_BYTES = 512  # What tells an archive and its compression.
+HEAD_BYTES = 512  # Enough to detect an archive and its compression.
 _XZ_MEMORY_BYTES = 256 << 20
 _MAX_LAYERS = 2
-# The most streams that may be almost empty: each costs as much time as 100 kB of content.
+# The limit of almost empty streams: each costs as much time as 100 kB of content.
 _FREE_STREAMS = 1000
-# Input that may bring no output: a block of bzip2 has 900 kB, packers pad to some MiB at most. In all,
-# a packer never makes more of its input than some hundredths; streams with little in them cost a header.
+# Input that may give no output: a block of bzip2 has 900 kB, packers pad to some MiB at most. In all, a
+# compressor makes its input larger by some hundredths at most, and by a header for each stream.
 _MAX_IDLE_BYTES = 4 << 20
 _MAX_EXPANSION = 2
 
-# First bytes of what hosts send instead of an archive.
+# Magic bytes of what hosts send instead of an archive.
 _OTHERS = (
     (b"PK\x03\x04", "a zip file"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
@@ -57,7 +57,7 @@ class _Decompressor(Protocol):
 
 
 class _Compression(NamedTuple):
-    """A compression of tar archives: its name, the first bytes of a stream, what file names end in."""
+    """A compression of tar archives: its name, magic bytes, suffixes of file names, and decompressor."""
 
     name: str
     magic: bytes
@@ -84,17 +84,17 @@ def _xz() -> _Decompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
 
 
-# A compression that is to be read has a line here; handles, tiers and messages know it by this table.
+# Every supported compression has a line here, which handles, tiers and messages use, too.
 _COMPRESSIONS = (
     _Compression("gzip", b"\x1f\x8b", (".tar.gz", ".tgz"), _gzip),
     _Compression("bzip2", b"BZh", (".tar.bz2", ".tbz2"), _bzip2),
     _Compression("xz", b"\xfd7zXZ\0", (".tar.xz", ".txz"), _xz),
 )
 ARCHIVE_SUFFIXES = (".tar", *(suffix for known in _COMPRESSIONS for suffix in known.suffixes))
-"""What the names of archives end in, as handles tell them from models."""
+"""The suffixes of archives, by which handles distinguish them from models."""
 
 COMPRESSED_SUFFIXES = tuple("." + suffix.rpartition(".")[2] for suffix in ARCHIVE_SUFFIXES[1:])
-"""The last suffix of each, of any file that is compressed so."""
+"""The last suffix of each, which any file with that compression has."""
 
 ARCHIVE_FORMATS = ("tar", *(known.suffixes[0][1:] for known in _COMPRESSIONS))
 """The formats of archives, as manifests of shared tiers name them."""
@@ -113,10 +113,9 @@ def _compression_of(head: bytes) -> _Compression | None:
 def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The bytes of the tar archive in `chunks`, in pieces of at most 256 KiB.
 
-    Takes plain tar and each compression of the table, compressed twice at most (a host that
-    adds a Content-Encoding of its own). The end is reached only when every
-    stream ended whole with a good checksum. Raises TruncatedError,
-    IntegrityError, or UnsafeArchiveError for what is not a tar archive.
+    Takes plain tar and each compression of the table, compressed twice at most (a host may add a
+    Content-Encoding of its own). It ends without an error only if every stream is complete and has the right
+    checksum. Raises TruncatedError, IntegrityError, or UnsafeArchiveError for what is not a tar archive.
     """
     stream = iter(chunks)
     for _ in range(_MAX_LAYERS + 1):
@@ -131,7 +130,7 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """The first bytes (512 if there are as many), and all chunks again."""
+    """The first 512 bytes, or fewer if there are no more; and all chunks, those bytes included."""
     taken: list[bytes] = []
     while sum(map(len, taken)) < HEAD_BYTES:
         chunk = next(chunks, None)
@@ -167,14 +166,14 @@ def _has_tar_checksum(head: bytes) -> bool:
 
 
 class _Balance:
-    """Input against output: what a stream takes in must come out as something."""
+    """Compares input with output: a stream with much more input is refused."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._idle_bytes = self._input_bytes = self.output_bytes = 0
 
     def take(self, size_bytes: int) -> None:
-        """Counts input. Raises UnsafeArchiveError if nothing, or next to nothing, comes of it."""
+        """Counts input. Raises UnsafeArchiveError if it gives no output, or far too little."""
         self._idle_bytes += size_bytes
         self._input_bytes += size_bytes
         most_bytes = _MAX_IDLE_BYTES + _MAX_EXPANSION * self.output_bytes
@@ -226,7 +225,7 @@ def _step(decompressor: _Decompressor, data: bytes, name: str) -> bytes:
         raise TruncatedError(f"The {name} stream is truncated") from error
     except MemoryError as error:
         raise UnsafeArchiveError(f"The {name} stream needs too much memory") from error
-    except Exception as error:  # Each library has a class of its own for what is damaged.
-        if "emory" in str(error):  # LZMA_MEMLIMIT_ERROR has none.
+    except Exception as error:  # Each library has its own class for corrupt data.
+        if "emory" in str(error):  # LZMAError for LZMA_MEMLIMIT_ERROR: no class of its own.
             raise UnsafeArchiveError(f"The {name} stream needs too much memory") from error
         raise IntegrityError(f"The {name} stream is corrupt: {error}") from error

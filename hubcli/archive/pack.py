@@ -4,16 +4,16 @@ What `inspect` needs comes first, so that a reader can stop behind it: the
 graph, the small files that tell its kind, and the index of the
 variables; the rest follows sorted by name. Times are 0, owners are 0 and
 nameless, modes are 0644 and 0755, empty directories are left out.
-Headers are written here, as the standard library's changed between
+Headers are written here, since those of the standard library changed between
 releases. Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax
 Header Block"; RFC 1952 (gzip); RFC 1951, 3.2.4 (stored blocks).
 
-A `.tar.gz` stores its bytes without compressing them. No compressor at hand
-gives the same output everywhere: zlib promises none, zlib-ng, which newer
-builds of Python and some distributions have in its place, differs from it and
+A `.tar.gz` stores its bytes without compressing them. No available compressor
+gives the same output everywhere: zlib doesn't guarantee it, zlib-ng, which newer
+builds of Python and some distributions have instead, differs from it and
 from its own earlier releases, and ISA-L chooses its algorithm by the
-processor (see zlib-ng's issue 2216, ISA-L's 140). How stored blocks look is
-fixed by the standard and by their length alone. Weights hardly shrink anyway:
+processor (see zlib-ng's issue 2216, ISA-L's 140). Stored blocks are determined
+by the standard and by their length alone. Weights hardly shrink anyway:
 gzip takes a tenth off a BERT or a ResNet50, and is over ten times slower at it.
 """
 
@@ -77,11 +77,10 @@ def pack(
 ) -> PackedArchive:
     """Writes the tree into the new file `archive`: as .tar.gz, or with `compress` off as .tar.
 
-    Takes a few MiB of memory, however large the files are. `on_bytes` is called
-    for each piece of a file. Where `durability` is on, the archive goes to the disk while it is
-    written; the sync is the caller's. Raises TruncatedError for a file that isn't as long as
-    it was, NotFoundError, OSError; what was written until then is the
-    caller's to remove.
+    Takes a few MiB of memory for files of any size. `on_bytes` is called for each piece of a file. With
+    `durability` on, write-back begins while the archive is written; the caller syncs it. Raises
+    TruncatedError for a file whose size changed, NotFoundError, OSError; the caller removes what was written
+    until then.
     """
     digest, size = hashlib.sha256(), 0
     with archive.open("xb", buffering=0) as file, ReadAhead(_tar(tree, on_bytes), _READ_AHEAD) as pieces:
@@ -95,7 +94,7 @@ def pack(
 
 
 def archive_size_bytes(tree: Tree, *, compress: bool = True) -> int:
-    """How long the archive of the tree will be, in bytes; known before a file is read."""
+    """The size of the tree's archive in bytes, known before a file is read."""
     size = sum(
         len(_header(node)) + node.size_bytes + -node.size_bytes % _BLOCK_BYTES for node in _nodes(tree)
     )
@@ -110,8 +109,8 @@ def archive_size_bytes(tree: Tree, *, compress: bool = True) -> int:
 def _nodes(tree: Tree) -> Iterator[TreeNode]:
     """The root first, as `tar -C DIR .` has it: tensorflow_hub needs entries of directories.
 
-    Directories without a file below them are left out: they mean nothing to a
-    model, and many packers, git and buckets lose them on the way.
+    Directories without a file below them are left out: a model doesn't need them, and many packers, git and
+    buckets drop them.
     """
     yield TreeNode(tree.top, "", is_directory=True)
     parents = {parent for node in tree.nodes if not node.is_directory for parent in node.path.parents}
@@ -131,7 +130,7 @@ def _tar(tree: Tree, on_bytes: OnBytes) -> Iterator[bytes]:
 
 
 def tar_pieces(tree: Tree) -> Iterator[bytes | TreeNode]:
-    """The .tar of the tree in order: blocks, and in the place of a file's content its node."""
+    """The .tar of the tree in order: blocks, and a node where the content of its file belongs."""
     size = 0
     for node in _nodes(tree):
         head = _header(node)
@@ -146,7 +145,7 @@ def tar_pieces(tree: Tree) -> Iterator[bytes | TreeNode]:
 
 
 def _content(node: TreeNode, on_bytes: OnBytes) -> Iterator[bytes]:
-    """The bytes of the file, exactly as many as its header tells."""
+    """The bytes of the file, exactly as many as its header says."""
     left = node.size_bytes
     try:
         with open_regular(node.path) as file:
@@ -165,7 +164,7 @@ def _content(node: TreeNode, on_bytes: OnBytes) -> Iterator[bytes]:
 
 
 def _header(node: TreeNode) -> bytes:
-    """The header blocks of a node, with a pax header before where its name or size needs one."""
+    """The header blocks of a node, after a pax header if its name or size needs one."""
     name = f"./{node.name}" + ("/" if node.is_directory and node.name else "")
     raw, records = name.encode(), b""
     split = _split(raw) if raw.isascii() else None
@@ -192,7 +191,7 @@ def _split(name: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _pax_record(key: bytes, value: bytes) -> bytes:
-    """A record, `LENGTH KEY=VALUE` and a line feed, whose length counts its own digits."""
+    """A record, `LENGTH KEY=VALUE` and a line feed; the length includes its own digits."""
     rest = b" %s=%s\n" % (key, value)
     length = len(rest) + 1
     while len(b"%d" % length) + len(rest) != length:

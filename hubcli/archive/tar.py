@@ -1,7 +1,7 @@
 """A strict walk over a tar stream within limits: regular files and directories, nothing else.
 
 The standard library's `extractall` filters were bypassed several times, and its
-stream mode takes a cut archive for a whole one; this reader knows fewer things.
+stream mode accepts a truncated archive; this reader supports fewer features.
 Source: POSIX.1-2017, pax, "ustar Interchange Format"; GNU tar manual, "Basic
 Tar Format" (type `L`, base-256 numbers).
 """
@@ -112,7 +112,7 @@ def _number(field: bytes) -> int:
 
 
 class _HeaderBudget:
-    """The extension headers that came so far, against their limits."""
+    """The limits of extension headers, and how much of them is used."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -143,7 +143,7 @@ class _HeaderBudget:
 
 
 class _Overrides:
-    """What extension headers say about the next member instead of its own header."""
+    """Name and size of the next member from extension headers, which override its own header."""
 
     def __init__(self, budget: _HeaderBudget) -> None:
         self.name: bytes | None = None
@@ -152,7 +152,7 @@ class _Overrides:
         self._budget = budget
 
     def take(self, size_bytes: int) -> None:
-        """Counts a header of the next member. Raises UnsafeArchiveError for a byte too many."""
+        """Counts a header of the next member. Raises UnsafeArchiveError beyond the limits."""
         self._budget.take(size_bytes, self.header_bytes)
         self.header_bytes += size_bytes
 
@@ -171,7 +171,7 @@ class _Overrides:
         if key.startswith(b"GNU.sparse."):
             raise UnsafeArchiveError("The archive contains a sparse file, which is not unpacked")
         if key not in (b"path", b"size"):
-            return  # Times, owners and comments: not taken over.
+            return  # Times, owners and comments are ignored.
         if is_global:
             raise UnsafeArchiveError(f"The archive sets one {key.decode()} for all members")
         if key == b"path":
@@ -185,10 +185,9 @@ class _Overrides:
 def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
     """The members of the archive and their bytes, in archive order.
 
-    After the last one the stream is read to its end, so that the checks of the
-    layers below have run when the walk ends. Raises UnsafeArchiveError for a
-    member that must not be unpacked or one too many, TruncatedError where the
-    end marker is missing, IntegrityError for damage.
+    After the last one the stream is read to its end, so that the checks of the layers below have run when
+    the walk ends. Raises UnsafeArchiveError for a member that must not be unpacked and for too many,
+    TruncatedError if the end marker is missing, IntegrityError for a corrupt archive.
     """
     budget, count = _HeaderBudget(limits), 0
     overrides = _Overrides(budget)
@@ -214,7 +213,7 @@ def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
         end = reader.position + member.size_bytes + -member.size_bytes % BLOCK_BYTES
         yield member, reader.stream(member.size_bytes)
         for _ in reader.stream(end - reader.position):
-            pass  # What the caller left, and the padding to whole blocks.
+            pass  # The bytes that the caller did not read, and the padding to whole blocks.
 
 
 def _read_extension(reader: ChunkReader, header: _Header, overrides: _Overrides) -> None:
@@ -241,8 +240,8 @@ def _member(header: _Header, overrides: _Overrides) -> Member:
             f"The archive's member {name_text!r} has a name that is not UTF-8"
         ) from error
     size = header.size if overrides.size is None else overrides.size
-    # The format before POSIX had no type for directories. The whole name decides: what the
-    # header holds of a long one may end at any slash.
+    # The format before POSIX had no type for directories. The whole name decides: the part of a long one
+    # in the header may end at any slash.
     is_directory = header.type == _DIRECTORY or raw.endswith(b"/")
     if is_directory and size:
         raise UnsafeArchiveError(f"The archive's directory {name_text!r} claims to hold {size} bytes")

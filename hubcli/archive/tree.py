@@ -48,10 +48,10 @@ class TreeNode:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Everything below `top`, looked at once: each directory before what it holds, by name.
+    """Everything below `top` at one time: each directory before its content, sorted by name.
 
-    Names are ordered by their code points, on every system and in every locale.
-    Two trees are equal where nothing changed between the looks.
+    Names are sorted by their code points, on every system and in every locale. Two trees are equal if
+    nothing changed between their reads.
     """
 
     top: Path
@@ -61,8 +61,8 @@ class Tree:
     def read(cls, top: Path, limits: Limits) -> Tree:
         """The tree, with names that every system can hold.
 
-        Links to files are followed. Raises UnsafeArchiveError for what an
-        archive must not hold, NotFoundError for what can't be read.
+        Links to files are followed. Raises UnsafeArchiveError for what an archive must not contain,
+        NotFoundError for what can't be read.
         """
         rules, total, nodes = NameRules(limits), 0, []
         try:
@@ -96,7 +96,7 @@ class Tree:
 
 
 def walk_tree(top: Path) -> MemberStream:
-    """Directories and files below `top`, each directory before what it holds, by name.
+    """Directories and files below `top`, each directory before its content, sorted by name.
 
     Links to files are followed, as `cp -L` does. Raises UnsafeArchiveError for
     a link to a directory, a broken link, a device, a FIFO or a socket.
@@ -116,7 +116,7 @@ def _walk_below(folder: Path, prefix: str = "") -> Iterator[TreeNode]:
 
 
 def _utf_8(name: str) -> str:
-    """The name as its bytes spell it in UTF-8: the locale's encoding may be another."""
+    """The name decoded from its bytes as UTF-8: the locale may have another encoding."""
     return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
@@ -147,7 +147,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def tree_digest(files: Iterable[FileRecord]) -> str:
-    """The digest in hex. Every file must have its hash."""
+    """The SHA-256 in hex of path, size and hash of the files, sorted by path. Each must have its hash."""
     digest = hashlib.sha256()
     for path, file in sorted((file.path.encode("utf-8", "surrogateescape"), file) for file in files):
         assert file.sha256 is not None, file.path
@@ -174,7 +174,7 @@ def hashed_files(top: Path, on_bytes: Callable[[int], None] = lambda size: None)
     return tuple(records)
 
 
-# A copy can be cancelled between two of these: some milliseconds each, on a slow disk a second.
+# A copy can be cancelled between two pieces of this size: some milliseconds each, on a slow disk a second.
 _COPY_BYTES = 16 << 20
 
 OnBytes = Callable[[int], None]
@@ -188,13 +188,12 @@ def copy_tree(
     *,
     is_new: bool = True,
 ) -> None:
-    """Copies the tree into the directory `destination`, which is made, with modes as new files have them.
+    """Copies the tree into the new directory `destination`, with the modes of new files.
 
-    On Linux, file systems with shared blocks (btrfs, XFS) copy nothing at all.
-    Where `durability` is on, large files go to the disk while they are written; the sync is
-    the caller's. With `is_new` off the directory is there, with files of other names.
-    Raises TruncatedError for a file that isn't as long as it was,
-    NotFoundError, OSError; what was written until then is the caller's to remove.
+    On Linux, file systems with shared blocks (btrfs, XFS) copy no bytes. With `durability` on, write-back
+    of large files begins while they are written; the caller syncs them. With `is_new` off the directory
+    exists, with files of other names. Raises TruncatedError for a file whose size changed, NotFoundError,
+    OSError; the caller removes what was written until then.
     """
     destination.mkdir(exist_ok=not is_new)
     for node in tree.nodes:
@@ -212,10 +211,10 @@ def copying(
     on_bytes: OnBytes = lambda size: None,
     durability: Durability = UNSYNCED,
 ) -> Iterator[None]:
-    """Copies the tree as `copy_tree` does, on another thread: all is there once the context ends.
+    """Copies the tree as `copy_tree` does, on another thread: it is complete when the context ends.
 
-    The kernel copies without the interpreter, so that what runs in the context has it: checks of the
-    source, imports. Where the context raises, the copy is cancelled.
+    The kernel copies without the interpreter lock, so that checks of the source and imports can run in the
+    context. If the context raises, the copy is cancelled.
     """
     stop = CancellationToken()
 
@@ -233,7 +232,9 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
     copied = 0
     with source, target.open("xb", buffering=0) as target_file:
         write_back = WriteBack(target_file.fileno(), durability)
-        left = node.size_bytes + 1  # One more: a file that keeps growing ends, too.
+        left = (
+            node.size_bytes + 1
+        )  # One byte more: growth is noticed, and the copy of a file that keeps growing ends.
         while size := _copy_piece(node.path, source, target_file, left):
             copied += size
             left -= size
@@ -244,20 +245,20 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
 
 
 def _copy_piece(path: Path, source: BinaryIO, target: BinaryIO, max_bytes: int) -> int:
-    """Copies the next bytes, by the kernel where it can; how many, 0 at the end of the file.
+    """Copies the next bytes, by the kernel if it can; returns how many, 0 at the end of the file.
 
-    Raises NotFoundError if the source can't be read, OSError where the target can't be written.
+    Raises NotFoundError if the source can't be read, OSError if the target can't be written.
     """
     if hasattr(os, "copy_file_range"):
         try:
             size = os.copy_file_range(source.fileno(), target.fileno(), min(_COPY_BYTES, max_bytes))
         except OSError as error:
-            # File systems say in many ways that they can't copy these two; where a disk fails, reading and
-            # writing tells which.
+            # File systems have many errors for files that they can't copy. If it is a failure of a disk,
+            # reading and writing fails, too, and shows which disk it is.
             if means_full(error):
                 raise
         else:
-            if size:  # Some say that of files that they can't copy, too: reading on is sure.
+            if size:  # Some file systems return 0 for files that they can't copy, too: only a read is sure.
                 return size
     with _reading(path):
         piece = source.read(min(_READ_BYTES, max_bytes))

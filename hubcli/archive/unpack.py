@@ -1,7 +1,7 @@
-"""Unpacks members: their names and sizes are checked, and they become new files below one directory, hashed.
+"""Unpacks members: checks their names and sizes, and writes and hashes new files below one directory.
 
-Windows' rules of names are kept everywhere: a cache may lie on a share, and what unpacks differently on two
-systems is a model that differs. Source: "Naming Files, Paths, and Namespaces", Microsoft's Windows
+Windows' rules for names apply on every system: a cache may be on a network share, and a model must unpack
+to the same files everywhere. Source: "Naming Files, Paths, and Namespaces", Microsoft's Windows
 documentation.
 """
 
@@ -38,14 +38,14 @@ class NameRules:
         self._limits = limits
         # Folded path → (path as written, whether it is a directory).
         self._taken: dict[str, tuple[str, bool]] = {}
-        # Whether the file that was accepted last had been there before: its bytes must be the same.
+        # Whether the last accepted file is a repeated one, whose bytes must be the same.
         self.is_repeated = False
 
     def accept(self, name: str, *, is_directory: bool) -> tuple[str, ...]:
         """The segments of the path below the destination; none for the destination itself.
 
-        Raises UnsafeArchiveError for a name that would leave the destination,
-        that some system can't hold, or that meets another one.
+        Raises UnsafeArchiveError for a name that would leave the destination, is invalid on some system, or
+        collides with another one.
         """
         segments, self.is_repeated = self._segments(name), False
         if not segments and not is_directory:
@@ -109,9 +109,9 @@ def _refuse(name: str, what: str, option: str = "") -> UnsafeArchiveError:
 
 
 class MemberCheck:
-    """What every reader of an archive holds its members to: names, limits, and copies that are the same.
+    """Checks the members of an archive: their names, limits, and that repeated files are the same.
 
-    `hint` says what to do with an archive that is larger than the limit.
+    `hint` is that of the error for an archive larger than the limit.
     """
 
     def __init__(self, limits: Limits, hint: str) -> None:
@@ -122,9 +122,9 @@ class MemberCheck:
         self._first: dict[str, tuple[int, str]] = {}
 
     def accept(self, member: Member, pieces: Iterator[memoryview]) -> tuple[str, ...] | None:
-        """The segments of the member's path; None of a file that came before, which is read and compared.
+        """The segments of the member's path; None for a repeated file, which is read and compared.
 
-        Raises UnsafeArchiveError for a name or a size that isn't allowed, and for copies that differ.
+        Raises UnsafeArchiveError for a name or a size that isn't allowed, and for repeated files that differ.
         """
         segments = self._rules.accept(member.name, is_directory=member.is_directory)
         if member.is_directory:
@@ -146,7 +146,7 @@ class MemberCheck:
         return None
 
     def note(self, path: str, size_bytes: int, sha256: str) -> None:
-        """Takes down a file that came for the first time."""
+        """Records a file that came for the first time."""
         self._first[path] = (size_bytes, sha256)
 
 
@@ -158,7 +158,7 @@ def _sha256(pieces: Iterator[memoryview]) -> str:
 
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-# What is left free on the disk: a file system that is full to the last block fails for every process.
+# The space that stays free on the disk: a full file system fails for every process.
 _RESERVE_BYTES = 16 << 20
 
 
@@ -171,15 +171,13 @@ def unpack(
 ) -> tuple[FileRecord, ...]:
     """Writes the members below the empty directory `destination`; the files, sorted by path.
 
-    A file that comes again with the same bytes is one file. Stored owners, modes and times are ignored.
-    `on_bytes` gets the size of each piece written. Where `durability` is on, large files go to the disk
-    while they are written; the sync is the caller's. Raises UnsafeArchiveError, TruncatedError,
-    IntegrityError or DiskFullError; what was written until then is the caller's to remove.
+    A file that is repeated with the same bytes is one file. Stored owners, modes and times are ignored.
+    `on_bytes` is called with the size of each piece written. With `durability` on, write-back of large files
+    begins while they are written; the caller syncs them. Raises UnsafeArchiveError, TruncatedError,
+    IntegrityError or DiskFullError; the caller removes what was written until then.
     """
-    check, records = (
-        MemberCheck(limits, "If you trust the archive, add --max-unpacked SIZE."),
-        list[FileRecord](),
-    )
+    check = MemberCheck(limits, "If you trust the archive, add --max-unpacked SIZE.")
+    records = list[FileRecord]()
     for member, pieces in members:
         segments = check.accept(member, pieces)
         if segments is None:
@@ -209,8 +207,7 @@ def require_room(folder: Path, size_bytes: int, what: str, way_out: str = "use a
 def _make_folders(destination: Path, segments: tuple[str, ...]) -> None:
     """Makes each folder below the destination, but never the destination itself.
 
-    Where that is gone, another process took it away: what is written there
-    afterwards would be half a model.
+    If another process removed that, the files written afterwards would be a part of a model.
     """
     folder = destination
     for segment in segments:
@@ -246,7 +243,7 @@ def _write(
 def lift_wrapping_folder(
     destination: Path, records: tuple[FileRecord, ...]
 ) -> tuple[str | None, tuple[FileRecord, ...]]:
-    """Moves the content up where one folder wraps it all; that folder's name, and the new records.
+    """Moves the content up if one folder wraps it all; returns that folder's name, and the new records.
 
     The name is None if nothing was wrapped.
     """
@@ -259,8 +256,5 @@ def lift_wrapping_folder(
     for child in aside.iterdir():
         child.rename(destination / child.name)
     aside.rmdir()
-    lifted = tuple(
-        FileRecord(record.path.removeprefix(f"{wrapping}/"), record.size_bytes, record.sha256)
-        for record in records
-    )
+    lifted = tuple(record._replace(path=record.path.removeprefix(f"{wrapping}/")) for record in records)
     return wrapping, lifted

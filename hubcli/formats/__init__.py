@@ -1,7 +1,7 @@
 """Bytes in, values out: readers of the formats that SavedModels are made of.
 
-Here stand the file names that make a directory a SavedModel, which every listing of a cache looks for, and
-the types of half weights, which are an option of commands.
+Defined here are the file names that make a directory a SavedModel, which every listing of a cache needs, and
+the types of half weights, which are values of an option.
 Source: tensorflow/python/saved_model/constants.py; the chunked form is of tensorflow/tools/proto_splitter.
 """
 
@@ -16,7 +16,7 @@ INDEX_FILE = "variables/variables.index"
 
 
 class HalfType(str, Enum):
-    """A type of two bytes for weights; `number` is that in TensorFlow's types.proto."""
+    """A type of two bytes for weights; `number` is its DataType, `largest` its largest number as text."""
 
     number: int
     largest: str

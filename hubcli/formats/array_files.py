@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from hubcli.errors import BrokenModelError, TruncatedError
 from hubcli.formats.npy import dtype_of, read_header, shape_of
@@ -27,9 +27,8 @@ from hubcli.regular_file import open_regular
 __all__ = ["ARCHIVE_ERRORS", "read_npz", "read_safetensors"]
 
 _LENGTH_BYTES = 8
-_MAX_SAFETENSORS_HEADER_BYTES = (
-    16 << 20
-)  # The format allows 100 MB; as Python's objects they would fill the memory.
+# The format allows 100 MB, which would fill the memory as Python's objects.
+_MAX_SAFETENSORS_HEADER_BYTES = 16 << 20
 _METADATA = "__metadata__"
 _NAMES = {
     "BOOL": "DT_BOOL",
@@ -52,10 +51,10 @@ _NAMES = {
 
 
 def read_safetensors(path: Path) -> dict[str, TensorValues]:
-    """The tensors of the file by name; read is its header alone.
+    """The tensors of the file by name; only its header is read.
 
-    Raises BrokenModelError if the header isn't one, or its tensors overlap,
-    leave gaps or leave the file; OSError.
+    Raises BrokenModelError if the header is invalid, or its tensors overlap, leave gaps or exceed the file;
+    OSError.
     """
     size_bytes = path.stat().st_size
     header, start = _safetensors_header(path, size_bytes)
@@ -134,7 +133,7 @@ ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
 
 
 def read_npz(path: Path) -> dict[str, TensorValues]:
-    """The arrays of the archive by name; read are its directory and the header of each.
+    """The arrays of the archive by name; only its directory and the header of each are read.
 
     Raises BrokenModelError for what is not such an archive or holds what is not a
     tensor: Python objects, text, arrays in Fortran order; OSError.
@@ -158,7 +157,7 @@ def read_npz(path: Path) -> dict[str, TensorValues]:
 
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """Errors of the zip module as one of hubcli."""
+    """Turns errors of the zip module into BrokenModelError."""
     try:
         yield
     except ARCHIVE_ERRORS as error:
@@ -190,7 +189,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, 
 
 
 class _MemberValues(TensorValues):
-    """An array in the archive; the zip's own checksum is looked at where all of it is read."""
+    """An array in the archive; a read of all of it verifies the zip's own checksum."""
 
     verifies_whole_reads = True
 
@@ -209,7 +208,7 @@ class _MemberValues(TensorValues):
         self._start = start
 
     def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """As the base class says; what stands before `start` is unpacked and left."""
+        """As the base class says; the bytes before `start` are unpacked and skipped."""
         left = (self.size_bytes if end is None else end) - start
         with (
             _reading(self._path.name),
@@ -219,10 +218,11 @@ class _MemberValues(TensorValues):
         ):
             file.seek(self._start + start)
             while left > 0:
-                piece = _read_all(file, min(PIECE_BYTES, left))
-                if not piece:
+                wanted_bytes = min(PIECE_BYTES, left)
+                piece = file.read(wanted_bytes)
+                if len(piece) < wanted_bytes:  # ZipExtFile reads less at the end alone.
                     raise TruncatedError(f"{self._path.name}: {self.key} is truncated")
-                left -= len(piece)
+                left -= wanted_bytes
                 yield piece
             if end is None:
                 file.read(1)  # At the end of the member its checksum is compared.
@@ -231,14 +231,3 @@ class _MemberValues(TensorValues):
         """As the base class says."""
         for _ in self.pieces():
             pass
-
-
-def _read_all(file: IO[bytes], size_bytes: int) -> bytes:
-    """The next `size` bytes; none where there are fewer."""
-    piece = file.read(size_bytes)
-    while len(piece) < size_bytes:
-        more = file.read(size_bytes - len(piece))
-        if not more:
-            return b""
-        piece += more
-    return piece

@@ -1,6 +1,6 @@
 """Tensor bundles on disk: read as streams of tensors, and written piece by piece, the index last.
 
-Tensors that were partitioned are put together again. Source: tensor_bundle.proto and
+Partitioned tensors are read as a whole. Source: tensor_bundle.proto and
 tensorflow/core/util/tensor_bundle/tensor_bundle.cc (BundleWriter: tensors stand one after the other,
 unaligned). The index is a table as TensorFlow writes it, byte for byte and uncompressed:
 leveldb/doc/table_format.md, tensorflow's io/table_builder.cc, block_builder.cc and table_options.h
@@ -50,8 +50,7 @@ class Bundle:
     def open(cls, folder: Path, prefix: str) -> Bundle:
         """The bundle whose index is `<prefix>.index` in the folder.
 
-        Raises BrokenModelError if it is none, or numbers stand in it the
-        other way round; OSError.
+        Raises BrokenModelError for an invalid one, and for a big-endian one; OSError.
         """
         file = folder / f"{prefix}.index"
         if file.stat().st_size > _MAX_INDEX_BYTES:
@@ -79,7 +78,7 @@ class Bundle:
         }
 
     def part_pieces(self, entry: BundleEntry) -> Iterator[bytes]:
-        """The bytes of one entry as they stand in its shard."""
+        """The bytes of one entry as its shard has them."""
         return file_pieces(self.shard(entry.shard), entry.offset, entry.offset + entry.size_bytes)
 
 
@@ -118,7 +117,7 @@ class BundleValues(TensorValues):
 
     def _joined(self, start: int, end: int) -> Iterator[bytes]:
         """The runs of all slices in the order of the whole tensor; they must cover it, each byte once."""
-        places = merge(*self._places())  # One run of each slice at a time: there may be millions.
+        places = merge(*self._places())  # Lazily: a slice may have millions of runs.
         position = 0
         with ExitStack() as stack:
             shards: dict[int, int] = {}
@@ -135,7 +134,7 @@ class BundleValues(TensorValues):
             raise BrokenModelError(f"{self.key}: its slices do not cover the whole tensor")
 
     def _places(self) -> Iterator[Iterator[tuple[ByteRun, int, int]]]:
-        """For each slice its runs, the shard and the place in it where their bytes stand."""
+        """For each slice its runs, each with its shard and the offset of its bytes there."""
         entry, item_bytes = self._entry, self._entry.dtype.item_bytes
         if item_bytes is None:
             raise BrokenModelError(f"{self.key} is partitioned, and its elements differ in size")
@@ -174,7 +173,7 @@ _HANDLES_BYTES = 40
 class TableWriter:
     """Writes keys and values to a file, a block at a time; the keys must come sorted.
 
-    Nothing of the file is whole until `finish`. Raises OSError.
+    The file is incomplete until `finish`. Raises OSError.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -207,13 +206,13 @@ class TableWriter:
             self._block = _Block(_RESTART_INTERVAL)
 
     def _name_pending_block(self, key: bytes) -> None:
-        """Puts the block written last into the index, under a key not less than any of its own."""
+        """Adds the block written last to the index, under a key not less than any of its own."""
         if self._pending is not None:
             self._index.add(key, self._pending)
             self._pending = None
 
     def _write(self, block: _Block) -> bytes:
-        """Writes the block and its trailer; what names it: its offset and size as varints."""
+        """Writes the block and its trailer; returns its handle: offset and size as varints."""
         sealed = block.encode() + _PLAIN
         handle = encode_varint(self._position) + encode_varint(len(sealed) - 1)
         self._file.write(sealed + struct.pack("<I", masked_crc32c(sealed)))
@@ -222,7 +221,7 @@ class TableWriter:
 
 
 class _Block:
-    """Entries whose keys share their beginnings with the one before, but for every n-th."""
+    """Entries whose keys are shortened by the prefix that they share with the key before, but every n-th."""
 
     def __init__(self, restart_interval: int) -> None:
         self._interval = restart_interval
@@ -257,7 +256,7 @@ class _Block:
 
 
 def _shared_bytes(left: bytes, right: bytes) -> int:
-    """How many bytes both begin with."""
+    """The length of the common prefix, in bytes."""
     limit = min(len(left), len(right))
     if left[:limit] == right[:limit]:
         return limit
@@ -265,7 +264,7 @@ def _shared_bytes(left: bytes, right: bytes) -> int:
 
 
 def _separator(key: bytes, following: bytes) -> bytes:
-    """A short key from `key` on and before `following` (FindShortestSeparator)."""
+    """A short key that is not less than `key`, and less than `following` (FindShortestSeparator)."""
     shared = _shared_bytes(key, following)
     if shared < min(len(key), len(following)):
         byte = key[shared]
@@ -275,7 +274,7 @@ def _separator(key: bytes, following: bytes) -> bytes:
 
 
 def _successor(key: bytes) -> bytes:
-    """A short key from `key` on (FindShortSuccessor)."""
+    """A short key that is not less than `key` (FindShortSuccessor)."""
     for place, byte in enumerate(key):
         if byte != 0xFF:
             return key[:place] + bytes([byte + 1])
@@ -288,7 +287,7 @@ _SIGNED = 1 << 64
 
 
 class ShardWriter:
-    """Fills one data shard from its start on; what it has in memory is one piece. Raises OSError."""
+    """Writes one data shard from its start on, with one piece in memory. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("wb", buffering=0)
@@ -303,19 +302,19 @@ class ShardWriter:
         self._file.close()
 
     def fill(self, pieces: Iterable[bytes]) -> None:
-        """Bytes that belong to no tensor."""
+        """Writes bytes that belong to no tensor."""
         for _ in self._written(pieces):
             pass
 
     def add(self, entry: BundleEntry, pieces: Iterable[bytes]) -> BundleEntry:
-        """Writes the tensor's bytes, as a bundle holds them; the entry with its new place and checksum.
+        """Writes the tensor's bytes, as bundles store them; returns the entry with new offset and checksum.
 
-        `entry` tells type, shape and size in bytes, which the pieces must have
-        together. Raises BrokenModelError if they haven't.
+        The pieces must have the `size_bytes` of the entry in total, and fit its type and shape. Raises
+        BrokenModelError if they don't.
         """
         offset, written = self.position, self._written(pieces)
         crc = masked_crc_of_tensor(entry, written)
-        for _ in written:  # Where there is more, the size tells.
+        for _ in written:  # Pieces beyond the size, which is an error below.
             pass
         if self.position - offset != entry.size_bytes:
             raise BrokenModelError(f"{entry.name} has more than its {entry.size_bytes} bytes")
@@ -349,7 +348,7 @@ def _encoded(entry: BundleEntry) -> bytes:
 
 
 def _encoded_slice(part: TensorSlice) -> bytes:
-    """The TensorSliceProto; a length of None is a dimension as a whole, whose extent is empty."""
+    """The TensorSliceProto; a length of None is the whole dimension, whose extent is empty."""
     encoded = b""
     for start, length in zip(part.starts, part.lengths, strict=True):
         extent = _number(1, start % _SIGNED)

@@ -1,7 +1,7 @@
 """float32 numbers in half the bytes: float16 and bfloat16, rounded to the nearest, ties to even.
 
-Without NumPy, and quick all the same: `struct` packs IEEE's half precision, and a bfloat16 is the upper half
-of a float32, so that a whole piece is rounded as one large integer whose 32-bit lanes can't overflow.
+Fast without NumPy: `struct` packs IEEE's half precision, and a bfloat16 is the upper half of a float32, so
+that a whole piece is rounded as one large integer whose 32-bit lanes can't overflow.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _FLOAT32 = DType.of(1)
 
 
 def halved(pieces: Iterable[bytes], half: HalfType, key: str) -> Iterator[bytes]:
-    """The pieces, whole float32 numbers each, as the half type.
+    """The pieces, each of whole float32 numbers, as the half type.
 
-    Raises ValuesError, which names the key, for NaN, infinity, and what rounds to it.
+    Raises ValuesError, which names the key, for NaN, infinity, and numbers that round to infinity.
     """
     for piece in pieces:
         if has_non_finite(_FLOAT32, piece):
@@ -41,7 +41,7 @@ def halved(pieces: Iterable[bytes], half: HalfType, key: str) -> Iterator[bytes]
 
 
 def half_piece(piece: bytes, half: HalfType) -> bytes | None:
-    """Finite float32 numbers as the half type; None if one is beyond float16.
+    """Finite float32 numbers as the half type; None if one is too large for float16.
 
     >>> half_piece(struct.pack("<2f", 1.0, -2.5), HalfType.BFLOAT16).hex()
     '803f20c0'

@@ -16,7 +16,7 @@ from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 __all__ = ["MAGIC", "dtype_of", "npy_header", "read_array", "read_header", "shape_of"]
 
 MAGIC = b"\x93NUMPY"
-_MAX_HEADER_BYTES = 10_000  # As NumPy itself has it: a literal may take much more to parse than to store.
+_MAX_HEADER_BYTES = 10_000  # NumPy's own limit: parsing a literal may take much more memory than its text.
 _MAX_RANK = 64
 _MAX_ARRAY_BYTES = 1 << 32
 _STRING = 7
@@ -32,7 +32,7 @@ _KINDS = {
     # NumPy doesn't know bfloat16: the type of ml_dtypes is stored as two untyped bytes.
     "V": {2: "DT_BFLOAT16"},
 }
-# How NumPy spells our types; of others, the bytes that hold them.
+# NumPy's names of TensorFlow's types; for types that NumPy lacks, those of the bytes that store them.
 _DESCRS = {
     "float16": "<f2", "float32": "<f4", "float64": "<f8", "int8": "|i1", "int16": "<i2", "int32": "<i4",
     "int64": "<i8", "uint8": "|u1", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8", "bool": "|b1",
@@ -43,7 +43,7 @@ _DESCRS = {
 
 
 def read_header(file: IO[bytes], name: str) -> tuple[dict[str, Any], int]:
-    """The header's fields, and how many bytes stand before the elements. Raises BrokenModelError."""
+    """The header's fields, and how many bytes come before the elements. Raises BrokenModelError."""
     head = file.read(8)
     if head[:6] != MAGIC or len(head) < 8 or head[6] not in (1, 2, 3):
         raise BrokenModelError(f"{name} is not a .npy file")
@@ -83,7 +83,7 @@ def dtype_of(descr: object, name: str) -> DType:
 
 
 def shape_of(shape: object, name: str) -> tuple[int, ...]:
-    """The shape in a header. Raises BrokenModelError for one that no array has."""
+    """The shape in a header. Raises BrokenModelError for one that no array can have."""
     if (
         not isinstance(shape, tuple)
         or len(shape) > _MAX_RANK
@@ -95,9 +95,9 @@ def shape_of(shape: object, name: str) -> tuple[int, ...]:
 
 
 def read_array(file: IO[bytes], name: str) -> tuple[int, tuple[int, ...], Any]:
-    """Type number, shape and elements of a .npy file: bytes, a list of bytes for texts.
+    """Type number, shape and elements of a .npy file: little-endian bytes in C order, or a list of texts.
 
-    Raises BrokenModelError for Python objects, records, and what isn't whole.
+    Raises BrokenModelError for Python objects, records, and a truncated file.
     """
     header, _ = read_header(file, name)
     shape, descr = shape_of(header["shape"], name), header["descr"]
@@ -120,7 +120,7 @@ def read_array(file: IO[bytes], name: str) -> tuple[int, tuple[int, ...], Any]:
 
 
 def _in_c_order(data: bytes, shape: tuple[int, ...], item_bytes: int) -> bytes:
-    """Elements of which the first index runs fastest, brought to an order in which the last does."""
+    """Elements in Fortran order, brought into C order."""
     if len(shape) < 2 or not data:
         return data
 
@@ -142,7 +142,7 @@ def _number_bytes(dtype: DType) -> int:
 
 
 def _swapped(data: bytes, size: int) -> bytes:
-    """The bytes of each number the other way round."""
+    """The bytes of each number in reverse order."""
     swapped = bytearray(len(data))
     for place in range(size):
         swapped[place::size] = data[size - 1 - place :: size]
@@ -150,7 +150,7 @@ def _swapped(data: bytes, size: int) -> bytes:
 
 
 def _read_whole(file: IO[bytes], size: int, name: str) -> bytes:
-    """The bytes in pieces: a header with a false size takes no memory."""
+    """The bytes, read in pieces, so that a header with a wrong size takes no memory."""
     pieces, left = [], size
     while left:
         piece = file.read(min(left, 1 << 24))
@@ -183,7 +183,7 @@ def _texts(data: bytes, count: int, width: int, *, is_wide: bool, name: str) -> 
 
 
 def npy_header(dtype: DType, shape: tuple[int, ...], *, text_width: int = 0) -> bytes:
-    """What stands before the elements of an array of that type and shape.
+    """The magic and header of a .npy file with that type and shape.
 
     Texts are stored as bytes of one width (NumPy's `S`). Raises BrokenModelError for a type that NumPy
     can't store.

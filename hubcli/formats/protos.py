@@ -6,9 +6,9 @@ tensorflow/core/framework and tensorflow/core/protobuf of TensorFlow 2.21.
 
 Each message is a line: fields as `name number type`. `*` means repeated,
 `map:` a map from strings, `kind|` a field of that oneof. Fields of type `~…`
-are messages that are left as bytes in binary files, to be parsed when they
-are asked for, since most never are and small ones take twenty times their
-size in memory. Text files need them whole: hence two pools.
+are messages that stay bytes in binary files, and are parsed when they are
+needed: most never are, and small ones take twenty times their size in memory.
+The text format needs their types: hence two pools.
 
 Protobuf's public modules make them: `inspect` of a small model takes 151 ms of processor time by these,
 and 144 by the extension behind them (interleaved, the least of 20). They are imported when the first
@@ -160,8 +160,8 @@ def _errors() -> tuple[type[Exception], ...]:
 def parse_merged(message: str, data: bytes) -> Any:
     """As `parse`; where a field that is left as bytes comes in pieces, they are joined.
 
-    Of such a field the last piece alone would count otherwise. Nobody who
-    writes TensorFlow's files cuts one, but to hide something.
+    Otherwise only the last piece of such a field would be read. TensorFlow writes none in pieces: a file
+    that has them may hide something.
     """
     lean = parse(message, data)
     if lean.ByteSize() == len(data):
@@ -182,7 +182,7 @@ def _joined(message: str, data: bytes) -> bytes:
 def require_few_messages(message: str, data: Bytes) -> None:
     """Raises BrokenModelError if parsing `data` would take a hundred times its size in memory.
 
-    Two bytes are an empty message, which takes fifty when it is parsed. Small data is not looked at.
+    An empty message has two bytes in the file and fifty in memory. Small data is not checked.
     """
     if len(data) > _UNCOUNTED_BYTES:
         descriptor = _message_class(message, is_lean=True).DESCRIPTOR
@@ -214,9 +214,9 @@ def _inner_messages(descriptor: Any) -> dict[int, Any]:
 
 
 def from_text(message: str, text: str) -> bytes:
-    """The binary form of a message in text form; what the schema doesn't know is left out.
+    """The binary form of a message in text form, without fields that the schema doesn't have.
 
-    Raises BrokenModelError if it isn't one.
+    Raises BrokenModelError for an invalid one.
     """
     from google.protobuf import text_format
 
@@ -273,10 +273,7 @@ def _pool(*, is_lean: bool) -> Any:
 
 
 def is_slow() -> bool:
-    """Whether protobuf works in pure Python, for want of its extension or by the user's choice.
-
-    It parses seventy times slower then.
-    """
+    """Whether protobuf runs in pure Python, without its extension or by choice, which is 70 times slower."""
     return type(_pool(is_lean=True)).__module__ == "google.protobuf.descriptor_pool"
 
 

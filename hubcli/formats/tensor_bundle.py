@@ -36,7 +36,7 @@ _OFFSET_BYTES = {1: 1, 2: 2, 3: 4}
 
 
 def decompress(data: bytes) -> bytes:
-    """The plain bytes of the block `data`; raises BrokenModelError where it isn't a whole one."""
+    """The decompressed bytes of a Snappy block; raises BrokenModelError for an invalid or truncated one."""
     expected, position = read_varint(data, 0)
     if expected > _MAX_OUTPUT_BYTES:
         raise BrokenModelError("A compressed block has an invalid length")
@@ -90,13 +90,13 @@ def _copy(output: bytearray, offset: int, length: int) -> None:
 _FOOTER_BYTES = 48
 _MAGIC = 0xDB4775248B80FB57
 _TRAILER_BYTES = 5
-# Of all keys together: they share beginnings, so that a small file can stand for gigabytes of them.
+# The limit for all keys together: they share prefixes, so that a small file may stand for gigabytes of keys.
 _MAX_KEY_BYTES = 1 << 25
 _PLAIN, _SNAPPY = 0, 1
 
 
 class _BlockHandle(NamedTuple):
-    """Where a block stands: offset and size in bytes, without its trailer."""
+    """The place of a block: offset and size in bytes, without its trailer."""
 
     offset: int
     size: int
@@ -111,7 +111,7 @@ class _BlockHandle(NamedTuple):
 def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of the table, sorted by key; each block's checksum is verified.
 
-    Raises BrokenModelError for anything that isn't a whole table.
+    Raises BrokenModelError for a table that is invalid or truncated.
     """
     if len(data) < _FOOTER_BYTES or struct.unpack("<Q", data[-8:])[0] != _MAGIC:
         raise BrokenModelError("The index has no valid footer: it is truncated, or not an index")
@@ -171,7 +171,7 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# What a checkpoint appends to the path of a table for its keys and for its values.
+# The suffixes of a hash table's path in a checkpoint, for its keys and for its values.
 TABLE_KEYS, TABLE_VALUES = "/.ATTRIBUTES/table-keys", "/.ATTRIBUTES/table-values"
 _MAX_SHARDS = 100_000
 _MAX_ENTRIES, _MAX_SLICES = 100_000, 10_000
@@ -182,10 +182,10 @@ _DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CRC32C, _SLICES = range(1, 8)
 
 
 class BundleEntry(NamedTuple):
-    """A tensor: its type and shape, and where its bytes stand (shard, offset and size in bytes).
+    """A tensor: its type and shape, and the place of its bytes (shard, offset and size in bytes).
 
-    `crc32c` is the masked checksum of its bytes. A partitioned tensor has
-    `slices` and no bytes of its own: they are in the entries of its slices.
+    `crc32c` is the masked checksum of its bytes. A partitioned tensor has `slices` and no bytes of its own:
+    they are in the entries of its slices.
     """
 
     key: bytes
@@ -204,7 +204,7 @@ class BundleEntry(NamedTuple):
 
     @property
     def is_slice(self) -> bool:
-        """Whether it is a part of a partitioned tensor, which has an entry of its own."""
+        """Whether it is a slice of a partitioned tensor, which has an entry of its own."""
         return self.key.startswith(_SLICE_PREFIX)
 
     @property
@@ -223,7 +223,7 @@ class BundleIndex:
 
     @classmethod
     def read(cls, data: bytes) -> BundleIndex:
-        """The index in `data`; raises BrokenModelError where it isn't a whole one."""
+        """The index in `data`; raises BrokenModelError for an invalid or truncated one."""
         table = read_table(data)
         key, header = next(table, (None, b""))
         if key != b"":
@@ -232,7 +232,7 @@ class BundleIndex:
         shard_count = numbers.get(1, 0)
         if not 0 < shard_count <= _MAX_SHARDS:
             raise BrokenModelError(f"The index has {shard_count} shards")
-        shapes: dict[bytes, tuple[int, ...]] = {}  # Most tensors have one that others have, too.
+        shapes: dict[bytes, tuple[int, ...]] = {}  # Decoded once: most tensors share theirs with others.
         entries = tuple(_entry(key, value, shapes) for key, value in islice(table, _MAX_ENTRIES + 1))
         if len(entries) > _MAX_ENTRIES:
             raise BrokenModelError(f"The index has more than {_MAX_ENTRIES} tensors")
@@ -247,7 +247,7 @@ class BundleIndex:
         return {entry.name: entry for entry in self.entries if not entry.is_slice}
 
     def parts(self, entry: BundleEntry) -> list[BundleEntry]:
-        """The entries that hold the tensor's bytes: itself, or those of its slices in their order.
+        """The entries with the tensor's bytes: its own, or those of its slices in their order.
 
         Raises BrokenModelError if a slice has no entry.
         """

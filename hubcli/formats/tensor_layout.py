@@ -33,9 +33,9 @@ class DType(NamedTuple):
 
     @classmethod
     def of(cls, number: int) -> DType:
-        """The type of that number; one that TensorFlow 2.21 doesn't know is named by it.
+        """The type of that number; one that TensorFlow 2.21 doesn't know is `unknown-NUMBER`.
 
-        TF1's references to variables have the number of what they refer to, plus 100.
+        A reference type of TF1 has the number of its type plus 100.
         """
         if _REFERENCE < number < 2 * _REFERENCE:
             number -= _REFERENCE
@@ -119,7 +119,7 @@ class TensorSlice(NamedTuple):
 
     @classmethod
     def decode(cls, message: bytes) -> TensorSlice:
-        """The slice in a TensorSliceProto; raises BrokenModelError where it isn't one."""
+        """The slice in a TensorSliceProto; raises BrokenModelError for an invalid one."""
         starts, lengths = list[int](), list[int | None]()
         for extent in messages(message, _EXTENT):
             fields = scan(message, extent.start, extent.end)
@@ -132,7 +132,7 @@ class TensorSlice(NamedTuple):
 
 
 def slice_key(name: bytes, part: TensorSlice) -> bytes:
-    r"""The key under which the bytes of that slice of the tensor `name` stand.
+    r"""The key of that slice of the tensor `name` in the index.
 
     >>> slice_key(b"v", TensorSlice((2, 0), (1, None)))
     b'\x00v\x00\x01\x01\x02\x82\x81\x80\x7f'
@@ -149,7 +149,7 @@ def _signed(value: int) -> int:
 
 
 def _ordered(number: int) -> bytes:
-    """A number from 0 on: its length in bytes, then its bytes, the highest first."""
+    """A number from 0 on: its length in bytes, then its bytes, big-endian."""
     size = (number.bit_length() + 7) // 8
     return bytes([size]) + number.to_bytes(size, "big")
 
@@ -170,7 +170,7 @@ class ByteRun(NamedTuple):
 
 
 class TensorBox(NamedTuple):
-    """A slice of a tensor of `shape` whose elements have `item_bytes`; a valid one by construction."""
+    """A slice of a tensor of `shape` whose elements have `item_bytes`; `of` checks that it is inside."""
 
     shape: tuple[int, ...]
     starts: tuple[int, ...]
@@ -179,7 +179,7 @@ class TensorBox(NamedTuple):
 
     @classmethod
     def of(cls, part: TensorSlice, shape: tuple[int, ...], item_bytes: int) -> TensorBox:
-        """The box that the slice is; raises BrokenModelError where it leaves the tensor."""
+        """The box of the slice; raises BrokenModelError if it exceeds the tensor."""
         if len(part.starts) != len(shape):
             raise BrokenModelError("A slice has another rank than its tensor")
         lengths = tuple(
@@ -199,7 +199,7 @@ class TensorBox(NamedTuple):
         return prod(self.lengths) * self.item_bytes
 
     def runs(self) -> Iterator[ByteRun]:
-        """Its bytes, in the order of the whole tensor and of its own."""
+        """Its bytes as runs of those of the whole tensor, in ascending order."""
         if not self.size_bytes:
             return
         cut = max((axis for axis, size in enumerate(self.shape) if self.lengths[axis] != size), default=0)
@@ -222,7 +222,7 @@ class TensorBox(NamedTuple):
 
 
 def picked(pieces: Iterator[bytes], position: int, runs: Iterator[ByteRun]) -> Iterator[bytes]:
-    """The bytes of the runs, which ascend, out of a stream that begins at `position` of the whole tensor."""
+    """The bytes of the ascending runs, from a stream that begins at `position` of the whole tensor."""
     piece = b""
     for start, end in runs:
         while start < end:

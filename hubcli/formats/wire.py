@@ -1,7 +1,7 @@
 """A scanner of protobuf's wire format that reads lengths and skips bodies.
 
-It finds out what a message holds without parsing it, so a graph of a gigabyte
-costs a few reads. Source of the format:
+It finds the fields of a message without parsing their values, so a graph of a
+gigabyte costs a few reads. Source of the format:
 https://protobuf.dev/programming-guides/encoding/
 """
 
@@ -56,7 +56,7 @@ def encode_field(number: int, value: int | str | bytes) -> bytes:
 
 
 class Field(NamedTuple):
-    """One field of a message: where its value stands in the data, in bytes.
+    """One field of a message: start and end of its value in the data, in bytes.
 
     `value` holds the number of a varint field; it is 0 for the other types.
     A named tuple is made three times as fast as a frozen dataclass, and a
@@ -98,10 +98,10 @@ def read_varint(data: Bytes, position: int) -> tuple[int, int]:
 def scan(
     data: Bytes, start: int = 0, end: int | None = None, *, max_fields: int = MAX_FIELDS
 ) -> Iterator[Field]:
-    """The fields of the message that stands in `data` from `start` to `end`, in file order.
+    """The fields of the message in `data` from `start` to `end`, in file order.
 
-    Raises BrokenModelError if a field leaves the message or has a type that
-    protobuf doesn't know, and after `max_fields`.
+    Raises BrokenModelError if a field exceeds the message or has a wire type that protobuf doesn't have,
+    and after `max_fields`.
     """
     position, end = start, len(data) if end is None else end
     for _ in range(max_fields):
@@ -137,7 +137,7 @@ def scan(
 def messages(
     data: Bytes, number: int, start: int = 0, end: int | None = None, *, max_fields: int = MAX_FIELDS
 ) -> Iterator[Field]:
-    """The fields of that number that hold bytes, as `scan` gives and refuses them."""
+    """The fields of that number that hold bytes. Raises BrokenModelError as `scan` does."""
     for field in scan(data, start, end, max_fields=max_fields):
         if field.is_message(number):
             yield field

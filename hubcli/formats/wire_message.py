@@ -1,7 +1,7 @@
-"""A message of protobuf's wire format that can be edited: what isn't edited keeps its bytes.
+"""A message of protobuf's wire format that can be edited: fields that aren't edited keep their bytes.
 
-Fields are found by lengths and parsed when they are asked for. So unknown fields, the order of fields and
-of map entries, and each way of writing a number survive, and a graph of a gigabyte that nobody edits is never
+Fields are found by their lengths and parsed when they are used. So unknown fields, the order of fields and
+map entries, and the encoding of each number stay, and a graph of a gigabyte that isn't edited is never
 copied. Source of the format: https://protobuf.dev/programming-guides/encoding/
 """
 
@@ -31,7 +31,7 @@ _MAX_FIELDS, _MAX_ALL_FIELDS = 1_000_000, 10_000_000
 
 
 class _FieldCount:
-    """How many fields were found in a message, at all depths."""
+    """Counts the fields that were found in a message, at all depths, and bounds them."""
 
     __slots__ = ("total",)
 
@@ -45,7 +45,7 @@ class _FieldCount:
 
 
 class WireField:
-    """One field: its place in the data, and what takes the place of its bytes once it is edited.
+    """One field: its place in the data, and its new bytes or message after an edit.
 
     `start` is that of the tag, `body` that of the value. `value` holds the number of a varint field.
     """
@@ -64,7 +64,7 @@ class WireField:
 
     @property
     def is_edited(self) -> bool:
-        """Whether its bytes are other ones than in the data."""
+        """Whether its bytes differ from those in the data."""
         return self.new is not None or (self.child is not None and self.child.is_edited)
 
     def is_message(self, number: int) -> bool:
@@ -73,10 +73,10 @@ class WireField:
 
 
 class WireMessage:
-    """The message that stands in `data` from `start` to `end`; without data an empty one.
+    """The message in `data` from `start` to `end`; an empty one without data.
 
-    Raises BrokenModelError, when it is looked into, where it isn't a whole one, or where it has too many
-    fields with the messages in it.
+    Its methods raise BrokenModelError for an invalid or truncated message, and for one with too many fields
+    at all depths.
     """
 
     __slots__ = ("_count", "_data", "_end", "_fields", "_is_edited", "_start")
@@ -119,7 +119,7 @@ class WireMessage:
         return copied
 
     def messages(self, number: int) -> Iterator[WireMessage]:
-        """The messages in the fields of that number; what is edited in them is edited here."""
+        """The messages in the fields of that number; edits of them are edits of this message."""
         for field in self.fields:
             if field.is_message(number):
                 yield self.message(field)
@@ -206,11 +206,11 @@ class WireMessage:
                 self.set_bytes(field, new.encode("utf-8", "surrogateescape"))
 
     def set_text(self, number: int, value: str) -> None:
-        """Puts the text into the last field of that number, or a new one behind the others."""
+        """Puts the text into the last field of that number, or into a new one as `add` does."""
         self.put(number, value.encode("utf-8", "surrogateescape"))
 
     def put(self, number: int, value: bytes) -> None:
-        """Puts the bytes into the last field of that number, or into a new one behind the others."""
+        """Puts the bytes into the last field of that number, or into a new one as `add` does."""
         for field in reversed(self.fields):
             if field.is_message(number):
                 self.set_bytes(field, value)
@@ -218,19 +218,19 @@ class WireMessage:
         self.add(number, value)
 
     def put_integer(self, number: int, value: int) -> None:
-        """Puts the number, from 0 on, into the place of the field of that number."""
+        """Replaces the fields of that number by one with this value, from 0 on; none for 0."""
         if self.integer(number) == value and self.has(number):
             return
         self.replace(number, encode_field(number, value) if value else b"")
 
     def put_integers(self, number: int, values: list[int]) -> None:
-        """Puts the numbers into the place of a repeated varint field, packed."""
+        """Replaces the fields of that number by these values, packed."""
         if self.integers(number) != values:
             packed = b"".join(encode_varint(value) for value in values)
             self.replace(number, encode_field(number, packed) if values else b"")
 
     def add(self, number: int, *values: bytes) -> None:
-        """Adds fields of bytes behind the others of their number, or in the order of the numbers."""
+        """Adds fields of bytes after the last one whose number is not greater."""
         added = []
         for value in values:
             field = WireField(number, LENGTH_DELIMITED, 0, 0, 0, 0)
@@ -243,7 +243,7 @@ class WireMessage:
         self._is_edited = True
 
     def replace(self, number: int, encoded: bytes) -> None:
-        """Puts encoded fields into the place of the first field of that number, and removes the others."""
+        """Replaces the fields of that number by encoded fields, at the place of the first."""
         fields = self.fields
         place = next((place for place, field in enumerate(fields) if field.number >= number), len(fields))
         self.remove(lambda field: field.number == number)
@@ -277,7 +277,7 @@ class WireMessage:
         self.remove(lambda field: field.is_message(number) and next(place) in places)
 
     def clear(self, number: int) -> bool:
-        """Removes the fields of that number; whether there was one."""
+        """Removes the fields of that number; returns whether there was one."""
         return bool(self.remove(lambda field: field.number == number))
 
     def encode(self) -> bytes:
@@ -301,7 +301,7 @@ class WireMessage:
         begin = end = -1
         for field in self.fields:
             if not field.is_edited:
-                if field.start != end:  # Neighbours in the data go together.
+                if field.start != end:  # Adjacent fields are one piece.
                     yield from self._run(begin, end)
                     begin = field.start
                 end = field.end

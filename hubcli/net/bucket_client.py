@@ -302,8 +302,8 @@ class BucketClient(BucketErrors):
             if date is None:
                 raise NetworkError(f"{self.name} sends no valid Date header")
             self._clock = time.monotonic(), date
-        asked_s, moment = self._clock
-        return moment + timedelta(seconds=time.monotonic() - asked_s)
+        read_at_s, moment = self._clock
+        return moment + timedelta(seconds=time.monotonic() - read_at_s)
 
 
 def _certificates(path: Path) -> bytes:

@@ -97,7 +97,7 @@ class Function(NamedTuple):
         variant = next(
             (variant for variant in self.variants if variant.is_for_inference(names)), self.variants[0]
         )
-        # Arguments beyond the named ones have places alone, and so have those before them.
+        # If there are unnamed arguments, they and all before them must be positional.
         takes_names = len(variant.args) <= len(names)
         needs_name = False
         for place, value in enumerate(variant.args):
@@ -112,7 +112,7 @@ class Function(NamedTuple):
 
 
 def _placeholder(value: Structure, name: str) -> str:
-    """What a caller writes in the place of the value: names for tensors, the rest as it is."""
+    """The value in an example of a call: names for tensors, Python literals for the rest."""
     if isinstance(value, Items):
         inner = [_placeholder(item, f"{name}_{place}") for place, item in enumerate(value.items)]
         text = ", ".join(inner)
@@ -184,7 +184,7 @@ def arguments_of(message: Any) -> tuple[tuple[Structure, ...], tuple[tuple[str, 
 
 
 class ParameterList(NamedTuple):
-    """An inspect.FullArgSpec without `self` and annotations; `defaults` are those of the last of `args`."""
+    """An inspect.FullArgSpec without `self` and annotations; `defaults` belong to the last of `args`."""
 
     args: tuple[str, ...]
     varargs: str | None
@@ -195,7 +195,7 @@ class ParameterList(NamedTuple):
 
     @classmethod
     def decode(cls, spec: Structure) -> ParameterList:
-        """The list in a named tuple of `inspect.FullArgSpec`'s fields; what isn't there is empty."""
+        """The list in a named tuple of `inspect.FullArgSpec`'s fields; missing fields are empty."""
         fields = dict(spec.items) if isinstance(spec, Fields) else {}
         args = _texts(fields.get("args"))
         if args[:1] == ("self",):
@@ -269,7 +269,7 @@ _VALUES = {
 
 
 class Default(NamedTuple):
-    """What an input is where a caller leaves it out. `value` is None if it is not a scalar."""
+    """The default of an input. `value` is None if it is not a scalar."""
 
     dtype: str
     shape: Shape
@@ -308,12 +308,12 @@ class Signature(NamedTuple):
             arguments = ", ".join(f"{key}=…" for key in keys)
         else:
             arguments = "**{" + ", ".join(f"{key!r}: …" for key in keys) + "}"
-        # As JSON writes it, a name is good Python too, in the quotes that people use.
+        # A JSON string is a valid Python string, with double quotes.
         return f"obj.signatures[{json.dumps(self.name)}]({arguments})"
 
 
 def read_signatures(signature_defs: Any) -> tuple[Signature, ...]:
-    """The signatures of a MetaGraph, sorted by name; what merely names an op to run is left out."""
+    """The signatures of a MetaGraph, sorted by name, without those that only name an op to run."""
     return tuple(
         _signature(name, signature_defs[name])
         for name in sorted(signature_defs)
@@ -382,7 +382,7 @@ def _default(message: Any) -> Default:
 
 
 def _scalar(message: Any, dtype: str) -> bool | int | float | str | None:
-    """The one value of a TensorProto, in whichever of its two forms it stands."""
+    """The single value of a TensorProto, from either of its two forms."""
     content = message.tensor_content
     if content and dtype in _FORMATS:
         form = "<" + _FORMATS[dtype]

@@ -1,7 +1,7 @@
-"""saved_model.pb, taken apart: each MetaGraph's parts, and its graph with the functions of its library.
+"""saved_model.pb: the parts of each MetaGraph, and its graph with the functions of its library.
 
 Source: tensorflow/core/protobuf/saved_model.proto and meta_graph.proto, tensorflow/core/framework/graph.proto
-and function.proto. No part is read more than it must be.
+and function.proto. Each part is read only as far as it is needed.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _outlines(data: Bytes) -> tuple[MetaGraphOutline, ...]:
         raise BrokenModelError(f"it has no MetaGraph ({len(data)} bytes)")
     if len(fields) > _MAX_META_GRAPHS:
         raise BrokenModelError(f"it holds {len(fields)} MetaGraphs")
-    # Of a hundred graphs, the nodes that each stored would take gigabytes; TensorFlow 2 writes one.
+    # The stored nodes of a hundred graphs would take gigabytes; TensorFlow 2 writes one graph.
     return tuple(_outline(data, field, stores_nodes=len(fields) == 1) for field in fields)
 
 
@@ -121,7 +121,7 @@ def _outline(data: Bytes, meta_graph: Field, *, stores_nodes: bool) -> MetaGraph
 
 
 def _require_moderate(rest: Any) -> None:
-    """Raises BrokenModelError if there is more of something than a model can need."""
+    """Raises BrokenModelError if it has more tags, signatures or collections than a model can need."""
     definitions, collections = rest.signature_def.values(), rest.collection_def.values()
     tensors = sum(len(definition.inputs) + len(definition.outputs) for definition in definitions)
     collected = sum(
@@ -144,7 +144,7 @@ def _objects(joined: bytes) -> Any:
 def declared_assets_of(outline: MetaGraphOutline) -> list[Any]:
     """Every AssetFileDef of the MetaGraph, those of TensorFlow 1's collection too.
 
-    `declared_assets` tells the same of a file that isn't parsed.
+    `layout.declared_assets` finds the same in a file that isn't parsed.
     """
     rest = outline.rest
     declared = list(rest.asset_file_def)
@@ -155,16 +155,16 @@ def declared_assets_of(outline: MetaGraphOutline) -> list[Any]:
 
 
 def fed_assets_of(outline: MetaGraphOutline) -> list[Any]:
-    """Every AssetFileDef that TensorFlow feeds: it looks into the collection only where there is no other."""
+    """Every AssetFileDef that TensorFlow feeds: those of the collection only if there is no other."""
     return list(outline.rest.asset_file_def) or declared_assets_of(outline)
 
 
 class GraphBody:
     """The graph itself (`name` is "") or one function of its library, which may have no name either.
 
-    `message` is the type of the message that stands in `data` at `pieces`: in
-    each of them whole nodes. A function in several pieces has its OpDef in `signature`.
-    With `stores_nodes`, a small one is parsed once: its nodes stay in memory.
+    `message` is the type of the message in `data` at `pieces`, each of which has whole nodes. A function in
+    several pieces has its OpDef in `signature`. With `stores_nodes`, a small body is parsed once, and its
+    nodes stay in memory.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class GraphBody:
             yield from [Node(message) for message in self._parsed(piece) if message.op in ops]
 
     def named_functions(self) -> list[str]:
-        """What its nodes name that may be a function: in attributes, or as their op. As often as they do."""
+        """What its nodes name that may be a function, in attributes or as their op, with repetitions."""
         calling = {op for op in self.op_counts if takes_functions(op)}
         names: list[str] = []
         for piece in self.pieces if calling else ():
@@ -221,7 +221,7 @@ class GraphBody:
 
     @property
     def op_counts(self) -> Counter[str]:
-        """How often each op stands in it."""
+        """How often each op occurs in it."""
         if self._ops is None:
             self._ops = Counter()
             for piece in self.pieces:
@@ -229,7 +229,7 @@ class GraphBody:
         return self._ops
 
     def may_hold(self, name: str) -> bool:
-        """Whether the name stands anywhere in its bytes."""
+        """Whether the name occurs anywhere in its bytes."""
         encoded = name.encode()
         return any(piece.holds(encoded, self.data) for piece in self.pieces)
 
@@ -274,7 +274,7 @@ class GraphBody:
 
 
 class Graph:
-    """The graph that stands in those fields of `data`; it is read when it is walked."""
+    """The graph in those fields of `data`; it is read when it is walked."""
 
     def __init__(self, data: Bytes, fields: tuple[Field, ...], *, stores_nodes: bool = False) -> None:
         self._data = data
@@ -309,7 +309,7 @@ class Graph:
 
     @cached_property
     def op_counts(self) -> Counter[str]:
-        """How often each op stands in the graph and its functions."""
+        """How often each op occurs in the graph and its functions."""
         total: Counter[str] = Counter()
         nodes = 0
         for body in self.bodies:
@@ -323,7 +323,7 @@ class Graph:
         return total
 
     def may_hold(self, name: str) -> bool:
-        """Whether the name stands anywhere in it."""
+        """Whether the name occurs anywhere in it."""
         encoded = name.encode()
         return any(self._data.find(encoded, field.start, field.end) >= 0 for field in self._fields)
 

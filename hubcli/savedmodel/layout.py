@@ -1,6 +1,6 @@
 """How a SavedModel's directory is laid out: main file, format, index of the tensors, shards and assets.
 
-Told from the outline of the main file, so that a fetch or a listing needn't load protobuf. Source:
+Read from the outline of the main file, so that a fetch or a listing needn't load protobuf. Source:
 tensorflow/core/protobuf/saved_model.proto, meta_graph.proto and saved_object_graph.proto (field numbers),
 tensorflow/python/saved_model/constants.py (file names); the files beside them are those of TF1 Hub modules
 and of Keras 2 (TensorFlow 2.5 to 2.15).
@@ -63,7 +63,7 @@ def main_file(model: Path) -> Path:
 
 
 def refuse_look_alike(name: str, head: bytes) -> None:
-    """Raises BrokenModelError if the file begins like what is often found instead of a model."""
+    """Raises BrokenModelError if the file is empty, a git-LFS pointer or a web page."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if not head:
         raise BrokenModelError(f"{name} is empty")
@@ -79,7 +79,7 @@ def refuse_look_alike(name: str, head: bytes) -> None:
 def require_text_model(name: str, text: str) -> set[tuple[int, str]]:
     """The field names in the two outer levels of a SavedModel in text form, with their levels.
 
-    Raises BrokenModelError for what looks like one and isn't, and for braces that don't match.
+    Raises BrokenModelError for a text that only looks like one, and for unbalanced braces.
     """
     refuse_look_alike(name, text[:HEAD_BYTES].encode())
     depth, names = 0, set[tuple[int, str]]()
@@ -99,9 +99,9 @@ def require_text_model(name: str, text: str) -> set[tuple[int, str]]:
 
 
 def binary_of_text(name: str, raw: Bytes) -> bytes:
-    """The binary form of the SavedModel in text form, of which formats/protos.py tells what it keeps.
+    """The binary form of the SavedModel in text form, with the fields that formats/protos.py lists.
 
-    Raises BrokenModelError for what is none.
+    Raises BrokenModelError for an invalid one.
     """
     # Imported here: few models are text, and protobuf need not be loaded for the others.
     from hubcli.formats.protos import from_text
@@ -139,9 +139,9 @@ _META_GRAPHS = 2
 _META_INFO_DEF, _GRAPH_DEF, _OBJECT_GRAPH_DEF = 1, 2, 7
 _NODES, _CHILDREN, _CHILD_NAME, _USER_OBJECT, _IDENTIFIER = 1, 1, 2, 4, 1
 _MAX_TEXT_BYTES = 32_000_000
-# What the root of a model has that Keras 3 exported, and no function `__call__`.
+# The class of the root in Keras 2; a child of the root in an export of Keras 3, which has no `__call__`.
 _KERAS_2_ROOT, _KERAS_3_CHILD = "_tf_keras", "_misc_assets"
-# Of the root's children, as many as may be looked at.
+# How many children of the root are read at most.
 _MAX_CHILDREN = 10_000
 
 
@@ -169,13 +169,13 @@ class ModelFormat(str, Enum):
 
     @classmethod
     def of_root(cls, identifier: str, children: Collection[str]) -> ModelFormat:
-        """That of a model with objects, by the root's identifier and the names of its children."""
+        """The format of a model with objects, by the root's identifier and the names of its children."""
         if identifier.startswith(_KERAS_2_ROOT):
             return cls.KERAS_2
         return cls.KERAS_3_EXPORT if _KERAS_3_CHILD in children and "__call__" not in children else cls.TF2
 
     def beside(self, *, has_hub_marker: bool, has_keras_metadata: bool) -> ModelFormat:
-        """The same with what the files beside the main file say: a TF1 Hub module, a Keras 2 model."""
+        """The format, given the files beside the main file: TF1 Hub module, Keras 2 model, or this one."""
         if has_hub_marker:
             return ModelFormat.TF1_HUB
         return ModelFormat.KERAS_2 if has_keras_metadata else self
@@ -243,8 +243,8 @@ def _of_meta_graph(data: Bytes, meta_graph: Field) -> ModelFormat:
 
 
 def _identifier(data: Bytes, root: Field) -> str:
-    """How the root says what it is; as much of it as tells Keras 2 (TF < 2.5 has no keras_metadata.pb)."""
-    # Lists, so that each message is known to be whole before the answer.
+    """The start of the root's identifier, as long as Keras 2's (TF < 2.5 has no keras_metadata.pb)."""
+    # Lists, so that all of each message is checked.
     for user_object in list(messages(data, _USER_OBJECT, root.start, root.end)):
         for identifier in list(messages(data, _IDENTIFIER, user_object.start, user_object.end)):
             end = min(identifier.end, identifier.start + len(_KERAS_2_ROOT))
@@ -282,9 +282,9 @@ _COLLECTION = b"saved_model_assets"
 def declared_assets(data: Bytes) -> tuple[str, ...]:
     """The file names of the assets in saved_model.pb, relative to `assets/`, each once, sorted.
 
-    Found on the wire, so that a check of files needn't load protobuf: who has
-    an outline asks `declared_assets_of`. Names are as declared: they may climb
-    out, see `climbs_out`. Raises BrokenModelError if the message isn't whole.
+    Found without parsing, so that a check of files needn't load protobuf; with an outline, use
+    `declared_assets_of`. Names are as declared: they may lead out of `assets/`, see `climbs_out`. Raises
+    BrokenModelError for a truncated message.
     """
     names: set[bytes] = set()
     for meta_graph in messages(data, _META_GRAPHS):
@@ -294,7 +294,7 @@ def declared_assets(data: Bytes) -> tuple[str, ...]:
 
 
 def climbs_out(name: str) -> bool:
-    """Whether the declared name isn't that of a file below `assets/`.
+    """Whether the declared name leads to a file that is not below `assets/`.
 
     >>> climbs_out("../../etc/hostname"), climbs_out("vocabulary/words.txt")
     (True, False)
@@ -322,11 +322,10 @@ def _within(data: Bytes, number: int, outer: Iterable[Field]) -> Iterator[Field]
 
 
 def check_structure(model: Path) -> ModelFormat:
-    """The format of the SavedModel in the directory `model`, once its files are found whole.
+    """The format of the SavedModel in the directory `model`, after a check that its files are complete.
 
-    Read are the outline of saved_model.pb or .pbtxt, the whole of
-    variables.index, and the length of each shard that it names.
-    Raises BrokenModelError with the file and its fault.
+    It reads the outline of saved_model.pb or .pbtxt, all of variables.index, and the size of each shard that
+    this names. Raises BrokenModelError with the file and its fault.
     """
     try:
         found = detect_format(model)
@@ -350,14 +349,14 @@ class Shard(NamedTuple):
 
 
 def shards_of(index: BundleIndex, size_of: Callable[[str], int | None]) -> Iterator[Shard]:
-    """Every shard that the index names, by number; `size_of` tells the bytes of the file at a path."""
+    """Every shard that the index names, by number; `size_of` returns the size of the file at a path."""
     for number, needed_bytes in enumerate(index.shard_sizes_bytes()):
         path = f"variables/{index.shard_name(number)}"
         yield Shard(path, size_of(path), needed_bytes)
 
 
 def size_below(model: Path) -> Callable[[str], int | None]:
-    """Tells the size of a file in the model's directory, links followed; None if it is absent."""
+    """A function that returns the size of a file in the model's directory, links followed; or None."""
 
     def size_of(path: str) -> int | None:
         file = model / path

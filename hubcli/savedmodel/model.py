@@ -1,7 +1,7 @@
 """A SavedModel: its files in a directory or an archive, and all that is read from them.
 
-The nouns of this room are named tuples: forty frozen dataclasses take 25 ms to
-make, of the 200 that `inspect` may take.
+The types of this room are named tuples: defining forty frozen dataclasses takes 25 ms, of the 200 that
+`inspect` may take.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ __all__ = [
 
 
 class Conformance(NamedTuple):
-    """Whether the model has the Reusable SavedModel interface, and every problem on the way."""
+    """Whether the model has the Reusable SavedModel interface, and every problem."""
 
     problems: tuple[Issue, ...]
 
     @property
     def conforms(self) -> bool:
-        """Whether the interface is there; advice may be left."""
+        """Whether the model has the interface; warnings and hints may remain."""
         return all(problem.severity is not Severity.ERROR for problem in self.problems)
 
 
@@ -64,10 +64,10 @@ class MetaGraph(NamedTuple):
 
 
 class Asset(NamedTuple):
-    """A file that the model declares. `size_bytes` is None if it isn't there.
+    """A file that the model declares. `size_bytes` is None if it is missing.
 
-    `sha256`, in hex, is there where it was asked for. `is_present` is None where
-    the rest of an archive was not read.
+    `sha256`, in hex, is None unless it was requested. `is_present` is None if the rest of an archive was not
+    read.
     """
 
     path: str
@@ -77,10 +77,10 @@ class Asset(NamedTuple):
 
 
 class CheckpointTensor(NamedTuple):
-    """A tensor of the checkpoint. `parts` is into how many slices it was cut.
+    """A tensor of the checkpoint. `parts` is the number of its slices.
 
-    `crc32c` is the masked checksum of each. `is_cut_in_rows` says that they
-    follow each other along the first dimension, as their bytes do.
+    `crc32c` has the masked checksum of each, `part_bytes` its size. `is_cut_in_rows` says that they follow
+    each other along the first dimension, so that their bytes in a row are those of the tensor.
     """
 
     key: str
@@ -93,7 +93,7 @@ class CheckpointTensor(NamedTuple):
     is_cut_in_rows: bool = False
 
     def checksum(self) -> str:
-        """The checksum of its values as text: of the whole where that is known, else of each slice."""
+        """The checksum of its values as text: of the whole if that is known, else of each slice."""
         checksums = [unmask_crc32c(checksum) for checksum in self.crc32c]
         if self.is_cut_in_rows:
             whole = 0
@@ -112,7 +112,7 @@ class Checkpoint(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """Counts of numbers: of the root's `variables`, of what is trainable in it, of all in the file."""
+    """Counts of parameters: in the root's `variables`, in the trainable ones of these, in the file."""
 
     total: int
     trainable: int
@@ -120,7 +120,7 @@ class Parameters(NamedTuple):
 
 
 class Fingerprint(NamedTuple):
-    """fingerprint.pb: hashes that TensorFlow took when it saved the model."""
+    """fingerprint.pb: hashes that TensorFlow computed when it saved the model."""
 
     saved_model_checksum: int
     graph_def_program_hash: int
@@ -132,7 +132,7 @@ class Fingerprint(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Bytes of the model's files by part; None for what was not read of an archive."""
+    """Bytes of the model's files by part; None for parts of an archive that were not read."""
 
     graph: int
     variables: int | None
@@ -148,9 +148,9 @@ class Sizes(NamedTuple):
 
 
 class SavedModelInfo(NamedTuple):
-    """A SavedModel, read. `root_class` is what the root object says of its class, None in TensorFlow 1.
+    """A SavedModel, read. `root_class` is the root object's identifier of its class, None in TensorFlow 1.
 
-    `compatibility` tells of the targets that were asked for, None if none were.
+    `compatibility` has a report for each requested target, None without targets.
     """
 
     format: ModelFormat
@@ -170,7 +170,7 @@ class SavedModelInfo(NamedTuple):
 
     @property
     def tensorflow_version(self) -> str | None:
-        """The release of TensorFlow that wrote it, None if no graph tells."""
+        """The release of TensorFlow that wrote it, None if no graph records it."""
         return next(
             (graph.tensorflow_version for graph in self.meta_graphs if graph.tensorflow_version), None
         )
@@ -181,11 +181,10 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The directory `top` holds at least the main file and the index, as far as the model has one.
+    """The files in the directory `top`, at least the main file, and the index if the model has one.
 
-    `sizes_bytes` are those of all files that are known, by path; `is_complete`
-    says that there are no others. `links_out` are symbolic links to files
-    outside of the model.
+    `sizes_bytes` has all known files by path; `is_complete` says that there are no others. `links_out` are
+    symbolic links to files outside of the model.
     """
 
     top: Path
@@ -195,7 +194,7 @@ class ModelFiles:
 
     @classmethod
     def of_directory(cls, top: Path) -> ModelFiles:
-        """All files below the directory; none where that is not a model. Raises OSError."""
+        """All files below the directory; none if it is not a model. Raises OSError."""
         sizes, links = dict[str, int](), list[str]()
         if not any(path.name in MAIN_FILES for path in top.iterdir()):
             return cls(top, sizes)
@@ -219,7 +218,7 @@ class ModelFiles:
         return path in self.sizes_bytes
 
     def asset(self, path: str, *, is_hashed: bool = False) -> Asset:
-        """The declared asset of that path, as it is or isn't there; with its SHA-256 where asked for."""
+        """The declared asset of that path, present or not; with its SHA-256 if `is_hashed`."""
         size = self.sizes_bytes.get(posixpath.normpath(path))
         digest = None
         if is_hashed and self.is_complete and size is not None:

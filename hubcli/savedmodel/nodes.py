@@ -1,4 +1,4 @@
-"""Nodes of a graph: how they are found, what they hold, and what their ops can do beyond their tensors.
+"""Nodes of a graph: how they are found, what they contain, and what their ops can do beyond their tensors.
 
 Source: tensorflow/core/framework/graph.proto and node_def.proto. A graph may hold gigabytes of constants and
 half a million nodes. So they are found on the wire and parsed half a megabyte at a time, and constants are
@@ -77,7 +77,7 @@ def class_of(op: str) -> str | None:
     return None if known is None else known.name
 
 
-@lru_cache(maxsize=4096)  # Asked of the same few ops in each function of a model.
+@lru_cache(maxsize=4096)  # The functions of a model use the same few ops.
 def takes_functions(op: str) -> bool:
     """Whether the op may name functions in its attributes; True for an unknown one."""
     known = op_classes().get(op)
@@ -106,7 +106,7 @@ class Node:
 
     @property
     def device(self) -> str:
-        """The device that it asks for, such as `/device:GPU:0`; "" for any."""
+        """The device that it requests, such as `/device:GPU:0`; "" for any."""
         device: str = self._message.device
         return device
 
@@ -125,7 +125,7 @@ class Node:
 
     @property
     def operands(self) -> list[str]:
-        """Its inputs as the file has them."""
+        """Its inputs as in the file, with output numbers and `^`."""
         return list(self._message.input)
 
     @property
@@ -153,7 +153,7 @@ class Node:
         ]
 
     def function(self, attribute: str) -> str | None:
-        """The function that the attribute is, None if it is none or something else."""
+        """The name of the function in the attribute; None if it is absent or not a function."""
         if attribute not in self._message.attr:
             return None
         value = parse("AttrValue", self._message.attr[attribute])
@@ -172,7 +172,7 @@ class Node:
         return attribute in self._message.attr
 
     def is_empty_text(self, attribute: str) -> bool:
-        """Whether the attribute isn't there, or is a text without a character."""
+        """Whether the attribute is absent or an empty text."""
         return not self.has(attribute) or self.text(attribute) == ""
 
     def dtype(self, attribute: str) -> int | None:
@@ -191,7 +191,7 @@ class Node:
 
 
 class FunctionReference(NamedTuple):
-    """The attribute of a node that names a function; `is_nested` where it names it within another one."""
+    """The attribute of a node that names a function; `is_nested` if in an attribute of another function."""
 
     attribute: str
     is_nested: bool
@@ -208,7 +208,7 @@ def functions_of(node: Any) -> list[str]:
 
 
 def _names_in(attribute: bytes) -> tuple[str, ...]:
-    """As `_functions_in`, the names alone, and for a list of many thousands too."""
+    """The names that `_functions_in` yields, faster: a list may have thousands."""
     value = parse("AttrValue", attribute)
     functions = [value.func] if value.HasField("func") else value.list.func
     names = [function.name for function in functions]
@@ -218,7 +218,7 @@ def _names_in(attribute: bytes) -> tuple[str, ...]:
     return tuple(names)
 
 
-# Most calls have attributes that others have too.
+# Most calls have the same attributes as others.
 _few_functions_in = lru_cache(maxsize=4096)(_names_in)
 
 
@@ -232,14 +232,14 @@ def _functions_in(attribute: bytes, *, is_nested: bool = False) -> Iterator[tupl
 
 
 class FieldRun(NamedTuple):
-    """A run of whole fields: start and end in bytes. One with a large node is slimmed when it is read."""
+    """A run of whole fields, by start and end in bytes; a `large_node` is one alone, read without values."""
 
     start: int
     end: int
     large_node: Field | None = None
 
     def holds(self, text: bytes, data: Bytes) -> bool:
-        """Whether the text stands in its bytes; large constants are not searched."""
+        """Whether the text occurs in its bytes; large constants are not searched."""
         if self.large_node is None:
             return data.find(text, self.start, self.end) >= 0
         return text in self.read(data)

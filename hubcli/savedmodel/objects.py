@@ -1,4 +1,4 @@
-"""The object graph of a TensorFlow 2 SavedModel: which objects hang on the root, and under which names.
+"""The object graph of a TensorFlow 2 SavedModel: the objects below the root, and their names.
 
 Source: tensorflow/core/protobuf/saved_object_graph.proto and
 tensorflow/python/saved_model/load.py.
@@ -23,7 +23,7 @@ _FUNCTIONS = ("function", "bare_concrete_function")
 _SEQUENCES = ("trackable_list_wrapper", "trackable_tuple_wrapper")
 _MAPPINGS = ("trackable_dict_wrapper",)
 LISTS = ("variables", "trainable_variables", "regularization_losses")
-# Where an object has a name of its own too, that one is used.
+# An object that has another name, too, is known by that one.
 _SECOND_NAMES = frozenset(
     {
         *LISTS,
@@ -40,7 +40,7 @@ _SECOND_NAMES = frozenset(
 
 
 class Child(NamedTuple):
-    """An object by the name of the attribute, key or place that holds it."""
+    """An object with the name of the attribute, key or place that holds it."""
 
     name: str
     node: int
@@ -63,7 +63,7 @@ class HeldFunction(NamedTuple):
 
 
 def path_order(path: str) -> tuple[bool, list[tuple[bool, int, str]]]:
-    """A key that sorts paths as people do: numbers by value, and what Keras keeps for itself last.
+    """A key that sorts paths for people: numbers by value, and Keras's own objects last.
 
     >>> sorted(["b.10", "b.9", "keras_api.a"], key=path_order)
     ['b.9', 'b.10', 'keras_api.a']
@@ -78,14 +78,14 @@ class ObjectGraph:
     """The objects, numbered; 0 is the root, which `tf.saved_model.load` returns."""
 
     def __init__(self, message: Any) -> None:
-        """Raises BrokenModelError if there is no root, or an object that isn't there is named."""
+        """Raises BrokenModelError if there is no root, or a child that doesn't exist."""
         self._nodes = list(message.nodes)
         self._concrete_functions = message.concrete_functions
         count = len(self._nodes)
         if not count:
             raise BrokenModelError("its object graph has no root")
-        # Asked once: each question costs as much as making the object that answers it. Plain pairs: a
-        # named tuple takes twice as long to make, and a model of 300 variables has 17,000.
+        # Read once: each access makes a Python object of the message. Plain pairs: a named tuple takes twice
+        # as long to make, and a model of 300 variables has 17,000 children.
         self._kinds: list[str | None] = []
         self._children: list[list[tuple[str, int]]] = []
         total = 0
@@ -104,7 +104,7 @@ class ObjectGraph:
         return len(self._nodes)
 
     def kind(self, node: int) -> str | None:
-        """What the object is: `user_object`, `variable`, `function`, `asset`, `resource`, ….
+        """The kind of the object: `user_object`, `variable`, `function`, `asset`, `resource`, ….
 
         None for a kind that this schema doesn't have.
         """
@@ -116,7 +116,7 @@ class ObjectGraph:
         return None if kind is None else getattr(self._nodes[node], kind)
 
     def identifier(self, node: int) -> str:
-        """Which class a user object is of, such as `_tf_keras_model`; "" for other kinds."""
+        """The identifier of a user object's class, such as `_tf_keras_model`; "" for other kinds."""
         return str(self._nodes[node].user_object.identifier) if self.kind(node) == "user_object" else ""
 
     def registered_name(self, node: int) -> str:
@@ -124,7 +124,7 @@ class ObjectGraph:
         return str(self._nodes[node].registered_name)
 
     def saveables(self, node: int) -> dict[str, tuple[int, int]]:
-        """The functions that save and restore each part of an object beside variables, by the part's name."""
+        """The functions that save and restore the parts of an object that is not a variable, by name."""
         found = self._nodes[node].saveable_objects.items()
         saveables = {name: (part.save_function, part.restore_function) for name, part in found}
         for pair in saveables.values():
@@ -176,9 +176,9 @@ class ObjectGraph:
         return None if names is None else ".".join(names)
 
     def shortest_path(self, node: int) -> tuple[str, ...] | None:
-        """The names on its shortest path from the root, the first in the file's order; None without one.
+        """The names on its shortest path from the root, the first in file order; None without one.
 
-        A checkpoint's keys are made of them.
+        They make up its key in the checkpoint.
         """
         return self._names(self._parents, node)
 
@@ -191,7 +191,7 @@ class ObjectGraph:
         return self._walk(frozenset())
 
     def _walk(self, left_out: frozenset[str]) -> dict[int, tuple[str, int]]:
-        """Under which name each object is the child of which, on a walk in breadth from the root."""
+        """Name and parent of each object on a shortest path, by a breadth-first walk from the root."""
         parents: dict[int, tuple[str, int]] = {}
         level, depth = [0], 0
         while level:
@@ -245,9 +245,9 @@ class ObjectGraph:
         return names
 
     def held_functions(self) -> Iterator[Child]:
-        """Every function that an object holds, by the name under which it does.
+        """Every function that an object holds, with its name there.
 
-        Left out are the traces that a function holds as children of its own: they are named by it already.
+        Without the traces that are children of their own function, which names them already.
         """
         functions = self._concrete_names
         for holder, children in enumerate(self._children):
@@ -258,7 +258,7 @@ class ObjectGraph:
                     yield Child(name, node)
 
     def saver_functions(self) -> tuple[list[int], list[int]]:
-        """The functions that save and those that restore what objects hold beside variables."""
+        """The functions that save, and those that restore, objects that are not variables."""
         holders = (self._nodes[node] for node, kind in enumerate(self._kinds) if kind not in _FUNCTIONS)
         maps = [holder.saveable_objects for holder in holders]
         saveables = [saveable for by_name in maps if by_name for saveable in by_name.values()]
@@ -271,7 +271,7 @@ class ObjectGraph:
     def functions(self, *, submodules: bool) -> Iterator[HeldFunction]:
         """The functions that can be called: those of the root, then of everything below it, each once.
 
-        Left out are signatures, and traces that stand beside their function.
+        Without signatures, and traces that are held beside their function.
         """
         held = list(self._functions_of(0, "", "obj"))
         yield from held
@@ -302,7 +302,7 @@ class ObjectGraph:
         return access
 
     def _step(self, access: str, node: int, name: str) -> str:
-        """The item or attribute of an object that is reached so."""
+        """The Python expression for the child of that name, given the one for the object."""
         holder = self.identifier(node)
         if name.isdecimal() and holder in _SEQUENCES:
             return f"{access}[{name}]"

@@ -1,4 +1,4 @@
-"""The reader: a SavedModel's files in, all that they say about it out, without TensorFlow."""
+"""Reads a SavedModel's files into a SavedModelInfo, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def read_model(
     hash_assets: bool = False,
     targets: tuple[Target, ...] = (),
 ) -> SavedModelInfo:
-    """What the model is made of; functions of submodules too where `submodules` asks for them.
+    """Everything that is read of the model; with `submodules` the functions of submodules, too.
 
-    `tag_set` chooses one of the MetaGraphs; `hash_assets` takes the SHA-256 of
-    each asset; `targets` are those that the model is held against. Raises BrokenModelError with the
-    file and its fault, UsageError where no MetaGraph has those tags.
+    `tag_set` chooses one of the MetaGraphs; `hash_assets` computes the SHA-256 of each asset; `targets` are
+    those whose compatibility is checked. Raises BrokenModelError with the file and its fault, UsageError if
+    no MetaGraph has those tags.
     """
     try:
         index = files.index()
@@ -95,7 +95,7 @@ class _Reader:
         self._index = index
         self._checkpoint = checkpoint
         with_objects = (outline for outline in outlines if outline.objects is not None)
-        # TensorFlow 2 writes one MetaGraph, and its object graph beside it.
+        # TensorFlow 2 writes one MetaGraph, with its object graph.
         self._main = next(with_objects, outlines[0])
         self._objects = None if self._main.objects is None else ObjectGraph(self._main.objects)
 
@@ -174,7 +174,7 @@ def _parameters(variables: tuple[Variable, ...]) -> Parameters:
     def count(chosen: list[Variable]) -> int:
         return sum(variable.parameters or 0 for variable in chosen)
 
-    # Without a list, the variables that no optimizer keeps are the model's own.
+    # Without a list, the model's own variables are those that are not slots.
     own = [variable for variable in variables if variable.is_listed] or [
         variable for variable in variables if not variable.is_slot
     ]

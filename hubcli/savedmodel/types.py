@@ -153,7 +153,7 @@ Structure: TypeAlias = TensorSpec | TypeSpec | Literal | DTypeValue | ShapeValue
 
 
 def decode(message: Any) -> Structure:
-    """The structure in a StructuredValue; raises BrokenModelError where it holds nothing."""
+    """The structure in a StructuredValue; raises BrokenModelError if it has no value."""
     kind = message.WhichOneof("kind")
     if kind is None:
         raise BrokenModelError("A function has an argument without a value")
@@ -189,7 +189,7 @@ def python_text(structure: Structure) -> str:
 
 
 def tensors_of(structure: Structure) -> Iterator[TensorSpec | TypeSpec]:
-    """The tensors in the structure, in order: what a caller has to give or gets."""
+    """The tensors in the structure, in order: those that a caller passes, or receives."""
     if isinstance(structure, (TensorSpec, TypeSpec)):
         yield structure
     elif isinstance(structure, Items):
@@ -213,7 +213,7 @@ def _constant(message: Any) -> TensorSpec:
     return TensorSpec(DType.of(message.dtype).name, shape_of(message.tensor_shape))
 
 
-# Names by number of TypeSpecProto.TypeSpecClass; others bring theirs along.
+# Names by number of TypeSpecProto.TypeSpecClass; other classes have their names in the file.
 _CLASSES = {
     1: "SparseTensorSpec",
     2: "IndexedSlicesSpec",

@@ -41,8 +41,8 @@ _CHECKSUM_BYTES = 4
 def keys_by_lockstep(objects: ObjectGraph, index: BundleIndex, model: Path) -> dict[int, str]:
     """The checkpoint key of each object that has one, by its number in `objects`.
 
-    Both graphs are walked together from their roots, along the names that both
-    have. Empty where the checkpoint holds no object graph, or its shard isn't there.
+    Both graphs are walked together from their roots, along the names that both have. Empty if the checkpoint
+    has no object graph, or its shard is missing.
     """
     nodes = saved_objects(index, model / "variables")
     if not nodes:
@@ -65,7 +65,7 @@ def keys_by_lockstep(objects: ObjectGraph, index: BundleIndex, model: Path) -> d
 
 
 def saved_objects(index: BundleIndex, folder: Path, prefix: str = "variables") -> Sequence[Any]:
-    """The TrackableObjects of the bundle in `folder`, the root first; empty where it has none, or cut off.
+    """The TrackableObjects of the bundle in `folder`, the root first; empty if they are missing or truncated.
 
     Raises BrokenModelError if they can't be read.
     """
@@ -75,9 +75,9 @@ def saved_objects(index: BundleIndex, folder: Path, prefix: str = "variables") -
 
 
 def encoded_object_graph(index: BundleIndex, folder: Path, prefix: str) -> bytes | None:
-    """The TrackableObjectGraph that the bundle in `folder` holds; None if it holds none, or a broken one.
+    """The TrackableObjectGraph in the bundle in `folder`; None if it is missing or truncated.
 
-    It is the one string of its tensor: its length, the checksum of the length, itself.
+    It is the single string of its tensor: length, checksum of the length, and the message.
     """
     entry = index.by_name.get(OBJECT_GRAPH_KEY)
     if entry is None or entry.size_bytes > _MAX_BYTES or entry.shape:
@@ -104,12 +104,10 @@ _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 class Variable(NamedTuple):
     """A variable of the model.
 
-    `path` is where it hangs, dotted from the root; `node` its number in the
-    object graph. `is_listed` says that the root's `variables` holds it; where
-    it does, the list `trainable_variables` decides whether it is trainable.
-    `size_bytes` is what its values take, None if unknown. `is_slot`
-    says that an optimizer keeps it. `dtype` is None if only the checkpoint
-    could tell and doesn't hold it, as with TensorFlow 1's local variables.
+    `path` is its dotted path from the root, `node` its number in the object graph. `is_listed` says that the
+    root's `variables` has it; then the list `trainable_variables` decides whether it is trainable.
+    `size_bytes` is the size of its values, None if unknown. `is_slot` says that it belongs to an optimizer.
+    `dtype` is None for a variable of TensorFlow 1 that the checkpoint doesn't have, such as a local one.
     """
 
     name: str
@@ -130,9 +128,9 @@ class Variable(NamedTuple):
 
 
 class VariableLists(NamedTuple):
-    """Paths of what the root's lists hold, in their order; None if the root has no such list.
+    """Paths of the variables in the root's lists, in their order; None if the root has no such list.
 
-    `losses` is how many functions its `regularization_losses` holds.
+    `losses` is the number of functions in its `regularization_losses`.
     """
 
     variables: tuple[str, ...] | None
@@ -145,8 +143,8 @@ def model_variables(
 ) -> tuple[tuple[Variable, ...], VariableLists]:
     """The variables of the model in that directory, and what its root lists.
 
-    They are those of its objects, or, where TensorFlow 1 wrote it without any,
-    those of its collections. Raises BrokenModelError for a damaged part.
+    They are those of its objects, or of its collections if TensorFlow 1 wrote it. Raises BrokenModelError for
+    a corrupt part.
     """
     if objects is not None:
         return _object_variables(objects, index, model)
@@ -225,7 +223,7 @@ class _ObjectVariables:
 
 
 def _is_optimizer_s(path: str) -> bool:
-    """Whether the path is of what Keras' newer optimizers keep, which have no slots in the file."""
+    """Whether the path is in an optimizer: Keras's newer ones have no slots in the file."""
     return path.partition(".")[0] in ("optimizer", "_optimizer")
 
 
@@ -241,8 +239,8 @@ def _keys(
 ) -> dict[int, str]:
     """The checkpoint key of each variable, by number.
 
-    A key is its shortest path; where one isn't in the index, the checkpoint's
-    own object graph tells, if its shard is at hand.
+    A key is the shortest path of the variable; if it isn't in the index, the checkpoint's own object graph
+    has the key, if its shard was read.
     """
     keys: dict[int, str] = {}
     missing = False

@@ -1,4 +1,4 @@
-"""When a function of the library runs: as the model is loaded, called or saved.
+"""When functions of the library run: when the model is loaded, called, saved or restored.
 
 Found in one pass over all nodes that name functions, however densely they call each other.
 """
@@ -37,7 +37,7 @@ class ExecutionPhase(str, Enum):
 
 
 class _MainGraph(NamedTuple):
-    """The graph itself: the inputs of each node, and the nodes that name each function as `callers` of it."""
+    """The graph itself: the inputs of each node, and for each function the nodes that name it (`callers`)."""
 
     inputs: dict[str, tuple[str, ...]]
     callers: dict[str, list[str]]
@@ -62,11 +62,11 @@ class CallGraph:
         self._outline = outline
         self._objects = objects
 
-    def moments(self, body: GraphBody, node: Node) -> frozenset[ExecutionPhase]:
-        """When the node of that body runs, in a function with all of it; empty where nothing reaches it."""
+    def phases(self, body: GraphBody, node: Node) -> frozenset[ExecutionPhase]:
+        """When the node of that body runs, in a function when that does; empty for never."""
         if body.is_function:
-            return self._moments_of_functions.get(body.name, frozenset())
-        return self._moments_of_nodes.get(node.name, frozenset())
+            return self._phases_of_functions.get(body.name, frozenset())
+        return self._phases_of_nodes.get(node.name, frozenset())
 
     def nodes_calling(self, function: str) -> list[str]:
         """The nodes of the graph itself that name the function, each as often as it does."""
@@ -80,14 +80,14 @@ class CallGraph:
             yield bodies[1 + place]
 
     def is_held(self, function: str) -> bool:
-        """Whether an object offers the function: Python or the loader may call it."""
-        return function in self._moments_of_objects
+        """Whether an object holds the function, so that Python or the loader may call it."""
+        return function in self._phases_of_objects
 
     @cached_property
     def free(self) -> frozenset[str]:
-        """Functions that TensorFlow may call without a node that tells so, with inputs of any kind.
+        """Functions that TensorFlow may call without a node that names them, with any inputs.
 
-        Those of gradients, those that stand in for each other, those of one name, and
+        These are functions of gradients, functions that implement one interface, several of one name, and
         those named like an op, whose calls look like that op.
         """
         graph = self._outline.graph
@@ -120,17 +120,17 @@ class CallGraph:
         return _Calls(numbers, callees, callers)
 
     @cached_property
-    def _moments_of_functions(self) -> dict[str, frozenset[ExecutionPhase]]:
-        """When each function runs: from those that objects and the graph name to all that these name."""
+    def _phases_of_functions(self) -> dict[str, frozenset[ExecutionPhase]]:
+        """When each function runs: those that objects and the graph name, and their transitive callees."""
         numbers, callees, _ = self._calls
-        bits = {moment: 1 << place for place, moment in enumerate(ExecutionPhase)}
+        bits = {phase: 1 << place for place, phase in enumerate(ExecutionPhase)}
         reached = [0] * len(numbers)
-        for name, moments in self._starts().items():
+        for name, phases in self._starts().items():
             if name in numbers:
-                reached[numbers[name]] |= sum(bits[moment] for moment in moments)
+                reached[numbers[name]] |= sum(bits[phase] for phase in phases)
         waiting = [number for number, mask in enumerate(reached) if mask]
         while waiting:
-            # A function comes here again only when a moment was added: four times at most.
+            # A function comes here again only when a phase was added: four times at most.
             number = waiting.pop()
             mask = reached[number]
             for callee in callees[number]:
@@ -144,11 +144,11 @@ class CallGraph:
         return {name: sets[reached[number]] for name, number in numbers.items()}
 
     def _starts(self) -> dict[str, set[ExecutionPhase]]:
-        """When functions run that nodes of the graph itself, objects or TensorFlow call."""
-        starts = {name: set(found) for name, found in self._moments_of_objects.items()}
+        """The phases of functions that nodes of the graph itself, objects or TensorFlow call directly."""
+        starts = {name: set(found) for name, found in self._phases_of_objects.items()}
         for function, nodes in self._main.callers.items():
             for node in nodes:
-                starts.setdefault(function, set()).update(self._moments_of_nodes.get(node, ()))
+                starts.setdefault(function, set()).update(self._phases_of_nodes.get(node, ()))
         for function in self.free:
             starts.setdefault(function, set()).add(ExecutionPhase.CALL)
         return starts
@@ -170,41 +170,41 @@ class CallGraph:
         return _MainGraph(inputs, callers)
 
     @cached_property
-    def _moments_of_objects(self) -> dict[str, set[ExecutionPhase]]:
-        """When functions run that the object graph names: those of resources on load, others when called."""
-        moments: dict[str, set[ExecutionPhase]] = {}
+    def _phases_of_objects(self) -> dict[str, set[ExecutionPhase]]:
+        """The phases of functions that objects hold: on load for those of resources, on call for others."""
+        phases: dict[str, set[ExecutionPhase]] = {}
         objects = self._objects
         if objects is None:
-            return moments
+            return phases
         for child in objects.held_functions():
-            moment = ExecutionPhase.LOAD if child.name in _LOADERS else ExecutionPhase.CALL
+            phase = ExecutionPhase.LOAD if child.name in _LOADERS else ExecutionPhase.CALL
             for name in objects.concrete_names(child.node):
-                moments.setdefault(name, set()).add(moment)
-        for moment, savers in zip(
+                phases.setdefault(name, set()).add(phase)
+        for phase, savers in zip(
             (ExecutionPhase.SAVE, ExecutionPhase.RESTORE), objects.saver_functions(), strict=True
         ):
             for name in (name for saver in savers for name in objects.concrete_names(saver)):
-                moments.setdefault(name, set()).add(moment)
+                phases.setdefault(name, set()).add(phase)
         for name in objects.concrete_names(0):  # The root may be a function itself.
-            moments.setdefault(name, set()).add(ExecutionPhase.CALL)
-        return moments
+            phases.setdefault(name, set()).add(ExecutionPhase.CALL)
+        return phases
 
     @cached_property
-    def _moments_of_nodes(self) -> dict[str, frozenset[ExecutionPhase]]:
-        """When each node of the graph itself runs: with everything that its inputs lead to."""
+    def _phases_of_nodes(self) -> dict[str, frozenset[ExecutionPhase]]:
+        """The phases of each node of the graph itself: those of all nodes that depend on it."""
         inputs = self._main.inputs
-        moments: dict[str, set[ExecutionPhase]] = {}
-        for moment, ends in self._ends().items():
+        phases: dict[str, set[ExecutionPhase]] = {}
+        for phase, ends in self._ends().items():
             waiting = [end.lstrip("^").partition(":")[0] for end in ends]
             while waiting:
                 name = waiting.pop()
-                if name in inputs and moment not in moments.setdefault(name, set()):
-                    moments[name].add(moment)
+                if name in inputs and phase not in phases.setdefault(name, set()):
+                    phases[name].add(phase)
                     waiting += inputs[name]
-        return {name: frozenset(found) for name, found in moments.items()}
+        return {name: frozenset(found) for name, found in phases.items()}
 
     def _ends(self) -> dict[ExecutionPhase, list[str]]:
-        """The nodes that TensorFlow asks for, by the moment."""
+        """The tensors and ops that TensorFlow runs directly, by phase."""
         rest = self._outline.rest
         saver, definitions = rest.saver_def, rest.signature_def
         loading = [
@@ -229,7 +229,7 @@ class CallGraph:
 
 
 def _tensors(infos: Iterable[Any]) -> list[str]:
-    """Names of the tensors of outputs, of every kind."""
+    """Names of the tensors in these TensorInfos: dense, sparse and composite ones."""
     names: list[str] = []
     for info in infos:
         sparse = info.coo_sparse
@@ -239,14 +239,14 @@ def _tensors(infos: Iterable[Any]) -> list[str]:
 
 
 def _initializers(collections: Any) -> Iterator[str]:
-    """What sets variables to their first values: some of it runs when TensorFlow 2 loads a TF1 model."""
+    """The initializers of variables, some of which run when TensorFlow 2 loads a TF1 model."""
     for key in collections:
         if "variables" in key:
             for encoded in collections[key].bytes_list.value:
                 yield parse("VariableDef", encoded).initializer_name
 
 
-# From which input on the functions of an op get theirs.
+# The place of the input that is the first argument of the function, by op and attribute.
 _INPUTS_FROM = {
     ("PartitionedCall", "f"): 0,
     ("StatefulPartitionedCall", "f"): 0,
@@ -261,9 +261,9 @@ _LOOPS = {("While", "cond"), ("While", "body"), ("StatelessWhile", "cond"), ("St
 
 
 class NodeCall(NamedTuple):
-    """A call of a function by a node: `first` is the place of its first input among the node's sources.
+    """A call of a function by a node: `first` is the place of its first argument among the node's sources.
 
-    None if it isn't known what goes in. `loop_body` is the function whose results come back as inputs.
+    It is None if the arguments are unknown. `loop_body` is the function whose results are the next arguments.
     """
 
     sources: list[str]
@@ -271,7 +271,7 @@ class NodeCall(NamedTuple):
     loop_body: str | None = None
 
     def source(self, place: int) -> str | None:
-        """The tensor that goes into the function there."""
+        """The tensor that is the argument at that place; None if it is unknown."""
         if self.first is None or self.first + place >= len(self.sources):
             return None
         return self.sources[self.first + place]

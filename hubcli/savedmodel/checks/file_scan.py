@@ -1,8 +1,8 @@
-"""The scan of a model's files: code that stands in assets, and in the Keras metadata.
+"""The scan of a model's files: code in assets, and in the Keras metadata.
 
-TensorFlow runs none of them; a program that uses the model may. Every read is
-bounded, and nothing is waited for. Of the metadata of a Keras 2 SavedModel every node's config is
-read on the wire, with any identifier: Keras revives each. Source: tf_keras/protobuf/saved_metadata.proto.
+TensorFlow runs none of it; a program that uses the model may. Every read is bounded and never waits. In the
+metadata of a Keras 2 SavedModel the config of every node is read, of any identifier, since Keras
+revives each. Source: tf_keras/protobuf/saved_metadata.proto.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 MAX_METADATA_BYTES = 256 << 20
 _MAX_NODES, _MAX_ISSUES = 100_000, 100
 _NODES, _METADATA = 1, 5
-# With `compile=False` Keras doesn't make it: custom losses and metrics of the training don't matter.
+# Keras ignores it with `compile=False`: custom losses and metrics of the training don't matter.
 _METADATA_NOT_READ = "training_config"
 
 
@@ -63,7 +63,7 @@ def metadata_configs(data: Bytes) -> Iterator[KerasConfig]:
 
 
 def metadata_issues(data: Bytes, trusted: TrustedNames | None = None) -> tuple[ConfigIssue, ...]:
-    """What in any of the configs needs trust, about 100 at most. Raises BrokenModelError."""
+    """What needs trust in any of the configs, about 100 issues at most. Raises BrokenModelError."""
     # Most models have no such file, and the lists of names take time to load.
     from hubcli.savedmodel.checks.keras_config import walk_config
 
@@ -95,8 +95,8 @@ _MORE_BYTES, _SHORT_BYTES = 256 << 10, 512
 def scan_files(files: ModelFiles) -> Iterator[Issue]:
     """Code in `assets/`, `assets.extra/` and `keras_metadata.pb`, in the order of the paths.
 
-    Of more than 10,000 files, one issue names the rest as not scanned. An archive
-    that isn't unpacked shows none of them.
+    Of more than 10,000 files, one issue says that the rest wasn't scanned. None for an archive that isn't
+    unpacked.
     """
     if files.has(KERAS_METADATA):
         yield from _about_keras(files)
@@ -131,7 +131,7 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Issue | None:
             if kind is not None:
                 return Issue.of_part(Severity.MEDIUM, kind.code, f"It is {kind.noun}", path)
             member = code_in_archive(file, head, budget)
-    except FileNotFoundError:  # An archive's, of which the first bytes alone are here.
+    except FileNotFoundError:  # It is in an archive, of which only the first bytes were read.
         return None
     except TooMuchError:
         message = "It is not scanned: too many files before it look like pickles and archives"
@@ -144,7 +144,7 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Issue | None:
 
 
 def _needs_more(head: bytes, budget: Budget) -> bool:
-    """Whether the first bytes don't tell. Raises TooMuchError if telling costs more than is left."""
+    """Whether more bytes are needed to detect the kind. Raises TooMuchError if the budget is used up."""
     if budget.left <= 0 and len(head) > _SHORT_BYTES and goes_on(head[:_SHORT_BYTES]):
         raise TooMuchError
     return len(head) == HEAD_BYTES and goes_on(head)
@@ -187,7 +187,7 @@ def _about_keras(files: ModelFiles) -> Iterator[Issue]:
 
 _MAX_MEMBERS, _MAX_INDEX_BYTES = 5_000, 8 << 20
 _MAX_DEPTH, _MAX_INNER_BYTES = 3, 8 << 20
-_HEAD = 4096
+_HEAD, _ZIP_END_BYTES = 4096, 22
 _GZIP, _BZIP2, _XZ, _ZSTD, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _SEVEN, _RAR = b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"
 _LZ4, _LZMA = b"\x04\x22\x4d\x18", b"\x5d\0\0"
@@ -219,7 +219,8 @@ def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int 
     try:
         if head.startswith(_UNREADABLE):
             return _NOT_READ
-        if head.startswith(_ZIP) or _ends_as_zip(file):
+        # Python imports from a zip with anything before it.
+        if head.startswith(_ZIP) or len(_end_of_zip(file)) >= _ZIP_END_BYTES:
             return _first_code(_zip_members(file), depth, budget)
         if _is_tar(head):
             file.seek(0)
@@ -229,7 +230,7 @@ def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int 
     except (TooMuchError, NotImplementedError):
         return _NOT_READ
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RuntimeError):
-        # What only looks like an archive is none; what breaks off shows no more to its loader.
+        # It only looks like an archive, or is truncated: a loader finds no more in it either.
         return None
 
 
@@ -263,7 +264,7 @@ def _code_in_member(name: str, member: IO[bytes], depth: int, budget: Budget) ->
 
 
 def _in_inner(head: bytes, stream: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:
-    """What stands in an archive within the archive, which is read into memory."""
+    """The first member that is code in an archive within the archive, which is read into memory."""
     if not head.startswith(_ARCHIVES) and not _is_tar(head):
         return None
     if depth >= _MAX_DEPTH:
@@ -275,7 +276,7 @@ def _in_inner(head: bytes, stream: IO[bytes], depth: int, budget: Budget) -> Mem
 
 
 def _in_compressed(opened: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:
-    """A compressed tar's members, or what else was compressed."""
+    """The first member that is code in a compressed tar, or the compressed file itself if it is code."""
     stream = io.BufferedReader(_Bounded(opened, budget), HEAD_BYTES)
     head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
     if _is_tar(head):
@@ -290,7 +291,8 @@ def _in_compressed(opened: IO[bytes], depth: int, budget: Budget) -> MemberKind 
 def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     import zipfile
 
-    if _index_bytes(file) > _MAX_INDEX_BYTES:
+    # The size that the record gives of the index, which zipfile reads whole.
+    if int.from_bytes(_end_of_zip(file)[12:16], "little") > _MAX_INDEX_BYTES:
         raise TooMuchError
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
@@ -299,24 +301,27 @@ def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
         for info in infos:
             if info.is_dir():
                 continue
-            if info.flag_bits & 1:  # Encrypted: its name has to do.
+            if info.flag_bits & 1:  # Encrypted: only its name is known.
                 yield info.filename, io.BytesIO()
                 continue
             with archive.open(info) as member:
                 yield info.filename, member
 
 
-def _index_bytes(file: IO[bytes]) -> int:
-    """How large the zip's index says that it is: zipfile reads it whole."""
+def _end_of_zip(file: IO[bytes]) -> bytes:
+    """The file from the last "end of central directory" record on; empty without one.
+
+    It is 22 bytes and a comment of up to 64 KiB. Source: PKWARE's APPNOTE.TXT, 4.3.16.
+    """
     size = file.seek(0, io.SEEK_END)
-    file.seek(max(0, size - (1 << 16) - 22))
+    file.seek(max(0, size - (1 << 16) - _ZIP_END_BYTES))
     tail = file.read()
     place = tail.rfind(b"PK\x05\x06")
-    return int.from_bytes(tail[place + 12 : place + 16], "little") if place >= 0 else 0
+    return tail[place:] if place >= 0 else b""
 
 
 def _is_tar(head: bytes) -> bool:
-    """Whether a tar begins there, of any age: the sum of its header is right."""
+    """Whether a tar of any format begins there: the checksum of its header is right."""
     import tarfile
 
     try:
@@ -337,17 +342,8 @@ def _tar_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
             yield member.name, io.BytesIO() if opened is None else opened
 
 
-def _ends_as_zip(file: IO[bytes]) -> bool:
-    """Whether Python would import from it: a zip may have anything before it."""
-    size = file.seek(0, io.SEEK_END)
-    file.seek(max(0, size - (1 << 16) - 22))
-    tail = file.read()
-    place = tail.rfind(b"PK\x05\x06")
-    return place >= 0 and len(tail) - place >= 22
-
-
 def _decompressed(file: IO[bytes], head: bytes) -> IO[bytes] | None:
-    """The stream within a compressed file; None for what isn't compressed in a way that is known."""
+    """The decompressed stream of a file; None for a file without a known compression."""
     file.seek(0)
     if head.startswith(_GZIP):
         import gzip
@@ -367,7 +363,7 @@ def _decompressed(file: IO[bytes], head: bytes) -> IO[bytes] | None:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that is read within the budget; behind that nothing is."""
+    """A stream whose reads are charged to the budget. Raises TooMuchError when it is used up."""
 
     def __init__(self, file: IO[bytes], budget: Budget) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""What a file is by its first bytes: native code, a pickle, bytecode, an array of Python objects, an archive.
+"""The kind of a file by its first bytes: native code, a pickle, bytecode, an array of Python objects.
 
-By content, since a name may lie; sources: elf(5), Mach-O and PE headers,
+By content, since a name may be wrong. Sources: elf(5), Mach-O and PE headers,
 pickletools, numpy/lib/format.py, importlib (the header of a .pyc).
 """
 
@@ -31,13 +31,13 @@ _MAX_OPCODES = 1 << 20
 
 
 class TooMuchError(Exception):
-    """The files hold more than is looked at."""
+    """The files hold more than a scan reads."""
 
 
 class Budget:
-    """How much a scan may still cost, in bytes that are read of archives.
+    """What a scan may still cost, in bytes read from archives.
 
-    An opcode of what may be a pickle costs 64: about a microsecond.
+    An opcode of a possible pickle costs 64 bytes: it takes about a microsecond.
     """
 
     def __init__(self, left: int = 32 << 20) -> None:
@@ -52,7 +52,7 @@ class Budget:
         return found
 
     def charge(self, head: bytes) -> None:
-        """Counts what it costs to tell whether the bytes are a pickle."""
+        """Counts the cost of checking whether the bytes are a pickle."""
         self.left -= 64 * _opcodes(head)[3]
 
 
@@ -102,7 +102,7 @@ _GLOBAL_NAME = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*", re.ASCII)
 
 
 def kind_of(name: str, head: bytes, *, is_whole: bool) -> FileKind | None:
-    """What of these the file is by its first bytes (all of them where `is_whole`); None for anything else."""
+    """The kind of the file by its first bytes (`is_whole`: all of them); None for a file that isn't code."""
     if head.startswith(_NATIVE_MAGICS) or _is_pe(head):
         return _NATIVE
     if _is_bytecode(head):
@@ -126,7 +126,7 @@ def names_code(name: str) -> bool:
 
 
 def goes_on(head: bytes) -> bool:
-    """Whether more of the file must be read to tell: a pickle's opcodes or a NumPy header reach the end."""
+    """Whether the kind depends on further bytes: a pickle's opcodes or a NumPy header reach the end."""
     if head.startswith(_NUMPY_MAGIC):
         return _numpy_end(head) > len(head)
     _, end, is_cut, _ = _opcodes(head)
@@ -136,9 +136,8 @@ def goes_on(head: bytes) -> bool:
 def is_pickle(head: bytes, *, is_whole: bool) -> bool:
     """Whether the bytes begin a pickle, of any protocol.
 
-    Binary ones say so in their first byte. Those of protocol 0 and 1 are text:
-    a file is one where its opcodes parse up to a STOP, and call something or
-    keep a memo, as no list of words does.
+    Binary ones are known by their first byte. Those of protocol 0 and 1 are text: a file is one if its
+    opcodes parse up to a STOP, and call something or use the memo, as no list of words does.
     """
     is_binary = head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5
     seen, end, is_cut, _ = _opcodes(head)
@@ -152,13 +151,11 @@ def is_pickle(head: bytes, *, is_whole: bool) -> bool:
     return is_binary and ((is_cut and not is_whole and len(seen) > 1) or _NAMED in seen)
 
 
-@lru_cache(maxsize=2)  # One file is asked about several times.
+@lru_cache(maxsize=2)  # Several checks need those of one file.
 def _opcodes(head: bytes) -> tuple[set[str], int, bool, int]:
-    """Names of the opcodes, where STOP stands (-1 if they end otherwise), whether an argument is cut off.
+    """Names of the opcodes, position of STOP (-1 without one), whether an argument is cut off, and a count.
 
-    Last, how many there are.
-
-    `_NAMED` is among the names where a global of a sensible name was asked for.
+    `_NAMED` is among the names if a global with a valid name is loaded.
     """
     import pickletools
 
@@ -186,14 +183,14 @@ def _opcodes(head: bytes) -> tuple[set[str], int, bool, int]:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Python warns of escapes in what it takes for text."""
+    """Suppresses Python's warnings of invalid escapes in strings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _is_sound(pickled: bytes) -> bool:
-    """Whether each opcode finds on the stack what it takes: words of a list don't add up."""
+    """Whether each opcode finds its operands on the stack, unlike words of a list that parse as opcodes."""
     import pickletools
 
     try:
@@ -221,7 +218,7 @@ def _is_bytecode(head: bytes) -> bool:
 
 
 def _is_plain_array(head: bytes) -> bool:
-    """Whether the header of the NumPy file tells of values alone; it is a literal of Python."""
+    """Whether the dtype in the header of the NumPy file, a Python literal, has no Python objects."""
     import ast
 
     start = 10 if head[6:7] == b"\x01" else 12

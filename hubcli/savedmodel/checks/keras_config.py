@@ -1,8 +1,8 @@
-"""What a Keras config would make Keras run or open: one walk over the parsed JSON, the same for every format.
+"""What Keras would run or open because of a config: one walk over the parsed JSON, the same for every format.
 
 An allow-list: each class, function, module and op that the config names must
-be one that Keras or TensorFlow has and that is known to be pure. Sources of the
-ways in which a config names code: tf_keras/src/saving/serialization_lib.py and
+belong to Keras or TensorFlow and be known to be pure. Sources of how a config
+names code: tf_keras/src/saving/serialization_lib.py and
 legacy/serialization.py, keras/src/saving/serialization_lib.py,
 tf_keras/src/layers/core/tf_op_layer.py, lambda_layer.py, rnn/cell_wrappers.py.
 """
@@ -38,7 +38,7 @@ _MAX_ISSUES, _MAX_NAME = 20, 80
 
 
 class IssueKind(str, Enum):
-    """What in a config needs trust: Python code, a class of somebody's own, an op, a file."""
+    """What needs trust in a config: Python code, a class that isn't Keras's, an op, a file."""
 
     CODE = "code"
     CLASS = "class"
@@ -58,7 +58,7 @@ class ConfigIssue(NamedTuple):
 
 
 class TrustedNames(NamedTuple):
-    """What the user's own code brings: names of classes and of functions, and the modules they stand in."""
+    """The classes and functions of the user's own code by name, and their modules."""
 
     classes: frozenset[str] = frozenset()
     functions: frozenset[str] = frozenset()
@@ -66,9 +66,9 @@ class TrustedNames(NamedTuple):
 
 
 class KerasConfig(NamedTuple):
-    """A parsed config. `repeated_key` is a key that stands twice in one object, or None.
+    """A parsed config. `repeated_key` is a key that appears twice in one object, or None.
 
-    `classed` are its objects that name a class, None where others may need trust, too.
+    `classed` are its objects that name a class; None if other objects may need trust, too.
     """
 
     value: Any
@@ -120,7 +120,7 @@ def walk_config(
     Raises BrokenModelError for a config of more than 5 million values.
     """
     walk = _Walk(is_keras_3, trusted or TrustedNames())
-    # Nearly every config is pure, which takes less time to find out than in which layer something isn't.
+    # Nearly every config is pure, which is faster to check than to find the layer that isn't.
     if config.classed is not None and config.repeated_key is None:
         for found in config.classed:
             walk.visit_object(found, found["class_name"], "")
@@ -149,7 +149,7 @@ _NUMBERS = (int, float, bool)
 
 
 class _Walk:
-    """One walk, without recursion: a config may be nested as deeply as JSON may."""
+    """One walk, without recursion: a config may be deeply nested."""
 
     def __init__(self, is_keras_3: bool, trusted: TrustedNames) -> None:
         self.is_keras_3 = is_keras_3
@@ -158,7 +158,7 @@ class _Walk:
         self._seen = 0
 
     def add(self, kind: IssueKind, layer: str, reason: str) -> None:
-        """Notes the issue, unless it is there or enough are."""
+        """Records the issue, unless it is recorded already or there are 20."""
         issue = ConfigIssue(kind, _quoted(layer)[1:-1] if layer else "", reason)
         if len(self.found) < _MAX_ISSUES and issue not in self.found:
             self.found.append(issue)
@@ -207,7 +207,7 @@ class _Walk:
             self._check_own_module(module, layer)
 
     def visit_object(self, config: dict[str, Any], name: Any, layer: str) -> None:
-        """Notes what the object of that class needs trust for, but for what is in it."""
+        """Records why the object of that class needs trust, without the objects in it."""
         if not isinstance(name, str):
             self.add(IssueKind.CLASS, layer, f"its class is {_quoted(name)}, not a name")
         elif name == "__lambda__":
@@ -253,7 +253,7 @@ class _Walk:
                 self.add(IssueKind.CLASS, layer, f"its module {_quoted(module)} would be imported")
 
     def _visit_lambda(self, layer_config: dict[str, Any], layer: str) -> None:
-        """A Lambda layer passes only with a named function: Keras's own or one of the user's."""
+        """A Lambda layer needs trust unless its function is named, and Keras's own or the user's."""
         config = layer_config.get("config")
         function = config.get("function") if isinstance(config, dict) else None
         if isinstance(function, dict) and function.get("class_name") == "function":
@@ -353,7 +353,7 @@ def _constants_issue(values: Any) -> str:
 
 
 def _name_of(layer_config: dict[str, Any]) -> str:
-    """What the object calls itself, as it stands there; "" if it has no name."""
+    """The object's own name; "" if it has none."""
     name = layer_config.get("name")
     if isinstance(name, str) and name:
         return name
@@ -363,7 +363,7 @@ def _name_of(layer_config: dict[str, Any]) -> str:
 
 
 def _hidden_config(text: str) -> dict[str, Any] | list[Any] | None:
-    """A config that stands in the config as text, as Keras writes composite constants; else None."""
+    """The config in a string, which is how Keras writes composite constants; None for other strings."""
     start = text.lstrip()[:1]
     if start not in ("{", "[") or "{" not in text:
         return None
@@ -393,7 +393,7 @@ def _matches(pattern: str, module: Any) -> bool:
 
 
 def _quoted(value: Any) -> str:
-    """What a file says, on one line, printable, and short."""
+    """A value from a file, in quotes: printable, on one line, and shortened."""
     if isinstance(value, str):
         value = value[: 2 * _MAX_NAME]
     text = ascii(value) if not isinstance(value, (dict, list)) else f"'{type(value).__name__}'"

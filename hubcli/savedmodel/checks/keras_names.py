@@ -1,6 +1,6 @@
 """Names that a Keras config may hold without --unsafe: what computes from the config and its inputs alone.
 
-They stand in keras_names.tsv: the list that they belong to, then names of it. Collected from tf_keras 2.21,
+They are in keras_names.tsv: the name of a list, then names in it. Collected from tf_keras 2.21,
 Keras 3.15 and TensorFlow's public API, 2.21; a test fails when an installed Keras exports a layer that is
 in none of the lists.
 
@@ -39,7 +39,7 @@ def is_pure_function(name: object) -> bool:
     """
     if not isinstance(name, str):
         return False
-    # Functions of TensorFlow 1 have names of their own, or those of 2.
+    # Functions of TensorFlow 1 have their own names, or those of TensorFlow 2.
     return _has(name) or (name.startswith(_COMPAT) and _has(name.removeprefix(_COMPAT)))
 
 
@@ -72,7 +72,7 @@ def _read_lists() -> dict[str, frozenset[str]]:
     return {name: frozenset(words) for name, words in lists.items()}
 
 
-# Layers that both generations have and that are refused on purpose.
+# Layers of Keras 2 and 3 that are refused on purpose.
 NOT_PURE_LAYERS = {
     "Lambda": "runs a Python function",
     "TFSMLayer": "loads a SavedModel from a path",

@@ -1,9 +1,9 @@
-"""Where the path that an op opens comes from: from TensorFlow itself, or from anywhere else.
+"""Whether the path that an op opens is from TensorFlow itself, or may be any path.
 
-TensorFlow gives paths at two places. While it loads a model, it feeds the declared assets
-(`asset_file_def`), and binds the asset objects that functions capture; TensorFlow 2 hands them to the graph
+TensorFlow provides paths at two places. While it loads a model, it feeds the declared assets
+(`asset_file_def`), and binds the asset objects that functions capture; TensorFlow 2 passes them to the graph
 through variables (save.py). When it saves or restores variables, it feeds the saver's file name. A path is
-proven when all that can reach the op is one of these; what isn't understood counts as free. Sources:
+proven if only these can reach the op; a pattern that isn't known counts as any path. Sources:
 tensorflow/python/saved_model/loader_impl.py, load.py, save.py, tensorflow/cc/saved_model/loader_util.cc.
 """
 
@@ -30,7 +30,7 @@ _OPS = _HANDLES | {_ASSIGN, *_HARMLESS}
 
 
 class _AssetVariables:
-    """The variables of a graph, by the nodes that are handles of them; read when the first is asked about."""
+    """The values assigned to variables of a graph, by their handle nodes; the graph is read when needed."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -38,11 +38,11 @@ class _AssetVariables:
 
     @property
     def unread_bytes(self) -> int:
-        """How many bytes the next question will have parsed."""
+        """How many bytes the next call of `values` will parse."""
         return 0 if self._is_read else 2 * self._graph.bodies[0].size_bytes
 
     def values(self, handle: str) -> list[str]:
-        """All tensors that are assigned to the variable of that handle; empty where it isn't sure."""
+        """All tensors that are assigned to the variable of that handle; empty if they are unknown."""
         if not _OPS.isdisjoint(self._graph.functions):
             return []  # A function of that name takes precedence over the op, and may assign any value.
         self._is_read = True
@@ -76,20 +76,20 @@ class _AssetVariables:
             is_assigned = values is not None and len(values) < _MAX_VALUES
             if values is not None and is_assigned:
                 values.append(inputs[1])
-            # As for any other op: it may do anything with the handles that it gets.
+            # Any other op may do anything with its handles.
             assigned.update((name, None) for name in names[is_assigned:] if name in handles)
         return assigned
 
     @cached_property
     def _named_in_functions(self) -> frozenset[str]:
-        """The variables that functions name themselves; every one where that is unknown of a function."""
+        """The variables that functions name themselves; all of them if one of those names is unknown."""
         nodes = (node for body in self._graph.bodies[1:] for node in body.nodes_of_ops(_HANDLES))
         names = {_variable_of(node) if node.text("shared_name") else "" for node in nodes}
         return frozenset(names if "" not in names else {*names, *self._handles.values()})
 
 
 def _variable_of(node: Node) -> str:
-    """The name under which TensorFlow finds the variable; "" if it may be several or in a container."""
+    """The name by which TensorFlow shares the variable; "" if it may be several or in a container."""
     if node.op != "VarHandleOp" or not node.is_empty_text("container"):
         return ""
     if node.is_empty_text("shared_name"):
@@ -97,10 +97,10 @@ def _variable_of(node: Node) -> str:
     return node.text("shared_name") or ""
 
 
-# Ops that give what they get.
+# Ops that return their input.
 _PASSED_THROUGH = ("Identity", "StopGradient")
 _READ = "ReadVariableOp"
-# What models need stays far below: a path takes some ten steps from its source to the op.
+# Real models need far less: a path takes some ten steps from its source to the op.
 _MAX_STEPS, _MAX_PARSED_BYTES, _MAX_SEARCHED_BYTES = 50_000, 1 << 23, 1 << 30
 _MAX_PARTS, _LARGE_NODE_COST, _PIECE_BYTES = 8, 1 << 12, 1 << 19
 _MAX_KEPT, _MAX_SUFFIX_CHARACTERS, _MAX_SUFFIXES = 8, 1000, 8
@@ -109,7 +109,7 @@ Tensor = tuple[GraphBody, str]
 
 
 class PathSource(Enum):
-    """What TensorFlow gives paths of."""
+    """The paths that TensorFlow itself provides."""
 
     ASSET = "an asset, fed or bound while the model is loaded"
     SAVER = "the file name that the saver is given"
@@ -118,7 +118,7 @@ class PathSource(Enum):
 class _Inputs(NamedTuple):
     """The places of a function's inputs by name, and the objects that are bound to the last of them.
 
-    Where one of them stands for several tensors, places don't tell which: `is_unclear`.
+    `is_unclear` if one of them stands for several tensors, so that a place doesn't identify one.
     """
 
     places: dict[str, int]
@@ -138,7 +138,7 @@ class _Nodes:
         for (owner, _), nodes in self._recent.items():
             if owner is body and name in nodes:
                 return nodes[name]
-        # One whose name is written in another way than protobuf does isn't found, and so not proven.
+        # A node whose name protobuf would encode in another way isn't found, and so not proven.
         encoded = encode_field(1, name)
         for piece in body.pieces:
             size = piece.end - piece.start
@@ -159,7 +159,7 @@ class _Nodes:
 
 
 class PathOrigins:
-    """The proofs for one MetaGraph; each tensor is looked at once."""
+    """The proofs for one MetaGraph; each tensor is examined once."""
 
     def __init__(self, outline: MetaGraphOutline, objects: ObjectGraph | None, callers: CallGraph) -> None:
         self._graph = outline.graph
@@ -186,7 +186,7 @@ class PathOrigins:
     def _is_from(self, source: PathSource, tensor: Tensor) -> bool:
         """Walks from the tensor to all that it can come from, until something is not proven."""
         proven, free = self._proven[source], self._free[source]
-        asked_by: dict[Tensor, Tensor | None] = {tensor: None}
+        needed_by: dict[Tensor, Tensor | None] = {tensor: None}
         waiting = [tensor]
         while waiting:
             current: Tensor | None = waiting.pop()
@@ -195,15 +195,15 @@ class PathOrigins:
                 continue
             needed = None if current in free or self._is_exhausted() else self._needed(source, *current)
             if needed is None:
-                while current is not None:  # The same holds for all that led here.
+                while current is not None:  # The same is true of all tensors that need this one.
                     free.add(current)
-                    current = asked_by[current]
+                    current = needed_by[current]
                 return False
             for need in needed:
-                if need not in asked_by:
-                    asked_by[need] = current
+                if need not in needed_by:
+                    needed_by[need] = current
                     waiting.append(need)
-        proven.update(asked_by)
+        proven.update(needed_by)
         return True
 
     def _is_exhausted(self) -> bool:
@@ -214,7 +214,7 @@ class PathOrigins:
         )
 
     def _needed(self, source: PathSource, body: GraphBody, text: str) -> list[Tensor] | None:
-        """What must be proven for the tensor to be; None if that is unknown."""
+        """The tensors that must be proven for this one to be; None if it can't be proven."""
         self._steps += 1
         if body.is_function:
             place = self._inputs_of(body).places.get(text.partition(":")[0])
@@ -232,7 +232,7 @@ class PathOrigins:
         if op in _PASSED_THROUGH:
             return inputs[:1]
         if source is PathSource.ASSET:
-            # TensorFlow 2 hands assets to its graph through variables.
+            # TensorFlow 2 passes assets to its graph through variables.
             if op != _READ or body.is_function:
                 return None
             self._parsed_bytes += self._variables.unread_bytes
@@ -248,7 +248,7 @@ class PathOrigins:
         return None
 
     def _constants(self, body: GraphBody, text: str) -> list[str]:
-        """The constants that the tensor can be; none where it can be something else."""
+        """The constants that the tensor can be; empty if it can be something else."""
         node = self._nodes.find(body, text.partition(":")[0])
         if node is None or node.op in self._graph.functions:
             return []
@@ -263,7 +263,7 @@ class PathOrigins:
         return [tensor for choice in texts for tensor in choice] if len(texts) == 2 and all(texts) else []
 
     def _needed_of_input(self, source: PathSource, body: GraphBody, place: int) -> list[Tensor] | None:
-        """What all callers of the function give it there."""
+        """The tensors that all callers of the function pass at that place; None if they are unknown."""
         name = body.name
         if name in self._callers.free or self._inputs_of(body).is_unclear:
             return None
@@ -290,7 +290,7 @@ class PathOrigins:
         yield from self._callers.functions_calling(name)
 
     def _calls_of(self, body: GraphBody, function: str) -> list[NodeCall]:
-        """How the nodes of the body call the function; empty where they are too many to look at."""
+        """How the nodes of the body call the function; empty if they are too many to examine."""
         key = body, function
         if key not in self._calls:
             self._calls[key] = self._find_calls(body, function)
@@ -328,7 +328,7 @@ class PathOrigins:
         return self._inputs[body]
 
     def _result(self, function: str, place: int) -> Tensor | None:
-        """The tensor that the function gives at that place."""
+        """The tensor that the function returns at that place; None if it is unknown."""
         body = self._graph.functions.get(function)
         if body is None or function in self._callers.free:
             return None
@@ -338,7 +338,7 @@ class PathOrigins:
         return None if text is None else (body, text)
 
     def _is_captured_asset(self, body: GraphBody, place: int) -> bool:
-        """Whether the object graph binds an asset to the input: captures come behind the arguments."""
+        """Whether the object graph binds an asset to the input: captures are the last inputs."""
         objects, inputs = self._objects, self._inputs_of(body)
         captured = place - len(inputs.places) + len(inputs.captures)
         node = inputs.captures[captured] if 0 <= captured < len(inputs.captures) else -1
@@ -348,7 +348,7 @@ class PathOrigins:
 
 
 def _with_port(name: str) -> str:
-    """The tensor's name in full: the first output of a node may be named without its number."""
+    """The full name of the tensor: that of a node's first output may lack its number."""
     return name if ":" in name else f"{name}:0"
 
 
@@ -358,7 +358,7 @@ def _constant(node: Node) -> list[str]:
 
 
 def _are_harmless(parts: list[list[str]]) -> bool:
-    """Whether a file name with those texts behind it stays in its directory or below."""
+    """Whether a file name with any of these suffixes stays in its directory or below."""
     texts = [""]
     for part in parts:
         texts = [before + text for before in texts for text in part]

@@ -109,7 +109,7 @@ class _Check(NamedTuple):
                 return
 
     def _training(self, call: Function) -> Iterator[Issue]:
-        """Both values of `training`, over the same other arguments."""
+        """Whether both values of `training` were traced, with the same other arguments."""
         traced: dict[bool, set[str]] = {True: set(), False: set()}
         for variant in call.variants:
             value, rest = _without_training(call, variant)
@@ -135,7 +135,7 @@ class _Check(NamedTuple):
             )
 
     def _captures(self, call: Function) -> Iterator[Issue]:
-        """What `__call__` uses must be in the list `variables`."""
+        """Whether all variables that `__call__` uses are in the list `variables`."""
         listed = {variable.node for variable in self.variables if variable.is_listed}
         used = {node for variant in call.variants for node in variant.captures}
         captured = [variable for variable in self.variables if variable.node in used]
@@ -332,7 +332,7 @@ _MAX_STEPS = 100
 
 
 def final_ops(graph: Graph, function: str) -> list[str]:
-    """The op behind each output of the function, identities and calls seen through."""
+    """The op that computes each output of the function, past identities and calls."""
     body = graph.functions.get(function)
     if body is None:
         return []

@@ -1,4 +1,4 @@
-"""The scan: ops that run code, touch files or the network, wherever they stand in a model.
+"""The scan: ops anywhere in a model that run code, or access files or the network.
 
 Why the classes of ops matter: tensorflow/SECURITY.md.
 """
@@ -47,8 +47,8 @@ _MAY_HOLD_CODE = ("assets/", "assets.extra/", KERAS_METADATA)
 def scan_ops(outline: MetaGraphOutline, objects: ObjectGraph | None) -> Iterator[Issue]:
     """What the ops of a MetaGraph can do beyond their tensors, by function.
 
-    Left out is what every model needs: to save and restore its variables, and
-    to fill its tables from its assets.
+    Without what every model needs: ops that save and restore its variables, and that fill its tables from
+    its assets.
     """
     yield from _Scan(outline, objects).findings()
 
@@ -62,7 +62,7 @@ class _Scan:
         self._origins = PathOrigins(outline, objects, self._callers)
 
     def findings(self) -> Iterator[Issue]:
-        """The risks by body, then unknown ops; of each severity no more than a person can read."""
+        """The risks by body, then unknown ops; at most 1,000 of each severity."""
         counts: Counter[Severity] = Counter()
         for finding in (*self._risks(), *self._unknown()):
             counts[finding.severity] += 1
@@ -89,50 +89,50 @@ class _Scan:
                 yield from self._risks_in(body, risky)
 
     def _risks_in(self, body: GraphBody, risky: set[str]) -> Iterator[Issue]:
-        """One finding for each op, risk and moment in the body."""
+        """One finding for each op, risk and phase in the body."""
         found: set[tuple[str, frozenset[ExecutionPhase], str]] = set()
         for node in body.nodes_of_ops(risky):
             risk = risk_of(node.op)
             if risk is None or (node.op in CONDITIONAL_OPS and node.is_empty_text(CONDITIONAL_OPS[node.op])):
                 continue
             if node.op == "PrintV2":
-                # What is not a text is an attribute of the call: any text at all.
+                # An attribute that is not a text is set by the caller: it may be any text.
                 stream = node.text("output_stream")
                 risk = risk_of_print(stream, is_unknown=stream is None and node.has("output_stream"))
-            moments = self._callers.moments(body, node)
-            key = (node.op, moments, risk.code)
-            if key not in found and not self._is_expected(node, risk, moments, body):
+            phases = self._callers.phases(body, node)
+            key = (node.op, phases, risk.code)
+            if key not in found and not self._is_expected(node, risk, phases, body):
                 found.add(key)
-                yield _finding(node, risk, moments, body)
+                yield _finding(node, risk, phases, body)
 
     def _is_expected(
-        self, node: Node, risk: Risk, moments: frozenset[ExecutionPhase], body: GraphBody
+        self, node: Node, risk: Risk, phases: frozenset[ExecutionPhase], body: GraphBody
     ) -> bool:
         """Whether every model has it at that place, with a path that TensorFlow itself gives."""
         if node.op in TABLE_OPS:
-            # Assets are fed while the model is loaded; later, the graph's own constant is read.
-            is_loading = moments <= {ExecutionPhase.LOAD}
+            # Assets are fed while the model is loaded; later, the op reads the graph's own constant.
+            is_loading = phases <= {ExecutionPhase.LOAD}
             return is_loading and self._origins.are_from(PathSource.ASSET, body, node, TABLE_OPS[node.op])
-        if node.op not in SAVER_OPS or not _is_at_savers_moment(risk, moments):
+        if node.op not in SAVER_OPS or not _is_in_savers_phase(risk, phases):
             return False
-        # Nodes of the graph itself that nothing reaches are what TensorFlow 1's savers leave behind.
-        # A function isn't accepted unreached: a graph doesn't show every way to call one.
-        if not moments:
+        # Unreachable nodes of the graph itself are leftovers of TensorFlow 1's savers. An unreachable
+        # function is not accepted: a graph doesn't show every way to call one.
+        if not phases:
             return not body.is_function
         return self._origins.are_from(PathSource.SAVER, body, node, SAVER_OPS[node.op])
 
 
-def _is_at_savers_moment(risk: Risk, moments: frozenset[ExecutionPhase]) -> bool:
-    """Whether the op runs at its own moment alone: writing on save, reading on save or restore."""
-    return moments <= (
+def _is_in_savers_phase(risk: Risk, phases: frozenset[ExecutionPhase]) -> bool:
+    """Whether the op runs at its own phase alone: writing on save, reading on save or restore."""
+    return phases <= (
         {ExecutionPhase.SAVE}
         if risk.code == "writes-files"
         else {ExecutionPhase.SAVE, ExecutionPhase.RESTORE}
     )
 
 
-def _finding(node: Node, risk: Risk, moments: frozenset[ExecutionPhase], body: GraphBody) -> Issue:
-    when = ", ".join(sorted(moments)) or "but unreachable"
+def _finding(node: Node, risk: Risk, phases: frozenset[ExecutionPhase], body: GraphBody) -> Issue:
+    when = ", ".join(sorted(phases)) or "but unreachable"
     return Issue.of_part(risk.severity, risk.code, f"{node.op} {risk.sentence}, {when}", _place(body))
 
 
@@ -211,7 +211,7 @@ def _about_assets(assets: tuple[Asset, ...]) -> Iterator[Issue]:
 
 
 class Risk(NamedTuple):
-    """What an op can do, in a word for scripts and in a sentence, and how grave that is."""
+    """What an op can do: a code for scripts, its severity, and the predicate of a sentence."""
 
     code: str
     severity: Severity
@@ -237,14 +237,14 @@ _RISKS = {
     "cluster": Risk("uses-cluster", Severity.LOW, "exchanges data with other workers of its cluster"),
     "decoder": Risk("decodes-bytes", Severity.INFO, "decodes bytes that it is given"),
 }
-# Ops of other releases and libraries: TensorFlow 2.21 has them no more.
+# Ops of older releases and other libraries, which TensorFlow 2.21 doesn't have.
 _FORMER = {
     "BigQueryReader": _NETWORK,
     "GcsConfigureBlockCache": _CONFIGURE,
     "GcsConfigureCredentials": _CONFIGURE,
 }
 
-# What every model needs to save and restore its own variables; which of its inputs are paths.
+# The ops that save and restore a model's variables, with the places of the inputs that are paths.
 SAVER_OPS = {
     "SaveV2": (0,),
     "RestoreV2": (0,),
@@ -254,7 +254,7 @@ SAVER_OPS = {
     "Restore": (0,),
     "RestoreSlice": (0,),
 }
-# What fills a vocabulary from one of the model's assets, with the inputs that are paths.
+# The ops that fill a vocabulary from an asset, with the places of the inputs that are paths.
 TABLE_OPS = {"InitializeTableFromTextFile": (1,), "InitializeTableFromTextFileV2": (1,)}
 # Ops that touch files only where the attribute names one.
 CONDITIONAL_OPS = {"FixedUnigramCandidateSampler": "vocab_file"}

@@ -1,6 +1,6 @@
 """What differs between two models, as a caller, a trainer or a server would notice, and by how much.
 
-New values of a variable stand beside the old ones: equal or not, finite or not, how far apart.
+New values of a variable are compared with the old ones: whether they are equal and finite, and how far apart.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from operator import sub
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from hubcli.errors import BrokenModelError, ValuesError
-from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY
+from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, TABLE_KEYS, TABLE_VALUES
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import TensorValues, has_non_finite
 from hubcli.savedmodel.functions import Function, FunctionVariant, Signature, SignatureTensor
@@ -31,8 +31,6 @@ __all__ = [
     "largest_change",
 ]
 
-# Hash tables are written in the order of their buckets.
-_TABLE_KEYS = ("/.ATTRIBUTES/table-keys", "/.ATTRIBUTES/table-values")
 _T = TypeVar("_T")
 
 
@@ -71,7 +69,7 @@ def compare(left: SavedModelInfo, right: SavedModelInfo) -> tuple[Difference, ..
 def _of(
     part: str, left: Mapping[str, _T], right: Mapping[str, _T], text: Callable[[_T], str]
 ) -> Iterator[Difference]:
-    """The names that one of the two lacks, or for which the texts differ; in the order of the left one."""
+    """The names that one of the two lacks, or whose texts differ; in the order of the left one."""
     for name in (*left, *(name for name in right if name not in left)):
         before = text(left[name]) if name in left else None
         other = text(right[name]) if name in right else None
@@ -161,14 +159,14 @@ def _by_key(info: SavedModelInfo) -> dict[str, CheckpointTensor]:
 
 
 def _value_text(tensor: CheckpointTensor) -> str:
-    """The checksum; of a table what is the same however often it is saved: its order isn't."""
-    if tensor.key.endswith(_TABLE_KEYS):
+    """The checksum; for a hash table, which is saved in the order of its buckets, only type and shape."""
+    if tensor.key.endswith((TABLE_KEYS, TABLE_VALUES)):
         return f"{tensor.dtype}{shape_text(tensor.shape)}"
     return tensor.checksum()
 
 
 def _unclaimed(info: SavedModelInfo) -> dict[str, CheckpointTensor]:
-    """The tensors that are no variable's, such as those of tables; the object graph is compared elsewhere."""
+    """The tensors that belong to no variable, such as those of tables, without the object graph."""
     claimed = {variable.checkpoint_key for variable in info.variables}
     return {
         key: tensor for key, tensor in _by_key(info).items() if key not in claimed and key != OBJECT_GRAPH_KEY
@@ -187,8 +185,8 @@ def _assets(info: SavedModelInfo) -> dict[str, str]:
 class Distance(NamedTuple):
     """How far apart two runs of numbers are: `largest` is the greatest |new - old|.
 
-    It is None of types without a distance. `is_finite` tells that the new ones
-    are all finite; where it is False, some may not be.
+    It is None for types without a distance. `is_finite` says that the new numbers are all finite; if it is
+    False, some may not be.
     """
 
     largest: float | None
@@ -224,7 +222,7 @@ class Change(NamedTuple):
 
 
 def largest_change(dtype: DType, new: bytes, old: bytes) -> Distance:
-    """A `Measure` without NumPy: 30 ns an element. Of complex numbers it is that of a component.
+    """A `Measure` without NumPy: 30 ns an element. For complex numbers it is the largest of a component.
 
     >>> largest_change(DType.of(1), struct.pack("<2f", 1.0, 2.0), struct.pack("<2f", 1.5, 2.0)).largest
     0.5
@@ -250,7 +248,7 @@ def _widened(piece: bytes) -> bytes:
 
 
 class Comparison:
-    """The new values of one variable, looked at while they pass."""
+    """Compares the new values of one variable with the old ones while they are read."""
 
     def __init__(self, given: TensorValues, measure: Measure) -> None:
         self._given = given
@@ -260,7 +258,7 @@ class Comparison:
         self.has_non_finite = False
 
     def through(self, new: Iterator[bytes], old: Iterator[bytes]) -> Iterator[bytes]:
-        """The pieces of `new` as they are; `old` are the bytes that stood in their place."""
+        """The pieces of `new` unchanged, compared with the bytes of `old`."""
         before = _Old(old)
         dtype = self._given.dtype
         for piece in new:
@@ -286,7 +284,7 @@ class Comparison:
             self.has_non_finite = has_non_finite(dtype, new)
 
     def change(self, key: str) -> Change:
-        """What to report of it."""
+        """The change of the variable, to report."""
         return Change(key, self._given.dtype.name, self._given.shape, self._largest)
 
 
@@ -320,9 +318,8 @@ def changes_between(
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
     """What changed from one checkpoint to another: changes, and keys of what is equal.
 
-    `keys` are pairs, since a variable may have another key in each; given are
-    those of `before`. Raises ValuesError if a tensor is gone, or has
-    another type or shape, IntegrityError where a file can't be read.
+    `keys` are pairs, since a variable may have different keys; the result has those of `before`. Raises
+    ValuesError if a tensor is missing, or has another type or shape, IntegrityError if a file can't be read.
     """
     changed, unchanged = list[Change](), list[str]()
     for old_key, new_key in keys:

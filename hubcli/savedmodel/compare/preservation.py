@@ -1,8 +1,7 @@
 """Verifies that an export preserves its source's interface and, but for values, its bytes.
 
-Calls are judged by what can be called, trace by trace: argument lists of the same function are written in
-different ways by different releases of TensorFlow, where `(*args, **kwargs)` and `(args_0)` take the same
-one tensor.
+Functions are compared by the calls that reach each trace: releases of TensorFlow write the parameters of
+the same function in different ways, such as `(*args, **kwargs)` and `(args_0)` for one tensor.
 """
 
 from __future__ import annotations
@@ -31,12 +30,11 @@ _MAX_LISTED = 3
 
 
 def verify_interface_preserved(source: SavedModelInfo, result: SavedModelInfo) -> tuple[Difference, ...]:
-    """What differs beside the values, and may.
+    """The differences that are allowed, without those of values.
 
-    That is: TensorFlow's version, that a Keras model is a plain object, an
-    argument list with which every call of the source is still taken, and what
-    an optimizer keeps for a training to go on. Raises TensorFlowError if a
-    caller, a trainer or a server would miss something of the source.
+    These are: TensorFlow's version, a plain object instead of a Keras model, parameters that still accept
+    every call of the source, and an optimizer's variables. Raises TensorFlowError if a caller, a trainer or
+    a server would miss something of the source.
     """
     slots = {variable.path for info in (source, result) for variable in info.variables if variable.is_slot}
     equal = _equal_functions(source, result)
@@ -54,22 +52,19 @@ def verify_interface_preserved(source: SavedModelInfo, result: SavedModelInfo) -
 
 
 def _lists(source: VariableLists, result: VariableLists) -> Iterator[Difference]:
-    """Lists of the root that hold something else, or the same in another order: weights go by it."""
+    """Lists of the root that differ, also in their order alone: the order of weights depends on it."""
     for name in ("variables", "trainable_variables"):
         ours, theirs = getattr(source, name), getattr(result, name)
         if ours != theirs:
-            yield Difference(
-                "list",
-                name,
-                *(None if function is None else ", ".join(function) for function in (ours, theirs)),
-            )
+            texts = (None if paths is None else ", ".join(paths) for paths in (ours, theirs))
+            yield Difference("list", name, *texts)
     if source.losses != result.losses:
-        losses = (plural(variant.losses, "function") for variant in (source, result))
+        losses = (plural(lists.losses, "function") for lists in (source, result))
         yield Difference("list", "regularization_losses", *losses)
 
 
 def _equal_functions(source: SavedModelInfo, result: SavedModelInfo) -> tuple[str, ...]:
-    """Paths of the functions that take every call which they took."""
+    """Paths of the functions that accept every call that they accepted."""
     there = {function.path: function for function in result.functions}
     return tuple(
         function.path
@@ -103,9 +98,9 @@ _RENEWED = ("fingerprint.pb",)  # It holds a hash of the checkpoint.
 
 
 def verify_only_values_changed(source: Path, result: Path) -> None:
-    """Raises TensorFlowError unless every file of the two directories is the same but for the checkpoint.
+    """Raises TensorFlowError unless every file of the two directories is the same except the checkpoint.
 
-    Of that one the tensors must have the same names, types, shapes and slices. Raises OSError.
+    Its tensors must have the same names, types, shapes and slices. Raises OSError.
     """
     shards = {f"variables/{path.name}" for path in (source / "variables").glob("variables.data-*")}
     names = _files(source)
@@ -152,11 +147,11 @@ def _differs(what: str) -> TensorFlowError:
     )
 
 
-_MAX_NAMED = 64  # Of a trace with more arguments the first and the last call alone are tried.
+_MAX_NAMED = 64  # For a trace with more arguments, only the first and the last way to pass them are tried.
 
 
 class _Call(NamedTuple):
-    """Arguments as text, as Python passes them."""
+    """The arguments of a call, as text."""
 
     args: tuple[str, ...]
     kwargs: Mapping[str, str]
@@ -165,9 +160,8 @@ class _Call(NamedTuple):
 def lost_calls(source: Function, result: Function) -> tuple[str, ...]:
     """The calls that reach a trace of `source`, and don't reach the same trace of `result`.
 
-    Tried are the arguments of each trace by place and by name, with defaults
-    and without. A call is printed as Python would write it. Functions whose
-    parameters are unknown must be equal.
+    The arguments of each trace are tried by place and by name, with defaults and without. A call is returned
+    as Python code. Functions whose parameters are unknown must be equal.
     """
     ours, theirs = (_signature(function.parameter_list) for function in (source, result))
     if ours is None or theirs is None:
@@ -179,7 +173,7 @@ def lost_calls(source: Function, result: Function) -> tuple[str, ...]:
     for variant in source.variants:
         there = _reached(theirs, _call(variant), variant)
         for call in _calls(ours, variant):
-            # Another default may lead to another trace, which is there as well.
+            # With another default it may reach another trace of the result.
             if there not in reached or _reached(theirs, call, variant) != there:
                 lost[_text(source.path, call)] = None
     return tuple(lost)
@@ -194,7 +188,7 @@ def _call(variant: FunctionVariant) -> _Call:
 
 
 def _calls(signature: Signature, variant: FunctionVariant) -> Iterator[_Call]:
-    """The trace's own call first, then every other way to pass the same, as far as the signature takes it."""
+    """The trace's own call, then every other way to pass the same arguments that the signature accepts."""
     own = _call(variant)
     yield own
     names = [
@@ -202,7 +196,7 @@ def _calls(signature: Signature, variant: FunctionVariant) -> Iterator[_Call]:
         for parameter in signature.parameters.values()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
-    if len(own.args) > len(names):  # Those before the unnamed ones have places alone.
+    if len(own.args) > len(names):  # With unnamed arguments, all before them are passed by place.
         return
     counts = range(len(own.args) + 1)
     for count in counts if len(own.args) <= _MAX_NAMED else (0, len(own.args)):
@@ -219,7 +213,7 @@ def _calls(signature: Signature, variant: FunctionVariant) -> Iterator[_Call]:
 
 
 def _reached(signature: Signature, call: _Call, variant: FunctionVariant) -> str | None:
-    """What the function gets of the call, and what the trace gives; None if the call isn't taken."""
+    """The bound arguments of the call, and the trace's outputs; None if the call isn't accepted."""
     try:
         bound = signature.bind(*call.args, **call.kwargs)
     except TypeError:
@@ -229,7 +223,7 @@ def _reached(signature: Signature, call: _Call, variant: FunctionVariant) -> str
 
 
 def _signature(parameters: ParameterList | None) -> Signature | None:
-    """The parameters as Python's own; None if they are unknown, or none that Python could have."""
+    """The parameters as an inspect.Signature; None if they are unknown or invalid."""
     if parameters is None:
         return None
     required = len(parameters.args) - len(parameters.defaults)

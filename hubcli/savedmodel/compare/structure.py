@@ -1,7 +1,7 @@
 """Whether two SavedModels describe the same objects and functions; names of functions may differ.
 
-TensorFlow loads what is the same in the same way: where a process has loaded the one, loading the other
-would show nothing new but its values. Source: tensorflow/python/saved_model/load.py and
+TensorFlow loads two models of the same structure in the same way: after one of them was loaded, loading the
+other would test nothing but its values. Source: tensorflow/python/saved_model/load.py and
 function_deserialization.py.
 """
 
@@ -18,8 +18,8 @@ from hubcli.savedmodel.objects import ObjectGraph
 
 __all__ = ["structural_difference"]
 
-# Saving writes these anew: signatures as wrappers around the old ones, and what TensorFlow keeps on an object
-# or a function for itself and never reads again.
+# Saving writes these again: signatures as wrappers around the old ones, and TensorFlow's own attributes of an
+# object or a function, which it never reads.
 _ANEW, _OWN = "signatures", "_self_saveable_object_factories"
 _OWN_OF_FUNCTIONS = ("trace_", "capture_")
 # The class under which any plain object is saved, and that of a captured constant.
@@ -49,7 +49,7 @@ class _DiffersError(Exception):
 
 
 class _Pairs(Generic[_K]):
-    """Pairs found so far, each with its path; each is compared once, those `waiting` are yet to be."""
+    """Pairs found so far, each with its path; each is compared once, those in `waiting` later."""
 
     def __init__(self, difference: str) -> None:
         self._difference = difference

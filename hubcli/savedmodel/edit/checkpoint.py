@@ -1,4 +1,4 @@
-"""The checkpoint of an edited model: without some tensors, with others in half the bytes, the rest as it was.
+"""The checkpoint of an edited model: without some tensors, with others in half the bytes, the rest unchanged.
 
 Source: tensorflow/core/util/tensor_bundle/tensor_bundle.cc. Each shard is written from its
 start on, tensors in the order of the old one.
@@ -30,9 +30,9 @@ _HINT = "They are corrupt: fetch or copy them again."
 
 @dataclass(frozen=True, slots=True)
 class CheckpointEdit:
-    """What becomes of the tensors: keys that are `dropped`, keys of float32 tensors that are `halved`.
+    """The edits: keys of tensors that are `dropped`, and of float32 tensors that are `halved`.
 
-    `objects` takes the place of the checkpoint's object graph where it isn't None.
+    `objects` replaces the checkpoint's object graph if it isn't None.
     """
 
     dropped: frozenset[str] = frozenset()
@@ -41,7 +41,7 @@ class CheckpointEdit:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the checkpoint stays as it is."""
+        """Whether the checkpoint stays unchanged."""
         return not self.dropped and not self.halved and self.objects is None
 
 
@@ -106,8 +106,8 @@ class SourceCheckpoint:
     ) -> None:
         """Writes the edited checkpoint into the model at `destination`, whose folder for it is new.
 
-        Raises BrokenModelError and ChecksumError where the source isn't whole, ValuesError for numbers that
-        don't fit half the bytes, OSError.
+        Raises BrokenModelError and ChecksumError if the source is corrupt, ValuesError for numbers that are
+        too large for the half type, OSError.
         """
         folder, index = destination / _FOLDER, self._bundle.index
         folder.mkdir(exist_ok=True)
@@ -128,7 +128,7 @@ class SourceCheckpoint:
                 for part in sorted(parts, key=lambda part: (part.offset, part.size_bytes)):
                     owner = owners.get(part.key, part)
                     if part.size_bytes and part.offset < position:
-                        # Few bytes could stand for any number of tensors.
+                        # An index may name the same bytes for any number of tensors.
                         raise BrokenModelError(f"{owner.name} shares bytes with another tensor", hint=_HINT)
                     position = max(position, part.offset + part.size_bytes)
                     if owner.name not in edit.dropped:
@@ -157,12 +157,13 @@ class SourceCheckpoint:
                 checksum = pieces.masked_crc()
         except BrokenModelError as error:
             raise BrokenModelError(f"{key}: {error.message}", hint=error.hint or _HINT) from error
-        _require_checksum(key, checksum, part.crc32c)
+        if checksum != part.crc32c:
+            raise ChecksumError(f"{key}: checksum mismatch with the index", hint=_HINT)
         return written
 
 
 class _Summed:
-    """The pieces of a tensor of numbers, summed up on their way."""
+    """The pieces of a tensor, with the checksum of those that were read."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -181,11 +182,6 @@ def _typed(entry: BundleEntry, half: HalfType | None) -> BundleEntry:
     if half is None:
         return entry
     return entry._replace(dtype=DType.of(half.number), size_bytes=entry.size_bytes // 2)
-
-
-def _require_checksum(key: str, actual: int, expected: int) -> None:
-    if actual != expected:
-        raise ChecksumError(f"{key}: checksum mismatch with the index", hint=_HINT)
 
 
 def _reported(pieces: Iterator[bytes], on_bytes: Callable[[int], None]) -> Iterator[bytes]:

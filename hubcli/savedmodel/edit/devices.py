@@ -1,4 +1,4 @@
-"""Device strings removed: a model that was traced for a GPU or a remote worker runs on any machine then.
+"""Removes device strings, so that a model that was traced for a GPU or a remote worker runs on any machine.
 
 TensorFlow writes them with `SaveOptions(experimental_variable_policy=…)`, and for graphs built below
 `tf.device`. Source: tensorflow/python/saved_model/save.py.

@@ -1,6 +1,6 @@
-"""saved_model.pb as it is edited: its MetaGraphs with signatures, objects, nodes and functions.
+"""saved_model.pb for edits: its MetaGraphs with signatures, objects, nodes and functions.
 
-Each edit takes an `EditableModel` and gives another one: the one it was given stays as it is. Field numbers:
+Each edit takes an `EditableModel` and returns another one, without a change of the first. Field numbers:
 tensorflow/core/protobuf/meta_graph.proto and saved_object_graph.proto, tensorflow/core/framework/graph.proto,
 function.proto, node_def.proto and attr_value.proto.
 """
@@ -45,15 +45,15 @@ _FUNC_ATTR = 2  # of NameAttrList
 _MAX_META_GRAPHS, _MAX_OBJECTS = 100, 200_000
 PRECISION = "precision"  # The kind of a loss of digits.
 _SHOWN_NAMES = 3
-# What TensorFlow keeps in the map of signatures, and no caller calls.
+# Entries of the map of signatures that TensorFlow uses itself.
 RESERVED_SIGNATURES = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What an export doesn't have that its source has: a stable word, a noun for it, how many of it.
+    """Something that an export lacks and its source has: a stable word, a noun for it, and its count.
 
-    `names` are some of them or all, `size_bytes` what they took in the file, 0 where that isn't counted.
+    `names` are some or all of them, `size_bytes` is their size in the file, 0 if that isn't counted.
     """
 
     kind: str
@@ -64,13 +64,13 @@ class Loss:
 
     @property
     def text(self) -> str:
-        """It in one line."""
+        """The loss in one line."""
         counted = plural(self.count, self.what)
         if self.kind == PRECISION:
             return f"Rounded {counted} to {self.names[0]}"
         size = f" ({format_size(self.size_bytes)})" if self.size_bytes else ""
         listed = ", ".join(self.names[:_SHOWN_NAMES])
-        # Of device strings there are more than different ones.
+        # Device strings are counted with repetitions, `names` has each once.
         count = len(self.names) if self.kind == "devices" else self.count
         more = f" and {count - _SHOWN_NAMES} more" if self.names and count > _SHOWN_NAMES else ""
         return f"Removed {counted}{size}" + (f": {listed}{more}" if listed else "")
@@ -78,7 +78,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """A model after an edit, and what it lost; `notes` say what was left as it is, and why."""
+    """A model after an edit, and what it lost; `notes` say what was not edited, and why."""
 
     model: EditableModel
     losses: tuple[Loss, ...] = ()
@@ -86,7 +86,7 @@ class Edited:
 
 
 class EditableMetaGraph:
-    """One MetaGraphDef. A part that comes in several pieces is read as protobuf joins them."""
+    """One MetaGraphDef. A part in several pieces is read as protobuf merges them."""
 
     def __init__(self, message: WireMessage) -> None:
         self.message = message
@@ -110,7 +110,7 @@ class EditableMetaGraph:
 
     @property
     def graphs(self) -> list[WireMessage]:
-        """The pieces of its graph, of which there is one but in odd files."""
+        """The pieces of its graph: one, except in unusual files."""
         return list(self.message.messages(GRAPH_DEF))
 
     def nodes(self) -> Iterator[WireMessage]:

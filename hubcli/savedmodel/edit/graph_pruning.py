@@ -1,7 +1,7 @@
-"""What of a graph its signatures need: nodes that their tensors come from, functions that these call.
+"""Prunes a graph to what its signatures need: nodes that compute their tensors, functions that these call.
 
-Kept besides are the saver, the assets' placeholders and what initializes resources that are used; gradients
-go, since nobody trains what is served. Source: tensorflow/cc/saved_model/loader.cc (what a load runs).
+The saver, the assets' placeholders and the initializers of used resources are kept, too; gradients are
+removed, since a served model isn't trained. Source: tensorflow/cc/saved_model/loader.cc (what a load runs).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class GraphNodes:
         self._sources = {name: list(_sources(node)) for name, node in self.by_name.items()}
 
     def needed_by(self, roots: Iterable[str]) -> set[str]:
-        """The nodes that these need, themselves among them; names that are no nodes are left out."""
+        """The nodes that these need, themselves included; names without a node are ignored."""
         found: set[str] = set()
         waiting = [name for name in roots if name in self.by_name]
         while waiting:
@@ -77,12 +77,12 @@ class GraphNodes:
         return self._needed_and_spare()[0]
 
     def _needed_and_spare(self) -> tuple[set[str], set[str]]:
-        """What signatures need, with its initializers; and initializers of other resources alone."""
+        """The nodes that signatures need, with initializers; and initializers of other resources only."""
         groups = self._groups()
         waiting = {source for name in groups for source in self._sources[name]}
         needed = self.needed_by(self.signature_roots())
         needed |= self.needed_by(set(self._initializing()) - set(groups))
-        # Initializers of which each needs the next are chosen one a round: past the last, all are.
+        # In a chain of initializers each round finds one; after the last round, all others are needed.
         for number in range(_MAX_ROUNDS):
             is_last = number == _MAX_ROUNDS - 1
             chosen = {name for name in waiting if is_last or self._initializes(name, needed)}
@@ -97,7 +97,7 @@ class GraphNodes:
         return [name for name in self._initializing() if self.ops.get(name) == "NoOp"]
 
     def _without_initializers(self, spare: set[str]) -> set[str]:
-        """Takes these out of the groups of initializers; what the groups need then."""
+        """Removes these from the groups of initializers; returns what the groups still need."""
         dropped, groups = {f"^{name}" for name in spare}, self._groups()
         for name in groups:
             node = self.by_name[name]
@@ -106,7 +106,7 @@ class GraphNodes:
         return self.needed_by(groups)
 
     def _initializes(self, name: str, needed: set[str]) -> bool:
-        """Whether the node may initialize something needed: it reads that, or no variable and no table."""
+        """Whether the node may initialize something needed: it reads that, or neither variable nor table."""
         sources = [source for source in self._sources.get(name, ()) if self.ops.get(source, "") != "Const"]
         own = [self.ops.get(source, "") for source in sources]
         has_resource = any(op == "VarHandleOp" or "Table" in op for op in own)
@@ -166,8 +166,8 @@ def _tensor_names(info: WireMessage) -> Iterator[str]:
 def prune_functions(graph: EditableMetaGraph, names: Collection[str]) -> list[Loss]:
     """Removes the functions that neither the graph's nodes nor those of these names call, and gradients.
 
-    A gradient stays where an op `SymbolicGradient` computes it, and so do other forms of a function that is
-    called, which Grappler chooses by device.
+    A gradient is kept if an op `SymbolicGradient` computes it, and so are other implementations of a called
+    function, between which Grappler chooses by device.
     """
     functions = {function_name(function): function for function in graph.functions() if function.has(1)}
     needed = _called(graph, functions, names)
@@ -222,7 +222,7 @@ def _called(graph: EditableMetaGraph, functions: dict[str, WireMessage], names: 
 
 
 def _implemented(function: WireMessage) -> str:
-    """The interface that the function is a form of, for inference; "" for most functions."""
+    """The interface that the function implements for inference; "" for most functions."""
     interface = attribute(function, "api_implements")
     is_of_training = any(attribute(function, name) is not None for name in _TRAINING)
     return "" if interface is None or is_of_training else interface.text(2)

@@ -1,8 +1,8 @@
 """Weights in half the bytes: float32 variables become float16 or bfloat16, and are cast where they are used.
 
-Every variable keeps its name, and so does each node: what read a float32 reads a half under another name, and
-a Cast has its own. What restores and initializes variables casts the other way. So no other node changes, and
-the checkpoint holds half the bytes. Source: tensorflow/core/ops/resource_variable_ops.cc.
+Every variable and node keeps its name: a node that read a float32 gets another name and reads a half, and a
+Cast gets the old name. Nodes that restore and initialize variables cast the other way. So no other node
+changes, and the checkpoint has half the bytes. Source: tensorflow/core/ops/resource_variable_ops.cc.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _OF_VARIABLES = re.compile(r"Variable|^Resource|VarHandle")
 
 @dataclass(frozen=True, slots=True)
 class HalvedModel:
-    """The model, the keys of its checkpoint that are to be halved, what is lost."""
+    """The edited model, the keys of its checkpoint that must be halved, and the losses."""
 
     model: EditableModel
     keys: frozenset[str]
@@ -90,7 +90,7 @@ def _variable_keys(checkpoint: bytes) -> Iterator[str]:
 
 
 class _Halving:
-    """The work on one MetaGraph."""
+    """Halves the variables of one MetaGraph."""
 
     def __init__(self, graph: EditableMetaGraph, half: HalfType, keys: frozenset[str]) -> None:
         self._graph = graph
@@ -98,7 +98,7 @@ class _Halving:
         self._keys = keys
 
     def run(self) -> int:
-        """Edits it all; how many variables there were."""
+        """Edits the MetaGraph; returns how many variables were halved."""
         restoring = self._restore_function()
         for graph in self._graph.graphs:
             _Body(graph, _NODE, "the graph", self._half, self._keys, may_assign=True).run()
@@ -127,7 +127,7 @@ class _Halving:
         return count
 
     def _retype_arguments(self, signature: WireMessage | None) -> None:
-        """What a function says of the variables that it takes: one type and shape each."""
+        """Changes the types that a function declares of the variables it takes."""
         for arg in signature.messages(2) if signature is not None else ():
             handles = list(arg.messages(7))
             if arg.integer(3) == _RESOURCE and len(handles) == 1 and handles[0].integer(1) == _FLOAT:
@@ -158,10 +158,10 @@ class _Body:
         self._nodes = list(holder.messages(number))
         self._names = {node.text(_NAME) for node in self._nodes}
         self._constants = {node.text(_NAME): node for node in self._nodes if node.text(_OP) == "Const"}
-        # Outputs that others read under a new name, and nodes to add.
+        # New names of outputs that other nodes read, and nodes to add.
         self._moved: dict[str, str] = {}
         self._added: list[bytes] = []
-        # Casts to the half type: name and source, which may be moved yet.
+        # Casts to the half type: name and source, which may still get a new name.
         self._rounded: list[tuple[str, str]] = []
 
     def run(self) -> None:
@@ -209,7 +209,7 @@ class _Body:
             raise ValuesError(f"The op {op} in {self._name} may use a float32 variable", hint=_HINT)
 
     def _read_half(self, node: WireMessage, output: str) -> None:
-        """Lets the node read a half under another name, and a Cast have its own."""
+        """Renames the node, which reads a half then, and adds a Cast with its old name."""
         name = node.text(_NAME)
         new = self._new_name(f"{name}/half")
         node.set_text(_NAME, new)
@@ -231,7 +231,7 @@ class _Body:
         node.set_bytes(fields[place], output.encode("utf-8", "surrogateescape"))
 
     def _restore_half(self, node: WireMessage) -> None:
-        """Lets the node read halves of the checkpoint, and casts each where a float32 is read."""
+        """Makes the node read halves from the checkpoint, and adds a Cast to float32 for each."""
         name, places = node.text(_NAME), self._places(node)
         for place in places:
             cast = self._new_name(f"{name}/float_{place}")
@@ -246,7 +246,7 @@ class _Body:
             self._cast_input(node, _SAVE_INPUTS + place)
 
     def _places(self, node: WireMessage) -> list[int]:
-        """The places of the keys to halve, whose types are changed."""
+        """Changes the types of the keys to halve; returns the places of these keys."""
         sources = node.texts(_INPUT)
         constant = self._constants.get(source_of(sources[1])) if len(sources) > 1 else None
         value = None if constant is None else attribute(constant, "value")

@@ -1,8 +1,8 @@
-"""What of the object graph its signatures need: captured variables, tables and assets, and the way to them.
+"""Prunes the object graph to what its signatures need: captured variables, tables, assets, and paths to them.
 
-TensorFlow finds an object's values by the names on the way from the root, in saved_model.pb and in the
-checkpoint's own object graph alike. So each object that is kept keeps one way that both have; what stands on
-it becomes a plain object. Sources: tensorflow/python/saved_model/load.py,
+TensorFlow finds an object's values by the names on its path from the root, in saved_model.pb and in the
+checkpoint's own object graph. So each kept object keeps one path that both have; the other objects on it
+become plain objects. Sources: tensorflow/python/saved_model/load.py,
 tensorflow/python/checkpoint/restore.py.
 """
 
@@ -35,10 +35,10 @@ _Parents: TypeAlias = dict[int, tuple[int, str]]
 
 @dataclass
 class KeptObjects:
-    """Objects by number: those `needed` as they are, the ways to them, as (parent, name, child).
+    """The kept objects by number: those `needed` unchanged, and the steps to them, as (parent, name, child).
 
-    `functions` are concrete functions. `pairs` ties numbers to those of the checkpoint's objects, along
-    the ways. `unpaired` are needed variables to which no way leads that the checkpoint has too.
+    `functions` are concrete functions. `pairs` maps numbers to those of the checkpoint's objects with the
+    same path. `unpaired` are needed variables without a path that the checkpoint has too.
     """
 
     needed: set[int] = field(default_factory=set)
@@ -63,7 +63,7 @@ class KeptObjects:
             if name == "signatures":
                 retained.routes.append((0, name, number))
                 retained._add(number, objects, concrete)
-        retained._find_ways(objects, checkpoint)
+        retained._find_paths(objects, checkpoint)
         return retained
 
     @property
@@ -73,7 +73,7 @@ class KeptObjects:
         return sorted({0, *self.needed, *on_routes})
 
     def keep_variables(self, graph: EditableMetaGraph) -> None:
-        """Keeps every variable with its way from the root, and what an optimizer keeps for it."""
+        """Keeps every variable, those of optimizers included, with its path from the root."""
         objects = graph.objects()
         parents = _walk(objects, None, {})
         for number, saved in enumerate(objects):
@@ -95,9 +95,9 @@ class KeptObjects:
                 self.functions.add(name)
                 waiting += concrete.get(name, ())
 
-    def _find_ways(self, objects: list[WireMessage], checkpoint: WireMessage | None) -> None:
+    def _find_paths(self, objects: list[WireMessage], checkpoint: WireMessage | None) -> None:
         saved = [] if checkpoint is None else list(checkpoint.messages(1))
-        # Along names that both graphs have, the shortest way first; then, for the rest, along any.
+        # The shortest paths that both graphs have; for other objects, any path.
         parents = _walk(objects, saved, self.pairs) if saved else {}
         self.unpaired = {
             number for number in self.needed if objects[number].has(_VARIABLE) and number not in self.pairs
@@ -106,7 +106,7 @@ class KeptObjects:
         self._connect(parents, others)
 
     def _connect(self, parents: _Parents, others: _Parents) -> None:
-        """Adds the ways from the root to what is needed; nothing may lead to an object but functions."""
+        """Adds the paths from the root to needed objects; an object that only functions use may have none."""
         on_way = {child for _, _, child in self.routes} | {0}
         for needed in sorted(self.needed):
             number = needed
@@ -122,7 +122,7 @@ class KeptObjects:
 def _walk(objects: list[WireMessage], saved: list[WireMessage] | None, pairs: dict[int, int]) -> _Parents:
     """By number the parent and name of each object that is reached, and its pair in `saved`."""
     parents: _Parents = {}
-    # Of each object there once: many of a hostile model may share one with many children.
+    # Read once for each object: many objects of a hostile model may share one with many children.
     children: dict[int, dict[str, int]] = {}
     pairs[0] = 0
     waiting = deque([0])
@@ -162,7 +162,7 @@ def _concrete_names(saved: WireMessage) -> Iterator[str]:
 
 
 def prune_objects(graph: EditableMetaGraph, retained: KeptObjects) -> list[Loss]:
-    """Leaves the kept objects alone in the graph, with new numbers."""
+    """Removes all but the kept objects from the graph, and renumbers these."""
     objects = graph.objects()
     numbers = retained.numbers
     places = {number: place for place, number in enumerate(numbers)}
@@ -219,7 +219,7 @@ def _renumbered(saved: WireMessage, places: dict[int, int]) -> bytes:
 
 
 def prune_checkpoint_objects(checkpoint: WireMessage, retained: KeptObjects) -> bytes:
-    """The checkpoint's object graph with the kept objects alone, with new numbers.
+    """The checkpoint's object graph with only the kept objects, renumbered.
 
     Raises BrokenModelError if it has not even the root.
     """

@@ -1,8 +1,8 @@
 """The functions that save and restore a SavedModel's variables, without some of their keys.
 
 TensorFlow traces both when it saves: `traced_restore` reads the tensors of all keys by RestoreV2 and assigns
-each to a handle that it is given, `traced_save` reads each variable and writes all by SaveV2. What is taken
-out is followed from the key; where anything but that pattern is found, nothing is taken out. Sources:
+each to an argument, `traced_save` reads each variable and writes all by SaveV2. The nodes to remove are
+followed from the key; if another pattern is found, nothing is removed. Sources:
 tensorflow/python/checkpoint/functional_saver.py, tensorflow/core/framework/function.proto.
 """
 
@@ -38,14 +38,14 @@ _INPUT_PLACES = "_read_only_resource_inputs"
 
 
 class SaverPatternError(Exception):
-    """The function isn't as TensorFlow writes it; the message says in what."""
+    """The function isn't as TensorFlow writes it; the message says how it differs."""
 
 
 class _Body:
-    """The nodes of a function by name, to take some out.
+    """The nodes of a function by name, some of which are removed.
 
-    `inputs` are those of each node that is left, `users` the nodes that read an output of each node or
-    argument; "" stands for a result of the function.
+    `inputs` are those of each remaining node, `users` the nodes that read an output of each node or argument;
+    "" stands for a result of the function.
     """
 
     def __init__(self, function: WireMessage) -> None:
@@ -68,7 +68,7 @@ class _Body:
         self._read_arguments = self.users.keys() & set(self.arguments)
 
     def remove(self, name: str) -> list[str]:
-        """Takes a node out; the nodes and arguments that it read."""
+        """Removes a node; returns the nodes and arguments that it read."""
         self.removed.add(name)
         sources = {source_of(source) for source in self.inputs.pop(name) if source[:1] != "^"}
         for source in sources:
@@ -76,7 +76,7 @@ class _Body:
         return sorted(sources)
 
     def finish(self) -> list[int]:
-        """Writes it all to the function, without the arguments that nothing reads any more: their places."""
+        """Edits the function, without arguments that are no longer read; returns the places of these."""
         if not self.removed:
             return []
         removed_ids = {id(self.nodes[name]) for name in self.removed}
@@ -107,9 +107,9 @@ class _Body:
 
 
 def drop_restored(function: WireMessage, keys: Set[str]) -> list[int]:
-    """Takes the keys out of a restore function; the places of the arguments that went with them.
+    """Removes the keys from a restore function; returns the places of the arguments removed with them.
 
-    Raises SaverPatternError, and leaves the function half done: it is a copy's.
+    Raises SaverPatternError with the function partly edited: pass a copy.
     """
     body = _Body(function)
     for name, gone_places, is_all in _affected(body, "RestoreV2", keys):
@@ -153,10 +153,10 @@ def _remove_readers(body: _Body, restore: str, gone_places: set[int]) -> None:
 
 
 def _place_of(source: str, node: str) -> int | None:
-    """Which output of the node that is; None for one of another node, or of none."""
+    """The place of the output among those of the node; None for an output of another node."""
     name, _, output = source.partition(":")
     place = output.rpartition(":")[2]
-    # Python refuses to read a number of thousands of digits, with an error of its own.
+    # For a number of thousands of digits, int() raises ValueError.
     is_place = name == node and output.count(":") == 1 and place.isdecimal() and len(place) < _MAX_DIGITS
     return int(place) if is_place else None
 
@@ -170,7 +170,7 @@ def _is_other_output(source: str, node: str, places: Set[int]) -> bool:
 
 
 def _renumber(body: _Body, restore: str, gone_places: list[int]) -> None:
-    """Lets inputs name the outputs that are left by their new places."""
+    """Changes inputs to the new places of the remaining outputs."""
     for name in body.users.get(restore, ()):
         node = body.nodes.get(name)
         if node is None:
@@ -187,9 +187,9 @@ def _renumbered(source: str, restore: str, gone_places: list[int]) -> str:
 
 
 def drop_saved(function: WireMessage, keys: Set[str]) -> list[int]:
-    """Takes the keys out of a save function; the places of the arguments that went with them.
+    """Removes the keys from a save function; returns the places of the arguments removed with them.
 
-    Raises SaverPatternError, and leaves the function half done: it is a copy's.
+    Raises SaverPatternError with the function partly edited: pass a copy.
     """
     body = _Body(function)
     for name, gone_places, is_all in _affected(body, "SaveV2", keys):
@@ -201,7 +201,7 @@ def drop_saved(function: WireMessage, keys: Set[str]) -> list[int]:
 
 
 def _take_inputs(body: _Body, name: str, gone_places: list[int]) -> list[str]:
-    """Takes the tensors at these places out of a SaveV2; the nodes and arguments that it read them from."""
+    """Removes the tensors at these places from a SaveV2; returns the nodes and arguments that give them."""
     node = body.nodes[name]
     inputs, places = node.texts(_INPUT), [_SAVE_INPUTS + place for place in gone_places]
     if len(inputs) <= places[-1]:
@@ -217,12 +217,12 @@ def _take_inputs(body: _Body, name: str, gone_places: list[int]) -> list[str]:
 
 
 def _remove_unread(body: _Body, names: list[str], ops: Set[str] | None) -> None:
-    """Removes those nodes and what they read, as far as nothing else reads it and the ops are these."""
+    """Removes those nodes and what they read, unless another node reads it. The ops must be among `ops`."""
     waiting = list(names)
     while waiting:
         name = waiting.pop()
         if name in body.removed or name not in body.nodes:
-            # An argument: what marks it as read has no other use.
+            # An argument: DisableCopyOnRead only marks it as read.
             users = sorted(body.users.get(name, ()))
             if users and all(body.ops.get(user) == "DisableCopyOnRead" for user in users):
                 for user in users:
@@ -252,7 +252,7 @@ def _constant(body: _Body, name: str, place: int) -> WireMessage:
 
 
 def _drop_keys(body: _Body, name: str, gone_places: list[int]) -> None:
-    """Takes places out of the keys, slices and types of a RestoreV2 or SaveV2."""
+    """Removes the places from the keys, slices and types of a RestoreV2 or SaveV2."""
     count, left_out = 0, set(gone_places)
     for place in (1, 2):
         texts = strings_of(_constant(body, name, place))
@@ -279,7 +279,7 @@ def _drop_keys(body: _Body, name: str, gone_places: list[int]) -> None:
 
 
 def _drop_arguments(function: WireMessage, places: list[int]) -> None:
-    """Takes arguments at these places out of the function's signature, and what is told by place of them."""
+    """Removes the arguments at these places from the signature, and from attributes that list arguments."""
     if not places:
         return
     for signature in function.messages(_SIGNATURE):
@@ -303,7 +303,7 @@ def _shift_keys(function: WireMessage, number: int, places: list[int]) -> None:
 
 
 def drop_call_inputs(node: WireMessage, places: list[int]) -> None:
-    """Takes inputs at these places, the first one first, out of a call of a function."""
+    """Removes the inputs at these places, in ascending order, from a call of a function."""
     if not places:
         return
     count, left_out = len(node.texts(_INPUT)), frozenset(places)

@@ -36,13 +36,13 @@ __all__ = ["ServingEdit", "keep_for_serving"]
 _SAVER_DEF, _SAVE, _RESTORE = 3, 2, 3
 _CONSTANT = 9  # of SavedObject
 _FUNCTION = 1
-# What the keys of a table's tensors have behind that of the table.
+# The suffixes of the keys of a table's tensors.
 _TABLE_ENDINGS = ("", "-keys", "-values")
 
 
 @dataclass(frozen=True, slots=True)
 class ServingEdit:
-    """The model, what it lost, and what goes from its checkpoint: keys, and an object graph in its place."""
+    """The model, its losses, the keys to drop from its checkpoint, and the checkpoint's new object graph."""
 
     model: EditableModel
     losses: tuple[Loss, ...]
@@ -54,7 +54,7 @@ class ServingEdit:
 def keep_for_serving(model: EditableModel, checkpoint: bytes | None, keys: Collection[str]) -> ServingEdit:
     """The model with what its signatures need, given the object graph and the keys of its checkpoint.
 
-    A variable that can't be taken out safely stays, which a note tells. Raises UsageError for a model
+    If variables can't be removed safely, all are kept, and a note says why. Raises UsageError for a model
     without signatures, BrokenModelError.
     """
     if not model.signature_names:
@@ -76,7 +76,7 @@ def keep_for_serving(model: EditableModel, checkpoint: bytes | None, keys: Colle
         retained = KeptObjects.of(graph, saved)
         if saved is not None:
             chosen = _droppable(saved, retained, keys)
-            # They share one checkpoint: what one of them doesn't need, another may.
+            # MetaGraphs share one checkpoint: another one may need the variables.
             problem = "the model has several MetaGraphs" if len(graphs) > 1 else ""
             problem = problem or _drop_variables(graph, retained, chosen)
             if problem:
@@ -102,7 +102,7 @@ def _prune(graph: EditableMetaGraph, retained: KeptObjects) -> list[Loss]:
 
 
 def _droppable(saved: WireMessage, retained: KeptObjects, keys: Collection[str]) -> frozenset[str]:
-    """The keys of objects that aren't kept; a key that no object has stays."""
+    """The keys of objects that aren't kept; a key without an object is kept."""
     pairs = {retained.pairs[number] for number in retained.numbers if number in retained.pairs}
     owners = owned_keys(saved)
     dropped = {
@@ -115,7 +115,7 @@ def _droppable(saved: WireMessage, retained: KeptObjects, keys: Collection[str])
 
 
 def _drop_variables(graph: EditableMetaGraph, retained: KeptObjects, keys: frozenset[str]) -> str:
-    """Takes the keys out of the functions that save and restore; why that can't be, and nothing is done."""
+    """Removes the keys from the functions that save and restore; returns why not if that isn't possible."""
     if retained.unpaired:
         return "the checkpoint does not name a variable that a signature uses"
     if not keys:

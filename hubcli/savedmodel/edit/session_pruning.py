@@ -1,10 +1,10 @@
-"""What of a graph of TensorFlow 1 its signatures need: the nodes that a session runs for them.
+"""Prunes a graph of TensorFlow 1 to what its signatures need: the nodes that a session runs for them.
 
-Kept besides are the saver with all that it restores, what initializes the model, and the assets' tensors: so
-the checkpoint stays as it is. Training goes: gradients, optimizers, queues of input, summaries. Collections
-name nodes, and a loader that imports the graph looks each of them up. Sources: `import_scoped_meta_graph` of
-tensorflow/python/framework/meta_graph.py; meta_graph.proto, control_flow.proto and queue_runner.proto in
-tensorflow/core/protobuf, variable.proto in tensorflow/core/framework.
+The saver with all that it restores, initializers, and the assets' tensors are kept, too, so that the
+checkpoint stays unchanged. Training nodes are removed: gradients, optimizers, input queues, summaries.
+Collections name nodes, and a loader that imports the graph looks each of them up. Sources:
+`import_scoped_meta_graph` of tensorflow/python/framework/meta_graph.py; meta_graph.proto, control_flow.proto
+and queue_runner.proto in tensorflow/core/protobuf, variable.proto in tensorflow/core/framework.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _NODE_LIST, _BYTES_LIST, _INTEGERS, _FLOATS, _ANY_LIST = 1, 2, 3, 4, 5  # of Col
 _ITEM = 1  # of each of these lists
 _ANY_VALUE = 2  # of google.protobuf.Any
 _MAX_DEPTH = 20
-# Each goes through all collections: a chain of variables would take hours. Real graphs take two or three.
+# Each round reads all collections: a long chain of variables would take hours. Real graphs need two or three.
 _MAX_ROUNDS = 100
-# What a loader runs, or reads the assets by.
+# Collections whose ops a loader runs.
 _INITIALIZERS = frozenset(
     {"legacy_init_op", "saved_model_main_op", "saved_model_init_op", "table_initializer", "local_init_op"}
 )
@@ -45,7 +45,7 @@ _ASSETS = "saved_model_assets"
 
 
 def prune_session_graph(graph: EditableMetaGraph) -> tuple[list[Loss], str]:
-    """Removes the nodes that no signature needs; what was lost, or why nothing was done.
+    """Removes the nodes that no signature needs; returns the losses, or why nothing was removed.
 
     Raises BrokenModelError.
     """
@@ -56,7 +56,7 @@ def prune_session_graph(graph: EditableMetaGraph) -> tuple[list[Loss], str]:
     needed = nodes.needed_by(nodes.signature_roots() | set(nodes.other_roots()))
     needed |= nodes.needed_by(nodes.run_by_signatures())
     needed |= nodes.needed_by(_initializers(graph))
-    # What is kept of a collection may name nodes that are then needed, too.
+    # Kept items of collections may name further nodes, which are needed then.
     for _ in range(_MAX_ROUNDS):
         more = nodes.needed_by(_named_by_kept(graph, nodes, needed)) - needed
         if not more:
@@ -79,7 +79,7 @@ def _collections(graph: EditableMetaGraph) -> Iterator[tuple[str, WireMessage]]:
 
 
 def _unknown_collection(graph: EditableMetaGraph) -> str:
-    """A collection of messages of which isn't known what they name; "" for none."""
+    """The name of a collection whose messages may name any node; "" if there is none."""
     for name, collection in _collections(graph):
         for field in collection.fields:
             is_known = (
@@ -104,7 +104,7 @@ def _initializers(graph: EditableMetaGraph) -> Iterator[str]:
 
 
 def _named_by_kept(graph: EditableMetaGraph, nodes: GraphNodes, needed: set[str]) -> Iterator[str]:
-    """The nodes that a loader looks up of kept variables, and of kept contexts of control flow."""
+    """The nodes that a loader looks up for kept variables, and for kept control flow contexts."""
     for name, collection in _collections(graph):
         for items in collection.messages(_BYTES_LIST):
             for item in items.messages(_ITEM):
@@ -113,7 +113,7 @@ def _named_by_kept(graph: EditableMetaGraph, nodes: GraphNodes, needed: set[str]
 
 
 def _is_kept(collection: str, item: WireMessage, nodes: GraphNodes, needed: set[str]) -> bool:
-    """Whether the item stays: a needed variable, a context with a needed node, what names no other nodes."""
+    """Whether the item is kept: a needed variable, a context with a needed node, or no other nodes in it."""
     if collection in _VARIABLES:
         return source_of(item.text(1)) in needed
     named = set(_known(_MESSAGES[collection].named(item), nodes))
@@ -153,7 +153,7 @@ class _Message:
     nested: int = 0
 
     def looked_up(self, item: WireMessage, depth: int = 0) -> Iterator[str]:
-        """The tensors that must stay where the item does."""
+        """The tensors that are needed if the item is kept."""
         for number in self.fields:
             yield from item.texts(number)
         for message, inner in self._nested(item, depth):
@@ -171,7 +171,7 @@ class _Message:
             yield from message.named(inner, depth + 1)
 
     def forget(self, item: WireMessage, is_lost: Callable[[str], bool], depth: int = 0) -> None:
-        """Takes the tensors that are lost out of the lists."""
+        """Removes the lost tensors from its lists."""
         for number in self.lists:
             item.remove_texts(number, is_lost)
         for values in item.messages(self.values):

@@ -1,4 +1,4 @@
-"""Signatures kept, renamed and dropped, in both places that name them; their inputs' defaults.
+"""Keeps, renames and drops signatures in both places that name them, and sets defaults of their inputs.
 
 TensorFlow's session loader and Serving read the map `signature_def`, the loader of TensorFlow 2 the children
 of the root's child `signatures`. Sources: tensorflow/python/saved_model/signature_serialization.py and
@@ -35,7 +35,7 @@ def chosen_signatures(
 ) -> list[str]:
     """The names that stay: those to keep, or all, without those to drop.
 
-    Raises UsageError for a name that isn't there, and where none stays, but where that is allowed.
+    Raises UsageError for an unknown name, and if none stays, unless that is allowed.
     """
     names = model.signature_names
     for name in (*keep, *drop):
@@ -50,7 +50,7 @@ def chosen_signatures(
 
 
 def keep_signatures(model: EditableModel, names: Sequence[str]) -> Edited:
-    """The model with those signatures alone."""
+    """The model with only those signatures."""
     edited, retained = model.copy(), frozenset(names)
     dropped = [name for name in model.signature_names if name not in retained]
     if not dropped:
@@ -65,9 +65,9 @@ def keep_signatures(model: EditableModel, names: Sequence[str]) -> Edited:
 
 
 def rename_signatures(model: EditableModel, names: Mapping[str, str]) -> Edited:
-    """The model with signatures renamed, all at once, so that two may change places.
+    """The model with signatures renamed, all at once, so that two may swap their names.
 
-    Raises UsageError for a name that isn't there, and where two would have one name.
+    Raises UsageError for an unknown name, and if two would have the same name.
     """
     there = model.signature_names
     for old in names:
@@ -97,7 +97,7 @@ def rename_signatures(model: EditableModel, names: Mapping[str, str]) -> Edited:
 
 
 def add_defaults(model: EditableModel, defaults: Mapping[tuple[str, str], bytes]) -> Edited:
-    """The model with defaults: encoded TensorProtos by signature and input. Both must be there."""
+    """The model with defaults: encoded TensorProtos by signature and input, which must exist."""
     edited = model.copy()
     for graph in edited.meta_graphs:
         for name, entry in graph.signature_entries():

@@ -1,4 +1,4 @@
-"""Lists in a graph that go by place: strings of a constant, types and shapes of an attribute.
+"""Lists in a graph whose items are known by their places: strings of a constant, types and shapes.
 
 Source: tensorflow/core/framework/tensor.proto and attr_value.proto.
 """
@@ -19,7 +19,7 @@ _MAX_STRINGS = 1_000_000
 
 
 def strings_of(tensor: WireMessage) -> list[bytes]:
-    """The strings of a TensorProto; where the last ones are equal, it holds one of them, repeated."""
+    """The strings of a TensorProto, which may store equal ones at its end once."""
     values = tensor.all_bytes(_STRING_VAL)
     count = 1
     for shape in tensor.messages(2):
@@ -47,7 +47,7 @@ def list_length(value: WireMessage) -> int:
 
 
 def drop_list_items(value: WireMessage, places: Collection[int]) -> None:
-    """Takes the types or shapes at these places out of the AttrValue."""
+    """Removes the types or shapes at these places from the AttrValue."""
     for values in value.messages(_LIST):
         types = values.integers(_TYPES)
         if types:
@@ -62,6 +62,6 @@ def types_of(value: WireMessage) -> list[int]:
 
 
 def map_types(value: WireMessage, types: Sequence[int]) -> None:
-    """Puts other types into the AttrValue's list."""
+    """Replaces the types in the AttrValue's list."""
     for values in value.messages(_LIST):
         values.put_integers(_TYPES, list(types))

@@ -1,1 +1,1 @@
-"""Will it load there? What releases of TensorFlow and other loaders take, held against what a model needs."""
+"""Compatibility: what releases of TensorFlow and other loaders support, compared with what a model needs."""

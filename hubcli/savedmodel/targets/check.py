@@ -1,4 +1,4 @@
-"""The check behind `hubcli inspect --for`: a model held against targets, without TensorFlow."""
+"""The check of `hubcli inspect --for`: whether targets support a model, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def check_targets(
     outlines: tuple[MetaGraphOutline, ...],
     targets: tuple[Target, ...],
 ) -> tuple[TargetReport, ...]:
-    """A report for each target, on the MetaGraph that serves; of several, no other is looked at.
+    """A report for each target, on the MetaGraph that loaders use by default; others are not checked.
 
-    The outlines are read where they lie: call it within the context of `read_outline`. Raises
-    BrokenModelError for a graph that is damaged or absurdly large.
+    Call it within the context of `read_outline`, in which the outlines can be read. Raises BrokenModelError
+    for a graph that is corrupt or too large.
     """
     outline = _served(outlines)
     has_values = True if files.has(_INDEX) else False if files.is_complete else None
@@ -59,7 +59,7 @@ def check_targets(
 
 
 def _served(outlines: tuple[MetaGraphOutline, ...]) -> MetaGraphOutline:
-    """The MetaGraph that loaders take by default: the one that serves, else untagged, else the first."""
+    """The MetaGraph that loaders use by default: the one tagged `serve`, else untagged, else the first."""
     sets = [frozenset(outline.rest.meta_info_def.tags) for outline in outlines]
     for tags in (_SERVE, frozenset[str]()):
         if tags in sets:
@@ -89,9 +89,9 @@ def _obstacles(needs: ModelNeeds, target: Target, *, is_hub_format: bool) -> Ite
 
 
 def _listed(obstacles: Iterator[Obstacle]) -> tuple[Obstacle, ...]:
-    """The grave ones first, each kind in the order in which it was found; no more than a person can read.
+    """The most severe first, each kind in the order in which it was found; at most 200.
 
-    What decides the verdict of a release is always among them.
+    Those that decide the verdict of a release are always among them.
     """
     listed, counts = list[Obstacle](), Counter[tuple[str, Severity]]()
     decided = set[tuple[str, str]]()

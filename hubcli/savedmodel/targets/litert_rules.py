@@ -1,7 +1,7 @@
-"""What LiteRT's converter makes of a model: builtin ops, Select TensorFlow ops, or nothing.
+"""Which ops of a model LiteRT's converter supports: builtin ops, Select TensorFlow ops, or none.
 
-Measured with the converter of TensorFlow 2.21, which `hubcli inspect --for litert --try` asks itself.
-litert_ops.tsv.gz has a line for each op that it takes: its name, `b` for a builtin op, `s` for a Select one.
+Measured with the converter of TensorFlow 2.21, which `hubcli inspect --for litert --try` runs.
+litert_ops.tsv.gz has a line for each op that it supports: its name, `b` for builtin or `s` for Select ops.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["litert_obstacles"]
 
 _LITERT_OPS = Path(__file__).with_name("litert_ops.tsv.gz")
 _MAX_NAMED = 8
-# What restores and saves variables, which conversion leaves out.
+# Ops that restore and save variables, which a conversion leaves out.
 _SAVER_OPS = frozenset(
     [
         "DisableCopyOnRead",
@@ -37,11 +37,11 @@ _SAVER_OPS = frozenset(
 
 
 def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
-    """What keeps the converter from the model's signatures, or makes it need Select TensorFlow ops."""
+    """What prevents a conversion of the model's signatures, or requires Select TensorFlow ops."""
     yield from _signatures(needs)
     # The converter loads the graph in a session, on CPUs.
     yield from (pin for pin in cpu_obstacles(needs) if pin.is_blocking and pin.when == LOAD)
-    # It writes what the session left in memory for a variable without a value.
+    # A variable without a value would be converted with the bytes that were in memory.
     yield from unrestored_variables(needs)
     known, places = _litert_ops(), _places(needs)
     impossible = [op for op in places if op not in known]
@@ -69,7 +69,7 @@ def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
 
 
 def _signatures(needs: ModelNeeds) -> Iterator[Obstacle]:
-    """Signatures that the converter can't take."""
+    """Signatures that the converter doesn't support."""
     if not needs.signatures:
         yield obstacle(
             "no-signature",
@@ -103,7 +103,7 @@ def _places(needs: ModelNeeds) -> dict[str, Place]:
 def _place(needs: ModelNeeds, op: str, uses: Uses) -> Place | None:
     if needs.objects is None:
         return uses.first(Reach.GRAPH)
-    # Of a model of TensorFlow 2 the graph itself saves and restores alone. It is loaded all the same.
+    # The graph itself of a TensorFlow 2 model only saves and restores, but it is loaded, too.
     is_unknown = op_releases().span(op) is None
     return uses.first(Reach.CALLED, Reach.GRAPH) if is_unknown else uses.first(Reach.CALLED)
 

@@ -42,7 +42,7 @@ _FUNCTIONS = ("function", "bare_concrete_function")
 def session_obstacles(
     needs: ModelNeeds, releases: tuple[str, ...], *, in_serving: bool
 ) -> Iterator[Obstacle]:
-    """What a session or a server lacks of it: both see signatures alone, and what the graph restores."""
+    """What a session or a server can't use: both know only signatures, and what the graph restores."""
     if not needs.signatures:
         yield obstacle(
             "no-signature",
@@ -67,7 +67,7 @@ def session_obstacles(
 
 
 def unrestored_variables(needs: ModelNeeds, releases: tuple[str, ...] = ()) -> Iterator[Obstacle]:
-    """Variables that the graph itself gives no value."""
+    """Variables that the graph itself doesn't restore."""
     saver, handles = needs.rest.saver_def, needs.graph.ops.get("VarHandleOp")
     place = None if handles is None else handles.first(Reach.GRAPH)
     if place is not None and not saver.restore_op_name and needs.has_values:
@@ -98,7 +98,7 @@ def _empty_tables(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obst
 
 
 def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
-    """Devices that nodes ask for and a machine with CPUs alone doesn't have."""
+    """Devices that nodes request, and a machine with only CPUs doesn't have."""
     found = [
         device
         for device in sorted(needs.graph.devices)
@@ -106,7 +106,7 @@ def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
     ]
     for device in found:
         uses, is_elsewhere = needs.graph.devices[device], _is_elsewhere(device)
-        # In functions TensorFlow takes another device where one is missing, unless it is another machine's.
+        # In functions TensorFlow uses another device if one is missing, unless it is on another machine.
         in_graph, called = uses.first(Reach.GRAPH), uses.first(Reach.CALLED)
         place = in_graph or called
         is_grave = in_graph is not None or (is_elsewhere and called is not None)
@@ -127,14 +127,14 @@ def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
 def cluster_obstacles(
     needs: ModelNeeds, releases: tuple[str, ...], *, in_session: bool
 ) -> Iterator[Obstacle]:
-    """Devices of other machines, which nodes that are run ask for."""
-    # tf.saved_model.load makes the functions, and leaves the graph itself alone.
+    """Devices of other machines that reachable nodes request."""
+    # tf.saved_model.load creates the functions, and not the graph itself.
     reaches = (Reach.GRAPH, Reach.CALLED) if in_session or needs.objects is None else (Reach.CALLED,)
     found = [device for device in sorted(needs.graph.devices) if _is_elsewhere(device)]
     for device in found:
         uses = needs.graph.devices[device]
         place = uses.first(*reaches)
-        # In functions, a session of 2.4 takes another device.
+        # In functions, a session of 2.4 uses another device.
         is_lenient = in_session and uses.first(Reach.GRAPH) is None
         refusing = tuple(release for release in releases if not is_lenient or release != _LENIENT_RELEASE)
         if place is not None and refusing:
@@ -162,7 +162,7 @@ def _is_elsewhere(device: str) -> bool:
 
 
 def keras_layer_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
-    """What keras.layers.TFSMLayer can't do: it passes no tags, and calls one endpoint by one argument."""
+    """The limits of keras.layers.TFSMLayer: it passes no tags, and calls one endpoint with one argument."""
     if needs.meta_graphs > 1:
         yield obstacle(
             "several-meta-graphs",

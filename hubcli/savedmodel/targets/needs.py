@@ -1,7 +1,7 @@
-"""What a model needs of what loads it: ops, element types, attributes and devices, with the places that do.
+"""What a model needs of its loader: ops, element types, attributes and devices, each with its places.
 
 One walk over all nodes. A place is in the graph itself, in a function that the graph calls, or in one that
-nothing of the graph reaches: loaders differ in which of these they look at.
+the graph doesn't reach: loaders differ in which of these they load.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hubcli.savedmodel.targets.releases import OpReleases
 __all__ = ["VARIABLE_OPS", "GraphNeeds", "Place", "Reach", "Uses", "read_needs"]
 
 _TYPE, _LIST, _TYPE_OF_LIST = 6, 1, 6  # of AttrValue and its ListValue
-_TYPE_TAG, _LIST_TAG = 0x30, 0x0A
+_TYPE_TAGS = (b"\x30", b"\x0a")  # The first byte of an AttrValue with a type, or with a list.
 _OLDEST_LATER_TYPE = 24  # float8_e5m2; all before are in every release
 _MAX_TYPES = 1000
 _MAX_DEVICES, _MAX_TYPE_USES = 1000, 10_000
@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 
 class Uses:
-    """How often something is used, and the first place of each reach."""
+    """How often something is used, and its first place of each reach."""
 
     __slots__ = ("count", "places")
 
@@ -58,7 +58,7 @@ class Uses:
             self.places[reach] = Place(body.name, node)
 
     def first(self, *reaches: Reach) -> Place | None:
-        """The first place within those reaches; of all where none is named."""
+        """The first place within those reaches, or within all if none is given."""
         return next(
             (place for reach in reaches or Reach if (place := self.places[reach]) is not None),
             None,
@@ -68,10 +68,10 @@ class Uses:
 class GraphNeeds(NamedTuple):
     """What a MetaGraph uses.
 
-    `types` are element types that some release lacks, by number; `narrowed` are pairs of op and attribute
-    with a type, where releases differ in which they allow; `attributes` are pairs of op and attribute that
-    some release lacks, where the value isn't the default. `devices` are those that nodes ask for, and
-    `variable_devices` those of them that variables of the graph itself ask for.
+    `types` are element types that some release lacks, by number; `narrowed` has op, attribute and type where
+    releases differ in the allowed types; `attributes` has op and attribute that some release lacks, with a
+    value that isn't the default. `devices` are those that nodes request, and `variable_devices` those that
+    variables of the graph itself request.
     """
 
     ops: dict[str, Uses]
@@ -126,16 +126,16 @@ class _Walk:
             if op in self._functions:
                 continue
             if op not in self._later:
-                self._know(op)
+                self._look_up(op)
             needs.ops[op].add(reach, body, name)
             if node.device:
                 self._add_device(node, reach, body)
             later, changed = self._later[op], self._changed[op]
             for key, value in node.attributes():
-                # An empty value is one of the text format, of a kind that hubcli doesn't read.
+                # An empty value is of a kind that hubcli doesn't read from the text format.
                 if key in later and value and value != later[key]:
                     needs.attributes.setdefault((op, key), Uses()).add(reach, body, name)
-                for number in _types_in(value) if value[:1] in (b"\x30", b"\x0a") else ():
+                for number in _types_in(value) if value[:1] in _TYPE_TAGS else ():
                     if number >= _OLDEST_LATER_TYPE:
                         needs.types.setdefault(number, Uses()).add(reach, body, name)
                     if key in changed:
@@ -151,7 +151,7 @@ class _Walk:
         if reach is Reach.GRAPH and node.op in VARIABLE_OPS:
             self.needs.variable_devices.add(node.device)
 
-    def _know(self, op: str) -> None:
+    def _look_up(self, op: str) -> None:
         self.needs.ops[op] = Uses()
         later = self._table.later_attributes(op)
         self._later[op] = {name: attribute.default for name, attribute in later.items()}

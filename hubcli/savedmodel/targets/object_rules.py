@@ -1,6 +1,6 @@
-"""What `tf.saved_model.load` of a release can't make of a model's objects, or of a graph of TensorFlow 1.
+"""What `tf.saved_model.load` of a release can't load of a model's objects, or of a graph of TensorFlow 1.
 
-A session and a server know no objects. Measured against the releases themselves
+A session and a server ignore objects. Measured against the releases themselves
 (tests/interop/test_loads_against_releases.py).
 """
 
@@ -21,7 +21,7 @@ __all__ = ["object_obstacles"]
 _VARIABLE_SPEC_PARTS = 4
 _TABLES_REFUSED_BY = frozenset({"2.11", "2.12"})
 _SLOTS_REFUSED_SINCE = "2.16"
-# In these Keras is a package of its own, which tf.saved_model.load doesn't import.
+# In these releases Keras is a separate package, which tf.saved_model.load doesn't import.
 _SLOTS_WITHOUT_KERAS = frozenset({"2.6"})
 # Of TypeSpecProto.TypeSpecClass; the last two are classes of programs, by their registered names.
 _VARIABLE_SPEC, _REGISTERED_SPECS = 9, (12, 13)
@@ -30,7 +30,7 @@ _VARIABLE_SPEC, _REGISTERED_SPECS = 9, (12, 13)
 def object_obstacles(
     needs: ModelNeeds, releases: tuple[str, ...], *, has_keras_2: bool = False
 ) -> Iterator[Obstacle]:
-    """What `tf.saved_model.load` can't make of the objects, or of a graph of TensorFlow 1."""
+    """What `tf.saved_model.load` can't load of the objects, or of a graph of TensorFlow 1."""
     if needs.objects is None:
         yield from _reference_outputs(needs, releases)
         yield from _undeclared_shapes(needs, releases)
@@ -65,7 +65,8 @@ class _LaterKind(NamedTuple):
 def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
     """Arguments of functions of kinds that older releases can't read."""
     for kind in _LATER_KINDS:
-        before, place = _later_value(message, releases, kind.since, kind.matches)
+        before = tuple(release for release in releases if release_key(release) < release_key(kind.since))
+        place = _place_of(message, kind.matches) if before else None
         if place is not None:
             yield obstacle(
                 kind.code,
@@ -76,16 +77,8 @@ def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[
             )
 
 
-def _later_value(
-    message: Any, releases: tuple[str, ...], first: str, holds: Callable[[Any], bool]
-) -> tuple[tuple[str, ...], str | None]:
-    """The releases before the first that reads such a value, and where one is; None if none is."""
-    before = tuple(release for release in releases if release_key(release) < release_key(first))
-    return before, _place_of(message, holds) if before else None
-
-
 def _slots(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
-    """Optimizers of Keras 2, whose slots only Keras 2 can make."""
+    """Optimizers of Keras 2, whose slots only Keras 2 can create."""
     holder = next(
         (node for node in message.nodes if node.slot_variables and node.WhichOneof("kind") == "user_object"),
         None,
@@ -119,7 +112,7 @@ def _slots(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
 
 
 def _reference_outputs(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
-    """Signatures of TensorFlow 1 that give a reference to a variable, which TensorFlow 2 has no more."""
+    """Signatures of TensorFlow 1 that return a reference to a variable, which TensorFlow 2 lacks."""
     reference_ops = op_releases().reference_ops
     body = needs.outline.graph.bodies[0]
     definitions = needs.rest.signature_def
@@ -141,7 +134,7 @@ def _reference_outputs(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator
 
 
 def _undeclared_shapes(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
-    """Signatures of TensorFlow 1 whose inputs have no shape at all: TensorFlow 2 takes each as a scalar."""
+    """Signatures of TensorFlow 1 whose inputs have no shape: TensorFlow 2 reads each as a scalar."""
     definitions = needs.rest.signature_def
     for name in needs.signatures:
         for key, tensor in sorted(definitions[name].inputs.items()):

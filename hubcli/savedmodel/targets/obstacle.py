@@ -1,4 +1,4 @@
-"""Obstacles: what keeps a loader from taking a model, or from running it, and the report of them."""
+"""Obstacles: what prevents a loader from loading or running a model, and the report of them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _MAX_TEXT = 500  # Names of ops, nodes and functions in a hostile model may have
 class ModelNeeds(NamedTuple):
     """What a model needs: `graph` of the MetaGraph that is served, `objects` where TensorFlow 2 wrote it.
 
-    `meta_graphs` is how many there are. `has_values` says that a checkpoint is there, None if that isn't
-    known of an archive that was read in part.
+    `meta_graphs` is how many there are. `has_values` says that it has a checkpoint, None if that is unknown
+    because an archive was read in part.
     """
 
     outline: MetaGraphOutline
@@ -44,10 +44,10 @@ class ModelNeeds(NamedTuple):
 
 
 class Obstacle(NamedTuple):
-    """Something in the way; an issue of the severity `error` makes the target fail, others are worth knowing.
+    """An obstacle; with an issue of the severity `error` the target fails, others are warnings and hints.
 
-    `when` tells whether loading fails or a call. `releases` are those of the target that it concerns, "" for
-    a target without any; `nodes` is how many have it.
+    `when` says whether loading or a call fails. `releases` are the affected releases of the target, empty for
+    a target without releases; `nodes` is the number of affected nodes.
     """
 
     issue: Issue
@@ -57,12 +57,12 @@ class Obstacle(NamedTuple):
 
     @property
     def is_blocking(self) -> bool:
-        """Whether the target can't load or run the model for it."""
+        """Whether it prevents the target from loading or running the model."""
         return self.issue.severity is Severity.ERROR
 
 
 class ConversionTrial(NamedTuple):
-    """What LiteRT's converter said: the ops that it needed, or its reason. `size_bytes` is the file's."""
+    """The result of LiteRT's converter: whether it needed Select ops, or why it failed; the file's size."""
 
     is_done: bool
     needs_select_ops: bool
@@ -79,9 +79,9 @@ class TargetReport(NamedTuple):
     conversion: ConversionTrial | None = None
 
     def with_conversion(self, conversion: ConversionTrial) -> TargetReport:
-        """The report with what the converter said: of ops, it knows; what it did was not in its way.
+        """The report with the converter's result, which replaces obstacles of ops and of conversion.
 
-        What fails when the result is run remains.
+        Obstacles of running the result remain.
         """
         left = tuple(
             found
@@ -93,7 +93,7 @@ class TargetReport(NamedTuple):
 
     @property
     def is_blocked(self) -> bool:
-        """Whether an obstacle keeps the target from loading or running the model."""
+        """Whether an obstacle prevents the target from loading or running the model."""
         if self.conversion is not None and not self.conversion.is_done:
             return True
         return any(found.is_blocking for found in self.obstacles)

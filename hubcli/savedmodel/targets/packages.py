@@ -12,13 +12,13 @@ from pathlib import Path
 __all__ = ["described_unknown_op", "module_of", "package_by_op", "pip_command"]
 
 _OP_PACKAGES = Path(__file__).with_name("op_packages.tsv")
-# Packages whose module has another name than they have.
+# Packages whose module has a different name.
 _MODULES = {
     "tensorflow-addons": "tensorflow_addons",
     "tensorflow-compression-ops": "tensorflow_compression",
     "tf-sentencepiece": "tf_sentencepiece",
 }
-# Packages that have a release for each of TensorFlow's, by the same number.
+# Packages with a release of the same number for each of TensorFlow's.
 _IN_STEP = frozenset({"tensorflow-text"})
 
 
@@ -35,7 +35,7 @@ def module_of(package: str) -> str:
 
 
 def pip_command(package: str, release: str | None = None) -> str:
-    """What installs the package, beside that release of TensorFlow."""
+    """The command that installs the package, in the version for that release of TensorFlow."""
     if release is not None and package in _IN_STEP:
         return f"pip install '{package}=={release}.*'"
     return f"pip install {package}"

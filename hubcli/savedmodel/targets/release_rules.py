@@ -18,9 +18,9 @@ from hubcli.savedmodel.targets.releases import OpReleases, op_releases, release_
 
 __all__ = ["release_obstacles", "releases_text"]
 
-# What the build of TensorFlow Serving links in.
+# Packages whose ops TensorFlow Serving includes.
 _LINKED_INTO_SERVING = frozenset({"tensorflow-text", "ydf-tf"})
-# Attributes that tell of a model or tune its speed, and change nothing in what it computes.
+# Attributes that describe a model or tune its speed, and don't change its results.
 _HARMLESS = frozenset(
     {
         "batch_padding_policy",
@@ -48,7 +48,7 @@ _ATTRIBUTES_IGNORED_SINCE = "2.5"
 def release_obstacles(
     needs: ModelNeeds, releases: tuple[str, ...], *, in_session: bool, in_serving: bool = False
 ) -> Iterator[Obstacle]:
-    """What keeps these releases from loading the graph: by `tf.saved_model.load`, or in a session."""
+    """What prevents these releases from loading the graph: by `tf.saved_model.load`, or in a session."""
     table = op_releases()
     yield from _missing_ops(needs, releases, in_session=in_session, in_serving=in_serving)
     yield from _types(needs, releases, table, in_session=in_session)
@@ -69,10 +69,10 @@ def release_obstacles(
 def _first_seen(
     needs: ModelNeeds, uses: Uses, *, in_session: bool, is_op: bool = False
 ) -> tuple[str, Place | None]:
-    """When a loader looks at nodes, and the first of these that it sees.
+    """Whether a loader checks the nodes on load or on call, and the place of the first that it checks.
 
-    For a model of TensorFlow 2, tf.saved_model.load makes all functions and leaves the graph itself alone. A
-    session makes the graph, and looks for the ops of the functions that it calls; at the rest when they run.
+    For a model of TensorFlow 2, tf.saved_model.load creates all functions, and not the graph itself. A
+    session creates the graph, and looks up the ops of functions that it calls; it checks the rest on call.
     """
     if not in_session and needs.objects is not None:
         return LOAD, uses.first(Reach.CALLED, Reach.UNREACHED)
@@ -89,7 +89,7 @@ def _restores(needs: ModelNeeds) -> bool:
 def _missing_ops(
     needs: ModelNeeds, releases: tuple[str, ...], *, in_session: bool, in_serving: bool = False
 ) -> Iterator[Obstacle]:
-    """Ops that some of the releases lack, each with the releases that have it."""
+    """Ops that some of the releases lack."""
     table = op_releases()
     for op, uses in sorted(needs.graph.ops.items()):
         lacking = tuple(release for release in releases if not table.has(op, table.place(release)))
@@ -173,7 +173,7 @@ def _types(
 def _narrowed(
     needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases, *, in_session: bool
 ) -> Iterator[Obstacle]:
-    """Element types that an op takes in some releases alone."""
+    """Element types that an op allows only in some releases."""
     for (op, attribute, number), uses in sorted(needs.graph.narrowed.items()):
         changes = table.allowed_types(op)[attribute]
         refusing = []
@@ -206,7 +206,7 @@ def _narrowed(
 def _attributes(
     needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases, *, in_session: bool
 ) -> Iterator[Obstacle]:
-    """Attributes that some of the releases don't know, and set to another value than they act by."""
+    """Attributes that some of the releases don't know, with a value that isn't the default."""
     for (op, name), uses in sorted(needs.graph.attributes.items()):
         later = table.later_attributes(op)[name]
         lacking = [
@@ -246,7 +246,7 @@ def _attributes(
 
 
 def _kernels(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases) -> Iterator[Obstacle]:
-    """Ops that a release knows and can't execute on CPUs, where another can; on a graphics card it may."""
+    """Ops for which a release has no kernel for CPUs, though another release has one; a GPU may have one."""
     reaches = (Reach.CALLED,) if needs.objects is not None else (Reach.GRAPH, Reach.CALLED)
     for op, uses in sorted(needs.graph.ops.items()):
         without = table.lacks_kernel(op)
@@ -266,7 +266,7 @@ def _kernels(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases) ->
 
 
 def _python(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
-    """Calls of Python functions, which live in the process that saved the model."""
+    """Calls of Python functions, which only the process that saved the model has."""
     for op in _PYTHON_OPS:
         uses = needs.graph.ops.get(op)
         place = None if uses is None else uses.first(Reach.GRAPH, Reach.CALLED)

@@ -19,7 +19,6 @@ from hubcli.formats.tensor_layout import DTYPE_ENUM
 __all__ = ["LaterAttribute", "OpReleases", "OpSpan", "op_releases", "release_key"]
 
 _TABLE = Path(__file__).with_name("op_releases.tsv.gz")
-_REFERENCE = 100
 
 
 def release_key(release: str) -> tuple[int, ...]:
@@ -39,14 +38,14 @@ class OpSpan(NamedTuple):
 
 
 class LaterAttribute(NamedTuple):
-    """An attribute that came after its op: the place of its first release, its default as an AttrValue."""
+    """An attribute that is newer than its op: the place of its first release, its default as an AttrValue."""
 
     first: int
     default: bytes
 
 
 class OpReleases:
-    """The table; releases are told by their place in `releases`, oldest first."""
+    """The table; releases are numbered by their place in `releases`, oldest first."""
 
     def __init__(self, text: str) -> None:
         head, *lines = text.splitlines()
@@ -72,10 +71,9 @@ class OpReleases:
 
     def span(self, op: str) -> OpSpan | None:
         """The releases that have the op; None if none has it."""
-        line = self._lines.get(op)
-        if line is None:
+        if op not in self._lines:
             return None
-        first, last = f"{line}\t\t".split("\t")[:2]
+        first, last = self._column(op, 0), self._column(op, 1)
         return OpSpan(
             self._places[first] if first else 0, self._places[last] if last else len(self.releases) - 1
         )
@@ -89,12 +87,12 @@ class OpReleases:
         """The op's attributes that its first release lacked, by name."""
         return {
             name: LaterAttribute(self._places[release], bytes.fromhex(default))
-            for name, value in self._column(op, 2)
+            for name, value in self._pairs(op, 2)
             for release, default in [value.split(":")]
         }
 
     def allowed_types(self, op: str) -> dict[str, tuple[tuple[int, frozenset[int] | None], ...]]:
-        """Of attributes whose allowed types changed: from which release on which are, None for all."""
+        """For attributes whose allowed types changed: first release and types, None for all types."""
         return {
             name: tuple(
                 (
@@ -103,24 +101,23 @@ class OpReleases:
                 )
                 for release, types in (change.split(":") for change in value.split("|"))
             )
-            for name, value in self._column(op, 3)
+            for name, value in self._pairs(op, 3)
         }
 
     def lacks_kernel(self, op: str) -> frozenset[str]:
-        """The releases that have the op, and no kernel of it for CPUs though others have one."""
-        line = self._lines.get(op, "")
-        return frozenset(f"{line}\t\t\t\t\t".split("\t")[4].split())
+        """The releases that have the op without a kernel for CPUs, though others have one."""
+        return frozenset(self._column(op, 4).split())
 
     def type_span(self, number: int) -> int | None:
-        """The place of the first release that knows the element type; None for a number of no release."""
-        if number > _REFERENCE:
-            number -= _REFERENCE
+        """The place of the first release that has the element type; None if no release has it."""
         return self._types.get(number, 0 if number in _KNOWN_TYPES else None)
 
-    def _column(self, op: str, column: int) -> list[tuple[str, str]]:
-        line = self._lines.get(op, "")
-        text = f"{line}\t\t\t\t".split("\t")[column]
-        pairs = (pair.partition("=") for pair in text.split())
+    def _column(self, op: str, column: int) -> str:
+        columns = self._lines.get(op, "").split("\t")
+        return columns[column] if column < len(columns) else ""
+
+    def _pairs(self, op: str, column: int) -> list[tuple[str, str]]:
+        pairs = (pair.partition("=") for pair in self._column(op, column).split())
         return [(name, value) for name, _, value in pairs]
 
 

@@ -1,7 +1,7 @@
-"""Targets: what a model is to be loaded by, as `hubcli inspect --for` names it.
+"""Targets: what loads a model, as `hubcli inspect --for` names it.
 
-A target is a name, and for some a comparison with a release: `tensorflow>=2.12`. The grammar is that part of
-PEP 440 which a release of two numbers needs; anything else is refused.
+A target is a name, and for some a comparison with a release: `tensorflow>=2.12`. The grammar is the part of
+PEP 440 for releases of two numbers; anything else is refused.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class TargetKind(str, Enum):
 
 
 class Target(NamedTuple):
-    """What loads the model; `text` as it was asked for, `releases` of TensorFlow that it stands for."""
+    """What loads the model; `text` is as the user wrote it, `releases` are the releases of TensorFlow."""
 
     text: str
     kind: TargetKind
@@ -61,7 +61,7 @@ def target_names() -> list[str]:
 
 
 def parse_targets(text: str) -> tuple[Target, ...]:
-    """The targets of a list with commas, each once. Raises UsageError for one that can't be understood."""
+    """The targets of a list with commas, each once. Raises UsageError for an invalid one."""
     parts = [part.strip() for part in text[: _MAX_CHARACTERS + 1].split(",")]
     if len(text) > _MAX_CHARACTERS or len(parts) > _MAX_TARGETS:
         raise UsageError(

@@ -1,6 +1,6 @@
-"""What fine-tuned values can be written to: the checkpoint keys of a SavedModel that are variables.
+"""The variables of a SavedModel to which fine-tuned values can be written, by their checkpoint keys.
 
-The objects of its checkpoint tell the keys, by the names under which they hold each other.
+The keys are those of the checkpoint's object graph, whose objects hold each other by names.
 Source: tensorflow/core/protobuf/trackable_object_graph.proto.
 """
 
@@ -37,17 +37,17 @@ _SLOT = "/.OPTIMIZER_SLOT/"
 
 
 class CheckpointGraph:
-    """The objects, numbered; 0 is the root. What optimizers keep for a variable is left out."""
+    """The objects of a checkpoint, numbered; 0 is the root. Slots of optimizers are left out."""
 
     def __init__(self, nodes: Any) -> None:
-        """Raises BrokenModelError if an object that isn't there is named."""
+        """Raises BrokenModelError if a child doesn't exist."""
         self.children = [{child.local_name: child.node_id for child in node.children} for node in nodes]
         for children in self.children:
             if any(not 0 <= node < len(self.children) for node in children.values()):
                 raise BrokenModelError("the checkpoint's object graph names a missing object")
         self.keys: list[str | None] = []
         self.full_names: dict[str, str] = {}
-        """The variable's name in its graph by checkpoint key, as far as the checkpoint tells it."""
+        """The variable's name in its graph by checkpoint key, if the checkpoint has it."""
         for node in nodes:
             self.keys.append(self._key(node))
 
@@ -74,7 +74,7 @@ class CheckpointGraph:
 
     @cached_property
     def _holders(self) -> dict[int, tuple[int, str]]:
-        """Who holds each object on its shortest path from the root, and under which name; nearest first."""
+        """Parent and name of each object on its shortest path from the root; the nearest first."""
         holders: dict[int, tuple[int, str]] = {0: (0, "")}
         waiting = deque([0])
         while waiting:
@@ -142,7 +142,7 @@ class CheckpointGraph:
 
 
 _SAVE_COUNTER = f"save_counter{VALUE_SUFFIX}"
-# What Keras keeps for itself, and what optimizers keep.
+# Children of the root that are Keras's own objects and optimizers.
 _NOT_THE_MODELS = ("keras_api", "optimizer", "_optimizer")
 _UNFIT = ("resource", "variant")
 _HINT = "List its variables: hubcli inspect MODEL --variables"
@@ -151,9 +151,8 @@ _HINT = "List its variables: hubcli inspect MODEL --variables"
 class AssignableVariable(NamedTuple):
     """A variable of the model that can get another value.
 
-    `path` is where it hangs, `name` what its graph calls it. Those that aren't
-    `is_required` keep their value where none is found: what an optimizer or a
-    metric keeps, tables, and what no object of the model holds.
+    `path` is that from the root, `name` the name in its graph. One that isn't `is_required` keeps its value
+    if none is found for it: those of optimizers and metrics, tables, and values that belong to no object.
     """
 
     key: str
@@ -176,7 +175,7 @@ class AssignableVariable(NamedTuple):
 
 @dataclass(frozen=True)
 class AssignableVariables:
-    """All of them: trainable ones as the root lists them, then its other variables, then the rest."""
+    """All variables: trainable ones as the root lists them, then its other variables, then the rest."""
 
     model: str
     all: tuple[AssignableVariable, ...]
@@ -195,11 +194,11 @@ class AssignableVariables:
         return tuple(target for target in self.all if target.is_required)
 
     def misplaced(self, pairs: Iterable[tuple[str, str]], names: Mapping[str, str]) -> dict[str, str]:
-        """Of target and source keys at the same places of a list: the targets that are other variables there.
+        """The targets whose source, at the same place of a list, has the name of another variable.
 
-        `names` are those of the weights, by their key; each target comes with the name that stands
-        in its place. A second list of the same variables may have another
-        order. Where the names are others, nothing is known: the result is empty.
+        `pairs` are target and source keys; `names` are those of the weights, by their key. Each target comes
+        with that other name. The lists may have the same variables in different orders. If the sets of names
+        differ, nothing is known, and the result is empty.
         """
         found = {target: names.get(source, "") for target, source in pairs}
         own = {target.key: target.name.partition(":")[0] for target in self.required if target.key in found}
@@ -210,9 +209,9 @@ class AssignableVariables:
 
 
 def read_assignable(model: Path) -> AssignableVariables:
-    """What can be written in the SavedModel in that directory.
+    """The assignable variables of the SavedModel in that directory.
 
-    Raises BrokenModelError if it can't be read, ValuesError where it has no variables.
+    Raises BrokenModelError if it can't be read, ValuesError if it has no variables.
     """
     try:
         if not (model / INDEX_FILE).is_file():

@@ -1,4 +1,4 @@
-"""Which value of the weights is for which variable of the model: one full mapping, or a refusal."""
+"""Maps the values of weights to the variables of a model: one complete mapping, or an error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MAX_LISTED = 5
 
 
 class MatchedValue(NamedTuple):
-    """A variable and the key of its new value. `found_by` is one of the words of `WeightMapping`."""
+    """A variable and the key of its new value. `found_by` is as in `WeightMapping`."""
 
     target_key: str
     target_path: str
@@ -45,11 +45,10 @@ class MatchedValue(NamedTuple):
 class WeightMapping(NamedTuple):
     """Every variable with its value, in the model's order.
 
-    `root` is the object (or layer) of the weights that is the model, "" for
-    their root; None if names alone decided. `found_by` of the pairs is
-    `key`, `objects`, `name`, `order` (where equal shapes can't be distinguished)
-    or `map`. `unassigned` are keys of the model without a new value, `unused` those
-    of the weights that are for none of its variables.
+    `root` is the object (or layer) of the weights that is the model, "" for their root; None if names alone
+    decided. `found_by` of the pairs is `key`, `objects`, `name`, `order` (equal shapes can't be distinguished
+    then) or `map`. `unassigned` are keys of the model without a new value, `unused` those of the weights
+    without a variable.
     """
 
     pairs: tuple[MatchedValue, ...]
@@ -77,10 +76,9 @@ def map_weights(
 ) -> WeightMapping:
     """The one mapping of the weights onto the variables of the model.
 
-    `root` chooses an object of a checkpoint, or a layer of a Keras file, by
-    its path; `named` pairs variables (by key or path) with keys of the weights,
-    the rest must have equal keys. Raises MappingError if the user must
-    choose, ValuesError where values don't fit, UsageError for names of nothing.
+    `root` chooses an object of a checkpoint, or a layer of a Keras file, by its path; `named` maps variables
+    (by key or path) to keys of the weights, the rest must have equal keys. Raises MappingError if the user
+    must choose, ValuesError for values that don't fit, UsageError for unknown names.
     """
     if named:
         return _by_map(targets, weights, named)
@@ -143,7 +141,7 @@ def _at_root(
         )
     candidate = lockstep.at(node)
     if not candidate.is_full:
-        # A layer is named by those who made it, the object in it by tensorflow_hub.
+        # The root may be a user's layer, in which tensorflow_hub holds the loaded object.
         candidate = _the_one(targets, weights, lockstep.candidates(node) or [candidate], None)
     return _mapping(targets, weights, candidate.pairs, "objects", candidate.root)
 
@@ -165,7 +163,7 @@ def _the_one(
         raise _misfit(targets, weights, candidates)
     names = ", ".join(_root_name(candidate.root) for candidate in full[:_MAX_LISTED])
     more = f" and {len(full) - _MAX_LISTED} more" if len(full) > _MAX_LISTED else ""
-    # The place of a piece doesn't distinguish two orders of it.
+    # Two orders of the same piece have the same root.
     has_roots = len({candidate.root for candidate in full}) == len(full)
     raise MappingError(
         f"{len(full)} parts of {weights.path} match all {full[0].required} "
@@ -180,7 +178,7 @@ def _the_one(
 def _misfit(
     targets: AssignableVariables, weights: Weights, candidates: list[Candidate]
 ) -> MappingError | ValuesError | UsageError:
-    """The error for weights of which no part is the whole model."""
+    """The error for weights without a part that matches the whole model."""
     if not candidates:
         return MappingError(
             f"{weights.path} has nothing that matches a variable of {targets.model}",
@@ -205,7 +203,7 @@ def _root_name(root: str) -> str:
 
 
 def _same_keys(targets: AssignableVariables, weights: Weights) -> list[tuple[str, str]] | None:
-    """Pairs of equal keys, where every variable has one and no other value is left over."""
+    """Pairs of equal keys; None unless every variable has one and no value is left over."""
     by_key = {key.removesuffix(VALUE_SUFFIX): key for key in weights.tensors}
     if len(by_key) < len(weights.tensors):
         return None
@@ -228,7 +226,7 @@ def _same_keys(targets: AssignableVariables, weights: Weights) -> list[tuple[str
 def _are_listed_otherwise(
     targets: AssignableVariables, weights: Weights, pairs: list[tuple[str, str]]
 ) -> bool:
-    """Whether equal keys are but places in lists, which hold the same variables in another order."""
+    """Whether equal keys are only places in lists that have the same variables in another order."""
     listed = any(target.key.partition("/")[0] in LISTS for target in targets.required)
     return listed and weights.graph is not None and bool(targets.misplaced(pairs, weights.graph.full_names))
 
@@ -238,7 +236,7 @@ def _wrong_values(weights: Weights, misfit: str) -> ValuesError:
 
 
 def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingError:
-    """The error for files that name each value by its checkpoint key, and name another."""
+    """The error for files of values by checkpoint keys that are not those of the model."""
     given = [key.removesuffix(VALUE_SUFFIX) for key in weights.tensors]
     twice = [key for key, count in Counter(given).items() if count > 1]
     required = {target.key.removesuffix(VALUE_SUFFIX): target.is_required for target in targets.all}
@@ -257,14 +255,14 @@ def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingErro
 
 
 def _by_map(targets: AssignableVariables, weights: Weights, named: MappingType[str, str]) -> WeightMapping:
-    """The pairs that the user names; variables that aren't named must have a value of their own key."""
+    """The pairs of the user's map; variables without one must have a value of their own key."""
     sources = {key.removesuffix(VALUE_SUFFIX): key for key in weights.tensors} | {
         key: key for key in weights.tensors
     }
     by_name: dict[str, AssignableVariable] = {}
     for target in targets.all:
         by_name.setdefault(target.path, target)
-    for target in targets.all:  # A key is one variable's; a path of what an optimizer keeps may be several's.
+    for target in targets.all:  # A key is unique; variables of optimizers may share a path.
         by_name |= {target.key: target, target.key.removesuffix(VALUE_SUFFIX): target}
     pairs: dict[str, str] = {}
     for left, right in named.items():
@@ -299,9 +297,8 @@ def _require_one(targets: AssignableVariables, name: str) -> None:
 def _completed(
     targets: AssignableVariables, weights: Weights, pairs: dict[str, str], sources: dict[str, str]
 ) -> WeightMapping:
-    mapping = _mapping(targets, weights, pairs.items(), "map", None)
-    missing = []
-    rest: dict[str, str] = {}
+    """The mapping of these pairs, and of variables without one to values of their own keys."""
+    missing, every = [], dict(pairs)
     for target in targets.required:
         key = sources.get(target.key.removesuffix(VALUE_SUFFIX))
         if target.key in pairs:
@@ -309,22 +306,17 @@ def _completed(
         if key is None or target.misfit(weights.tensors[key]) is not None:
             missing.append(target.path)
         else:
-            rest[target.key] = key
+            every[target.key] = key
     if missing:
         raise MappingError(
             f"The map has no value for {len(missing)} of the variables: {', '.join(missing[:_MAX_LISTED])}",
             hint="Add a line for each: target = source.",
         )
-    by_key = {pair.target_key: pair for pair in _mapping(targets, weights, rest.items(), "key", None).pairs}
-    by_key |= {pair.target_key: pair for pair in mapping.pairs}
-    every = tuple(by_key[target.key] for target in targets.all if target.key in by_key)
-    used = {pair.source_key for pair in every}
-    return WeightMapping(
-        every,
-        None,
-        tuple(target.key for target in targets.all if target.key not in by_key),
-        tuple(key for key in mapping.unused if key not in used),
+    mapping = _mapping(targets, weights, every.items(), "key", None)
+    by_map = tuple(
+        pair._replace(found_by="map") if pair.target_key in pairs else pair for pair in mapping.pairs
     )
+    return mapping._replace(pairs=by_map)
 
 
 _MAX_BYTES = 16 << 20
@@ -370,7 +362,7 @@ def _of_lines(path: Path, text: str) -> dict[str, str]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        # Names hold an equals sign now and then, but no spaces around it.
+        # A name may have an equals sign, but no spaces around it.
         target, middle, source = line.partition(" = ")
         if not middle or not target.strip() or not source.strip():
             raise UsageError(f"{path}, line {number}: not a pair", hint=_HINT)

@@ -1,10 +1,10 @@
 """Matches variables with values: by names, by order, by the object graphs of model and checkpoint, by lists.
 
-A layer that holds the loaded object keeps its children's names, so that the
-object is the one from which the same names lead to values of the same shapes. A SavedModel of Keras 3's
-`export()` has no other names than the lists `variables`, `trainable_variables` and
-`non_trainable_variables` of the whole network: what a layer made of a loaded object lists stands there in
-one piece, found by type and shape of its values, in order. Source: keras/src/export/saved_model.py.
+A layer that holds the loaded object keeps the names of its children, so that the model is the object from
+which the same names lead to values of the same shapes. A SavedModel of Keras 3's `export()` has only the
+lists `variables`, `trainable_variables` and `non_trainable_variables` of the whole network: the variables of
+a layer with a loaded object are one piece of them, found by types and shapes in order. Source:
+keras/src/export/saved_model.py.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _TOLD_MISFITS = 3
 
 
 class Candidate(NamedTuple):
-    """An object of the checkpoint, by its path, as the model: `pairs` are target and source keys.
+    """An object of the checkpoint, by its path, that may be the model: `pairs` are target and source keys.
 
-    `fits` is how many of the `required` variables it has with their shape and
-    type; `misfits` are sentences about the first of the others.
+    `fits` is how many of the `required` variables it has with their shape and type; `misfits` are sentences
+    about the first of the others.
     """
 
     root: str
@@ -54,7 +54,7 @@ class Candidate(NamedTuple):
 
 
 class MatchByGraph:
-    """The walks over one model and one checkpoint."""
+    """Matches one model with one checkpoint by walks over both object graphs."""
 
     def __init__(
         self, targets: AssignableVariables, graph: CheckpointGraph, tensors: Mapping[str, TensorValues]
@@ -71,11 +71,10 @@ class MatchByGraph:
         self._steps = 0
 
     def candidates(self, below: int = 0) -> list[Candidate]:
-        """Every object with a variable that fits; the fullest first, then the nearest to the root.
+        """Every object with a variable that fits; those with the most first, then the nearest to the root.
 
-        Looked at are the object `below`, and what it leads to.
-        Of those that lead to the same values the nearest is given. Raises
-        MappingError where the graphs are too large to try every object.
+        The object `below` and its descendants are tried. Of those with the same values, only the nearest is
+        returned. Raises MappingError if the graphs are too large to try every object.
         """
         found: dict[object, Candidate] = {}
         for node in self._other.below(below):
@@ -89,7 +88,7 @@ class MatchByGraph:
         return sorted(found.values(), key=lambda candidate: -candidate.fits)
 
     def _may_be_root(self, node: int) -> bool:
-        """Whether one of the names that lead on from the model's root leads on from there, too."""
+        """Whether it has a child with the name of a useful child of the model's root."""
         there = self._other.children[node]
         return any(
             name in there and child in self._useful and (self._needs_lists or name not in LISTS)
@@ -132,10 +131,10 @@ class MatchByGraph:
             level = below
 
     def _is_alike(self, own: int, name: str, other: int) -> bool:
-        """Whether what stands there under the name tells anything.
+        """Whether children of that name may be the same object.
 
-        A place in a list of all variables is not a name: any network has a first
-        one. Where the model has no other names, the lists must be as long.
+        A place in a list of all variables is not a name: every network has a first variable. If the model has
+        no other names, the lists must be equally long.
         """
         if own or name not in LISTS:
             return True
@@ -159,10 +158,10 @@ class MatchByGraph:
 
 
 def candidates_by_name(targets: AssignableVariables, weights: Weights) -> list[Candidate]:
-    """The scopes of the weights below which the model's variables have their names; the fullest first.
+    """The scopes of the weights with names of the model's variables; those with the most first.
 
-    A model that was loaded into a larger graph has its names below a scope of
-    that graph. Names that two variables share are no names.
+    A model that was loaded into a larger graph has its names in a scope of that graph. Names that two
+    variables share are ignored.
     """
     sources = _sources(weights)
     by_name = {name: target for target in targets.required if (name := _name(targets, target))}
@@ -203,7 +202,7 @@ def _is_scoped(source: str, name: str) -> bool:
 
 
 def _sources(weights: Weights) -> dict[str, str]:
-    """Keys by the names of variables, as far as a name is one variable's."""
+    """Keys by the names of variables, if the name is unique."""
     if weights.graph is None:
         return {key: key for key in weights.tensors}
     names = weights.graph.full_names
@@ -212,12 +211,12 @@ def _sources(weights: Weights) -> dict[str, str]:
 
 
 def _name(targets: AssignableVariables, target: AssignableVariable) -> str:
-    """What the graph calls it; TensorFlow 1 has no other key."""
+    """The variable's name in the graph; in TensorFlow 1, its key."""
     return target.key if targets.graph is None else target.name.partition(":")[0]
 
 
 def candidates_by_order(targets: AssignableVariables, weights: Weights) -> list[Candidate]:
-    """Each layer with as many values as the model has variables, or any that fits; the fullest first."""
+    """Each layer with a value that fits, matched by order; those with the most first."""
     found = [_candidate(targets, weights, group) for group in weights.groups]
     return sorted((root for root in found if root.fits), key=lambda candidate: -candidate.fits)
 
@@ -245,11 +244,10 @@ _Piece = tuple[str, tuple[str, ...]]
 
 
 def candidates_by_lists(targets: AssignableVariables, weights: Weights) -> list[Candidate]:
-    """Every way to find the model's variables in the lists; none where the weights aren't such a model.
+    """Every way to find the model's variables in the lists; empty if the weights aren't such a model.
 
-    Trainable variables are looked for among the trainable ones, the others
-    among the others; all of them in the one list where the layer was frozen.
-    Those that differ in the values that equal variables get are separate.
+    Trainable variables are found in the list of trainable ones, the others in that of the others; if the
+    layer was frozen, all in the one list. Ways that assign different values are separate candidates.
     """
     graph = weights.graph
     if weights.kind is not WeightsKind.SAVED_MODEL or graph is None:
@@ -293,7 +291,7 @@ def _apart(
 def _pieces(
     graph: CheckpointGraph, weights: Weights, name: str, variables: Sequence[AssignableVariable]
 ) -> Iterator[_Piece]:
-    """The pieces of the list in which each value fits its variable; one that is empty for none."""
+    """The pieces of the list in which each value fits its variable; an empty one for no variables."""
     if not variables:
         yield "", ()
         return
@@ -316,7 +314,7 @@ def _pieces(
 def _by_names(
     targets: AssignableVariables, graph: CheckpointGraph, found: list[Candidate]
 ) -> list[Candidate]:
-    """Without those that give a variable the value of another one by its name, where names tell."""
+    """Without candidates that assign a variable the value of another name, if names are known."""
     fits = [piece for piece in found if not targets.misplaced(piece.pairs, graph.full_names)]
     named = [piece for piece in fits if _has_all_names(targets, graph, piece)]
     return named if len(named) == 1 else fits

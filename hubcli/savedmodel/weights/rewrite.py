@@ -1,8 +1,8 @@
-"""The weights-only rewrite: the same SavedModel with other values, every other byte as it was.
+"""The weights-only rewrite: the same SavedModel with new values, every other byte unchanged.
 
-The checkpoint is written anew under the keys that it has, in the shards that
-it has; `saved_model.pb` is copied. So nothing is lost that a loader knows, and
-nothing needs TensorFlow. Source: tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
+A new checkpoint is written with the same keys and shards; `saved_model.pb` is copied. So nothing that a
+loader reads is lost, and TensorFlow isn't needed. Source:
+tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CHECKPOINT_HASH = 5
 
 
 def with_checkpoint_hash(fingerprint: bytes, index: bytes) -> bytes:
-    """The FingerprintDef with the hash of variables.index; all else as it was, byte for byte.
+    """The FingerprintDef with the hash of variables.index; its other bytes are unchanged.
 
     That is FarmHash's Fingerprint64 of the file's bytes. Raises BrokenModelError.
     """
@@ -56,7 +56,7 @@ _COPY_HINT = "Copy the model without links, and export from the copy."
 
 @dataclass(frozen=True, slots=True)
 class RewriteOptions:
-    """`allow_nan` and `allow_unchanged` let pass what is refused else.
+    """`allow_nan` and `allow_unchanged` accept values that are refused otherwise.
 
     `measure` finds the largest change between two pieces of a tensor; the
     default needs no NumPy, and takes 3 s for 100 MB that changed.
@@ -68,10 +68,10 @@ class RewriteOptions:
 
 
 class RewriteReport(NamedTuple):
-    """What was written: variables that changed (as the index sorts them), keys that were given and are equal.
+    """What was written: variables that changed (in the order of the index), and keys with equal new values.
 
-    `unassigned` are the keys for which no values were given. `size_bytes` is that of
-    all tensors, `copied_bytes` that of the files copied as they are.
+    `unassigned` are the keys without new values. `size_bytes` is the size of all tensors, `copied_bytes` that
+    of the copied files.
     """
 
     changed: tuple[Change, ...]
@@ -94,14 +94,12 @@ def rewrite(
     options: RewriteOptions | None = None,
     on_bytes: Callable[[int], None] = lambda size: None,
 ) -> RewriteReport:
-    """Writes the model in the directory `model` to `destination`, which isn't there yet, with other values.
+    """Writes the model in the directory `model` with new values to `destination`, which must not exist.
 
-    `values` go by checkpoint key; what they don't name stays. `on_bytes` is called
-    for every piece written. In memory is a piece of 256 KiB of each of both. What
-    stands at `destination` after an error is incomplete: its place is a
-    temporary one, to be renamed. Raises ValuesError for values that don't
-    fit or aren't finite, UnchangedError, BrokenModelError and ChecksumError
-    where the model or the weights aren't whole, OSError.
+    `values` are by checkpoint key; other tensors stay. `on_bytes` is called for every piece written. Pieces
+    of 256 KiB are in memory. After an error `destination` is incomplete: use a temporary name, and rename it.
+    Raises ValuesError for values that don't fit or aren't finite, UnchangedError, BrokenModelError and
+    ChecksumError if the model or the weights are corrupt, OSError.
     """
     options = options or RewriteOptions()
     bundle = Bundle.open(model / _FOLDER, _PREFIX) if (model / INDEX_FILE).is_file() else None
@@ -133,7 +131,7 @@ def _require_fit(bundle: Bundle, values: Mapping[str, TensorValues]) -> None:
 
 
 def _copy(model: Path, destination: Path, left_out: set[str]) -> int:
-    """Copies every file but those; how many bytes they have together."""
+    """Copies every file except those; returns how many bytes were copied."""
     copied_bytes = 0
     for folder, names, files in os.walk(model, onerror=_raise):
         place = destination / Path(folder).relative_to(model)
@@ -160,14 +158,14 @@ def _raise(error: OSError) -> None:
 
 
 def _renew_fingerprint(model: Path) -> None:
-    """Lets fingerprint.pb, where there is one, tell of the new checkpoint."""
+    """Puts the hash of the new checkpoint into fingerprint.pb, if there is one."""
     file = model / _FINGERPRINT
     if file.is_file() and file.stat().st_size <= _MAX_FINGERPRINT_BYTES:
         file.write_bytes(with_checkpoint_hash(read_regular(file), read_regular(model / INDEX_FILE)))
 
 
 class _Part(NamedTuple):
-    """What stands in a shard: a tensor or a slice of one; `owner` is the entry that has the key."""
+    """A tensor in a shard, or a slice of one; `owner` is the entry with the tensor's key."""
 
     entry: BundleEntry
     owner: BundleEntry
@@ -216,7 +214,7 @@ class _Job:
         return shards
 
     def _write_shard(self, writer: ShardWriter, parts: list[_Part], old: Path) -> list[BundleEntry]:
-        """Its tensors in their order, with the bytes that stood between them."""
+        """Writes its tensors in their order, with the bytes between them."""
         written, position = [], 0
         for part in parts:
             entry = part.entry
@@ -251,7 +249,7 @@ class _Job:
         return new._replace(offset=entry.offset) if not new.size_bytes else new
 
     def _new(self, part: _Part, given: TensorValues) -> tuple[BundleEntry, Iterator[bytes]]:
-        """The entry before it has its place, and its new bytes, compared with the old on their way."""
+        """The entry, without its new offset yet, and its new bytes, compared with the old ones when read."""
         comparison, entry = self.comparisons[part.owner.name], part.entry
         old = self.bundle.part_pieces(entry)
         if part.slice is None:
@@ -274,7 +272,7 @@ class _Job:
 
     def _require_change(self) -> None:
         for key, comparison in self.comparisons.items():
-            # What the model holds already is not an error of the values that were given.
+            # NaN in a value that doesn't change is not an error of the new values.
             if comparison.is_changed and comparison.has_non_finite and not self.options.allow_nan:
                 raise ValuesError(
                     f"The new value of {key} contains NaN or infinity",
@@ -300,7 +298,7 @@ class _Job:
 
 
 def _cut(given: TensorValues, box: TensorBox) -> Iterator[bytes]:
-    """The bytes of the box out of the whole tensor, of which only the span of the box is read."""
+    """The bytes of the box in the whole tensor, of which only the span of the box is read."""
     first = next(box.runs(), None)
     if first is None:
         return iter(())

@@ -60,8 +60,8 @@ class WeightGroup(NamedTuple):
 class Weights:
     """Values by the key that they have in the file.
 
-    `bundle` is that of a checkpoint; `groups` are the layers of a Keras file,
-    where nothing but the order tells what is what.
+    `bundle` is that of a checkpoint; `groups` are the layers of a Keras file, whose values are known by their
+    order only.
     """
 
     path: Path
@@ -72,9 +72,9 @@ class Weights:
 
     @cached_property
     def graph(self) -> CheckpointGraph | None:
-        """A checkpoint's objects, None if it has none; read when they are asked for.
+        """A checkpoint's objects, None if it has none; read on first use, since equal keys don't need them.
 
-        Equal keys need none. Raises BrokenModelError if they can't be read.
+        Raises BrokenModelError if they can't be read.
         """
         try:
             return None if self.bundle is None else CheckpointGraph.of(self.bundle)
@@ -83,9 +83,9 @@ class Weights:
 
 
 def weights_kind(path: Path) -> WeightsKind:
-    """What stands at the path: by its files, its suffix, or its first bytes.
+    """The kind of weights at the path: by its files, its first bytes, or its suffix.
 
-    Raises NotFoundError if nothing does, UsageError for what can't be weights.
+    Raises NotFoundError if there are none, UsageError for an unknown format.
     """
     if path.is_dir():
         is_model = any((path / name).is_file() for name in MAIN_FILES)
@@ -129,7 +129,7 @@ def _is_keras(path: Path) -> bool:
 
 
 def open_weights(path: Path) -> Weights:
-    """The values at the path, of which none is read yet; for kinds that don't need h5py.
+    """The weights at the path, whose values are not read yet; for kinds that don't need h5py.
 
     Raises NotFoundError, UsageError, BrokenModelError if they can't be read.
     """
@@ -175,7 +175,7 @@ def _found_prefix(path: Path) -> tuple[Path, str]:
             f"{state.name} names no checkpoint", hint="Specify its prefix, such as DIR/ckpt-3."
         )
     newest = Path(re.sub(rb"\\(.)", rb"\1", named[1]).decode("utf-8", "replace"))
-    # A directory that was moved still names the place where it was: the file beside is meant.
+    # A directory that was moved still names its old place: then the file beside is meant.
     for place in (state.parent / newest, state.parent / newest.name):
         found = _prefix_of(place)
         if found is not None:
