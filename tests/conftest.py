@@ -6,6 +6,7 @@ import gc
 import importlib
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,8 +17,9 @@ import hypothesis
 import pytest
 import trustme
 from _pytest.runner import runtestprotocol
+from _pytest.tmpdir import tmppath_result_key
 
-from hubcli import durability
+from hubcli import durability, urls
 from hubcli.config.settings import Settings
 from hubcli.net import download, retries
 from hubcli.tf import run_child
@@ -30,6 +32,7 @@ from tests.tls import https_server
 
 ROOT = Path(__file__).parent.parent
 _numbers = itertools.count()
+_MEMORY, _ROOM_BYTES = "/dev/shm", 4 << 30
 # Of the person's own environment: settings, addresses and credentials.
 _OTHERS_VARIABLES = (
     *("HUBCLI_", "TFHUB_", "KAGGLE", "NETRC"),
@@ -51,6 +54,33 @@ def _collect_garbage_seldom() -> None:
 
 # Before tests are imported: with Python's own threshold a third of the collection looks for garbage.
 _collect_garbage_seldom()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps the directories of quick tests in memory, where that has room: a file costs a hundredth there.
+
+    Slow tests, which kill and race, work on a disk; and so do all where PYTEST_DEBUG_TEMPROOT names one.
+    """
+    is_quick = "not slow" in str(config.getoption("markexpr"))
+    if is_quick and not hasattr(config, "workerinput") and _is_roomy(_MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
+
+
+def _is_roomy(folder: str) -> bool:
+    """Whether tests can write there what a run needs at a time, and run programs."""
+    if sys.platform != "linux" or not os.access(folder, os.W_OK):
+        return False
+    facts = os.statvfs(folder)
+    return not facts.f_flag & os.ST_NOEXEC and facts.f_bavail * facts.f_frsize >= _ROOM_BYTES
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Frees the memory that the directories of a run without failures take."""
+    folder = session.config._tmp_path_factory._basetemp  # type: ignore[attr-defined]
+    is_worker = hasattr(session.config, "workerinput")
+    if exitstatus == 0 and not is_worker and folder is not None and folder.is_relative_to(_MEMORY):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -138,9 +168,16 @@ def _frozen_objects() -> Iterator[None]:
 
 
 @pytest.fixture
-def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new directory; pytest's own lists all earlier ones and moves a link, which takes 1 to 5 ms a test."""
-    return tmp_path_factory.mktemp(f"test-{next(_numbers)}", numbered=False)
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A new directory. In memory it stays only if the test fails.
+
+    pytest's own lists all earlier ones and moves a link, which takes 1 to 5 ms a test.
+    """
+    path = tmp_path_factory.getbasetemp() / f"test-{next(_numbers)}"
+    path.mkdir(mode=0o700)
+    yield path
+    if path.is_relative_to(_MEMORY) and request.node.stash[tmppath_result_key].get("call", False):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +209,8 @@ def _clean_environment(
     # Keras writes a file there when it is imported, which may be in any test.
     monkeypatch.setenv("KERAS_HOME", str(tmp_path_factory.getbasetemp() / "keras"))
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Secrets of earlier tests, of which there are thousands, would be looked for in each text of this one.
+    monkeypatch.setattr(urls, "_remembered", {})
     # What is tried again in this process is tried at once.
     monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.001)
     # What takes long is begun at once as if it did.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -155,9 +155,12 @@ def test_a_target_resolves_without_reading_anything(settings: Settings) -> None:
 
 
 def test_looking_at_a_cached_model_counts_as_use(settings: Settings, tmp_path: Path) -> None:
-    cached(settings, tmp_path)
+    model = cached(settings, tmp_path)
+    manifest = model.with_name(f"{model.name}.hubcli.json")
+    document = {**json.loads(manifest.read_text()), "last_used_at": "2020-01-01T00:00:00Z"}
+    manifest.write_text(json.dumps(document))
+    os.utime(manifest, (1, 1))
     before = next(iter(ls(settings).models)).last_used_at_s
-    time.sleep(1.1)
     inspect(HANDLE, settings)
     after = next(iter(ls(settings).models)).last_used_at_s
     assert before is not None
