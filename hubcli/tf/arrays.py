@@ -44,9 +44,10 @@ def _dtype(np: Any, name: str) -> Any:
     except TypeError:
         try:
             import ml_dtypes
-        except ImportError:
+
+            return np.dtype(getattr(ml_dtypes, name))
+        except (ImportError, AttributeError):  # An older one lacks the newer types.
             raise TypeError(name) from None
-        return np.dtype(getattr(ml_dtypes, name))
 
 
 def tensor_of_array(value: Any) -> Any:

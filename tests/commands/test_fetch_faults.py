@@ -295,6 +295,16 @@ def test_what_is_left_is_held_against_the_free_space_while_it_comes(
         assert names(settings) == []
 
 
+def test_a_model_that_takes_most_of_the_disk_is_fetched(tmp_path: Path) -> None:
+    files = {**FILES, **{f"assets.extra/{number}": LARGE for number in range(4)}}
+    archive = tmp_path / "model.tar.gz"
+    archive.write_bytes(models.pack(files, level=0))
+    with mounted(tmp_path / "disk", "size=90m") as disk:
+        settings = Settings.read({}, cache_dir=disk / "cache")
+        local = FetchOptions(local=str(archive))
+        require_whole(fetch("https://tfhub.dev/maker/model/1", settings, local), files)
+
+
 def test_each_retry_is_said_and_bounded(server: HubServer, hubcli: Run) -> None:
     url = server.serve(PATH, Reply(b"busy", 503))
     result = hubcli("fetch", url, "--retries", "1")

@@ -157,7 +157,7 @@ def test_one_without_a_lock_is_told_and_never_removed(
     export(str(model), place, settings)
     (leftover,) = leftovers_in(place.parent)
     assert (leftover.path, leftover.state) == (old, StagingState.UNKNOWN)
-    assert not leftover.remove()
+    assert leftover.remove() is False
     assert (old / "new" / "saved_model.pb").exists()
 
 
@@ -216,7 +216,7 @@ def test_a_file_system_without_locks_is_written_all_the_same(
         export(str(model), place, settings)
     (leftover,) = leftovers_in(place.parent)  # By now locks can be had, and tell nothing of it.
     assert leftover.state is StagingState.UNKNOWN
-    assert not leftover.remove()  # It may be a process between its first two steps.
+    assert leftover.remove() is False  # It may be a process between its first two steps.
 
 
 def test_an_empty_one_that_is_old_goes(place: Path) -> None:

@@ -157,6 +157,14 @@ def test_columns_and_features_that_are_no_inputs_are_listed(tmp_path: Path) -> N
         columns(TWO, file(tmp_path, "t.gz", gzip.compress(record(b"text"))))
 
 
+def test_the_values_of_a_feature_are_nested_as_a_row_of_the_input(tmp_path: Path) -> None:
+    endpoint = signature(port("a", "int64", (None, 2, 3)), port("b", "int64", (None, 1, 2, 2)))
+    examples = file(tmp_path, "x", record(example(a=[1, 2, 3, 4, 5, 6], b=[1, 2, 3, 4])))
+    assert columns(endpoint, examples) == {"rows": [{"a": [[1, 2, 3], [4, 5, 6]], "b": [[[1, 2], [3, 4]]]}]}
+    with pytest.raises(InputError, match="5 values for a"):
+        columns(endpoint, file(tmp_path, "y", record(example(a=[1, 2, 3, 4, 5], b=[1, 2, 3, 4]))))
+
+
 def test_one_column_is_counted_as_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 2 has 1 column; the header names 3"):
         columns(TWO, file(tmp_path, "t.csv", "a,b.0,b.1\n1\n"))

@@ -8,7 +8,10 @@ import pytest
 
 from hubcli.commands.run import RunResult
 from hubcli.errors import OutputError
-from hubcli.running.outputs import require_free
+from hubcli.running.outputs import OutputForm, require_free, write_outputs
+from hubcli.running.session import OutputBatch
+from hubcli.tf.run_protocol import STRING, Tensor
+from tests.running.ports import port, signature
 
 
 @pytest.fixture
@@ -44,3 +47,16 @@ def test_no_force_replaces_what_is_of_another_kind(arrays: Path) -> None:
     (arrays / "thesis.tex").touch()
     with pytest.raises(OutputError, match="contains more than arrays"):
         require_free(arrays, force=True, is_directory=True)
+
+
+def test_texts_of_several_runs_are_one_array_as_wide_as_the_longest(tmp_path: Path) -> None:
+    endpoint = signature(outputs=(port("y", "string", (None,)),))
+    batches = [
+        OutputBatch(((Tensor(STRING, (len(texts),), texts),),), len(texts), whole=False, seconds=())
+        for texts in ([b"a", b"long text"], [b""])
+    ]
+    form = OutputForm("npy", tmp_path / "y.npy")
+    assert write_outputs(form, endpoint, iter(batches), force=False) == 3
+    content = form.path.read_bytes()
+    assert b"'|S9'" in content
+    assert content.endswith(b"a".ljust(9, b"\0") + b"long text" + bytes(9))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
+import sys
+from types import ModuleType
 
 import pytest
 
-from hubcli.tf.arrays import tensor_of_array
+from hubcli.formats.tensor_layout import DTYPE_ENUM
+from hubcli.tf.arrays import array_of, tensor_of_array
 from hubcli.tf.run_protocol import Tensor
 
 
@@ -24,3 +27,12 @@ def test_texts_become_lists_and_other_values_stay() -> None:
     assert tensor_of_array(numpy.array([["a"], ["b"]])) == [["a"], ["b"]]
     assert tensor_of_array("text") == "text"
     assert tensor_of_array([numpy.float32(0.5), (1,)]) == [0.5, [1]]
+
+
+def test_a_type_that_neither_numpy_nor_ml_dtypes_has_is_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numpy")
+    for module in (ModuleType("ml_dtypes"), None):  # One without the type, as an older one, and none.
+        monkeypatch.setitem(sys.modules, "ml_dtypes", module)
+        array = array_of(Tensor(DTYPE_ENUM["DT_RESOURCE"], (1, 2), b"\x01\x02"))
+        assert array is not None
+        assert (array.dtype.itemsize, array.tolist()) == (1, [[b"\x01", b"\x02"]])

@@ -368,6 +368,21 @@ def test_a_tier_that_is_down_costs_its_retries_once_for_all_models(
     assert len(other_server.requests) == request_count
 
 
+def test_after_a_tier_that_is_down_the_next_one_is_asked(
+    fleet: Fleet, other_server: HubServer, tmp_path: Path
+) -> None:
+    fleet.query, fleet.more = "", (f"{other_server.url}/tier", f"{tmp_path / 'second'}?mode=read-write")
+    other_server.serve("/tier/hubcli-tier.json", Reply(status=503))
+    other = "https://tfhub.dev/maker/other/1"
+    fleet.server.serve("/maker/other/1", fleet.packed)
+    fleet.fetch(other, retries=0)  # Another machine, which puts it into the second tier.
+    settings, notes = fleet.settings(retries=0), Notes()
+    for handle in (HANDLE, other):
+        fetch(handle, settings, listener=notes)
+    assert any(note.endswith("failed: it did not answer less than a minute ago") for note in notes.notes)
+    assert fleet.downloads == 2
+
+
 def test_a_fault_of_a_tier_is_told_once(fleet: Fleet) -> None:
     fleet.folder.mkdir()
     (fleet.folder / "hubcli-tier.json").write_text('{"hubcli_tier": 2}')

@@ -161,6 +161,20 @@ def test_layers_need_something_to_call(models: Path) -> None:
     assert codes_of(models / "tf1_hub", "hub.KerasLayer") == ["tf-keras-needed"]
 
 
+def test_a_signature_of_several_inputs_is_told_to_a_layer_that_passes_one(tmp_path: Path) -> None:
+    def model(*inputs: str) -> Path:
+        own = call_signature("n:0")
+        for name in inputs:
+            own.inputs[name].name = "n:0"
+        parts = meta_graph(graph(node("n", "Abs")), Objects(), signature_def={"serving_default": own})
+        return write_model(tmp_path / "-".join(inputs), parts, index_bytes=index())
+
+    found = found_in(model("a", "b"), "keras3-layer", "several-inputs")
+    assert found.issue.message.startswith("Signature serving_default has 2 inputs")
+    assert found.issue.severity is Severity.WARNING
+    assert codes_of(model("a"), "keras3-layer") == ["endpoint-argument"]
+
+
 def test_litert_tells_select_ops_from_impossible_ones(models: Path) -> None:
     assert codes_of(models / "pinned_to_gpu", "litert") == []
     found = found_in(models / "keras2_text", "litert", "select-ops")
