@@ -16,7 +16,7 @@ from hubcli.cli.app import COMMANDS
 from tests import models
 from tests.cli.command_batch import help_texts, run_many
 from tests.cli.terminal import start
-from tests.forkserver import start_python
+from tests.forkserver import run_python, start_python
 from tests.server import HubServer, Reply
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -192,13 +192,8 @@ def test_the_help_names_the_variables(hubcli: Run) -> None:
 
 def test_the_root_that_tensorflow_hub_does_not_know_is_told(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    result = subprocess.run(
-        [sys.executable, "-m", "hubcli", "fetch", "example://mul/1"],
-        env={**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
+    result = run_python(["-m", "hubcli", "fetch", "example://mul/1"], env=environment)
     assert f"export TFHUB_CACHE_DIR={home}/.cache/hubcli\n" in result.stderr
     assert result.stderr.count("TFHUB_CACHE_DIR") == 1
 
