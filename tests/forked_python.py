@@ -68,6 +68,7 @@ def _serve(starter: int, modules: Sequence[str]) -> None:
             importlib.import_module(module)
     if others:
         _read_certificates()
+        _fill_caches()
     # A collection in a child would copy every page that the server has filled.
     gc.collect()
     gc.freeze()
@@ -115,6 +116,23 @@ def _read_certificates() -> None:
 
     with suppress(OSError):
         trusted_context(NetworkConfig())
+
+
+def _fill_caches() -> None:
+    """What each process would make again, alike: protobuf's descriptors, the table of ops, patterns of `re`.
+
+    No help is printed here: what that imports reads the environment.
+    """
+    from typer.main import get_command
+
+    from hubcli.cli.app import COMMANDS, app_of
+    from hubcli.formats.protos import is_slow
+    from hubcli.savedmodel.nodes import op_classes
+
+    op_classes()
+    is_slow()
+    for name in COMMANDS:
+        get_command(app_of(name))
 
 
 def _hubcli_modules() -> list[str]:

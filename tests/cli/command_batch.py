@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
+from hubcli.cli.app import COMMANDS
 from tests.forkserver import run_python
 
 _PROGRAM = """
@@ -34,13 +37,29 @@ class Result(NamedTuple):
 
 
 def run_many(
-    lines: Sequence[Sequence[str]], *, columns: str = "80", cache: Path | None = None
+    lines: Sequence[Sequence[str]],
+    *,
+    columns: str = "80",
+    cache: Path | None = None,
+    with_runners: bool = False,
 ) -> list[Result]:
-    """What came of each command line, in order, on that cache or on that of the environment."""
+    """What came of each command line, in order, on that cache or on that of the environment.
+
+    The processes in which they run models are forked, too, with `with_runners`.
+    """
     environment = {**os.environ, **({} if cache is None else {"HUBCLI_CACHE_DIR": str(cache)})}
+    given = _input_json(lines, columns)
     return _runs(
-        run_python(["-c", _PROGRAM], given=_input_json(lines, columns), env=environment, check=True)
+        run_python(["-c", _PROGRAM], given=given, env=environment, check=True, with_runners=with_runners)
     )[0]
+
+
+@functools.cache
+def help_texts(columns: str) -> Mapping[str, Result]:
+    """What came of `--help` by command, and of that of hubcli itself as "": the same in each test."""
+    pages = ["", *COMMANDS]
+    runs = run_many([[*filter(None, [page]), "--help"] for page in pages], columns=columns)
+    return MappingProxyType(dict(zip(pages, runs, strict=True)))
 
 
 def run_many_anew(lines: Sequence[Sequence[str]]) -> tuple[list[Result], set[str]]:

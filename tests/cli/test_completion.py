@@ -133,15 +133,17 @@ def test_directories_belong_where_a_directory_is_asked_for(filled: Path, tmp_pat
 
 
 @pytest.mark.parametrize("shell", QUICK_SHELLS)
-@pytest.mark.parametrize(
-    "line",
-    ["inspect --cache-dir {}", "inspect --cache-dir={}", "--cache-dir {} inspect", "--cache-dir={} -q pin"],
-)
-def test_the_cache_is_the_one_on_the_line(shell: str, line: str, filled: Path, tmp_path: Path) -> None:
-    nowhere = tmp_path / "nowhere"
-    with shell_at_work(shell, tmp_path, nowhere) as running:
-        running.type(f"hubcli {line.format(filled)} https://tfhub.dev/google/e{TAB}{ENTER}")
-        assert running.arguments()[-1] == HANDLE
+def test_the_cache_is_the_one_on_the_line(shell: str, filled: Path, tmp_path: Path) -> None:
+    lines = [
+        "inspect --cache-dir {}",
+        "inspect --cache-dir={}",
+        "--cache-dir {} inspect",
+        "--cache-dir={} -q pin",
+    ]
+    with shell_at_work(shell, tmp_path, tmp_path / "nowhere") as running:
+        for line in lines:
+            running.type(f"hubcli {line.format(filled)} https://tfhub.dev/google/e{TAB}{ENTER}")
+            assert running.arguments()[-1] == HANDLE, line
 
 
 @pytest.mark.parametrize("variable", ["HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR", "XDG_CACHE_HOME", "HOME"])

@@ -20,6 +20,7 @@ from hubcli.cli.main import main
 from hubcli.concurrency import _WorkerPool
 from tests import models
 from tests.cli.terminal import run_on_terminal, start
+from tests.forkserver import run_python
 from tests.server import HubServer, Reply
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -110,13 +111,10 @@ def test_lists_come_from_files_and_from_standard_input(
     urls = [server.serve(f"/m{number}/1", ARCHIVE) for number in range(3)]
     sha256 = hashlib.sha256(ARCHIVE).hexdigest()
     (tmp_path / "models.txt").write_text(f"# mine\n{urls[1]} --sha256={sha256}\n")
-    result = subprocess.run(
-        [sys.executable, "-m", "hubcli", "fetch", urls[0], "-r", tmp_path / "models.txt", "-r", "-"],
-        input=f"{urls[2]}\n{urls[0]}\n",
+    result = run_python(
+        ["-m", "hubcli", "fetch", urls[0], "-r", tmp_path / "models.txt", "-r", "-"],
+        given=f"{urls[2]}\n{urls[0]}\n",
         env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert names(result.stdout) == [key(url) for url in urls]

@@ -20,7 +20,7 @@ from hubcli.cli.app import COMMANDS, GROUPS, app_of
 from hubcli.cli.options import GLOBAL_OPTIONS, GLOBAL_PANEL
 from tests import models
 from tests.cases import pass_all
-from tests.cli.command_batch import run_many
+from tests.cli.command_batch import help_texts, run_many
 from tests.cli.terminal import run_on_terminal
 from tests.conftest import Run
 
@@ -41,13 +41,13 @@ RUNNABLE = [
 
 @pytest.mark.parametrize("columns", ["80", "120"])
 def test_help_fits_the_terminal(columns: str) -> None:
-    for result in run_many([["--help"], *([command, "--help"] for command in COMMANDS)], columns=columns):
+    for result in help_texts(columns).values():
         assert result.status == 0
         assert max(map(len, result.stdout.splitlines())) <= int(columns)
 
 
 def test_paragraphs_of_a_help_fill_their_lines() -> None:
-    for result in run_many([[command, "--help"] for command in COMMANDS], columns="80"):
+    for result in [help_texts("80")[command] for command in COMMANDS]:
         lines = [line.strip() for line in result.stdout.split("╭─", 1)[0].splitlines()]
         for line, following in pairwise(lines):
             if line and following:
@@ -55,8 +55,8 @@ def test_paragraphs_of_a_help_fill_their_lines() -> None:
 
 
 def test_each_help_ends_with_examples_to_copy() -> None:
-    runs = run_many([[command, "--help"] for command in COMMANDS])
-    for command, result in zip(COMMANDS, runs, strict=True):
+    for command in COMMANDS:
+        result = help_texts("80")[command]
         title, *lines, blank, last = [
             line.strip() for line in result.stdout.rsplit("╯", 1)[1].strip().splitlines()
         ]
@@ -67,13 +67,13 @@ def test_each_help_ends_with_examples_to_copy() -> None:
 
 
 def test_the_short_help_is_one_sentence_and_the_usual_options() -> None:
-    lines = [[command, length] for command in COMMANDS for length in ("-h", "--help")]
-    runs = run_many(lines, columns="100")
-    for command, short, long in zip(COMMANDS, runs[::2], runs[1::2], strict=True):
+    short_pages = run_many([[command, "-h"] for command in COMMANDS])
+    for command, short in zip(COMMANDS, short_pages, strict=True):
+        long = help_texts("80")[command]
         assert len(short.stdout) < len(long.stdout)
         assert f"All options and examples: hubcli {command} --help" in short.stdout
         assert "Examples:\n" not in short.stdout
-    short, long = runs[2 * list(COMMANDS).index("fetch") :][:2]
+    short, long = short_pages[list(COMMANDS).index("fetch")], help_texts("80")["fetch"]
     assert "--max-members" in long.stdout
     assert "--max-members" not in short.stdout
 
@@ -173,9 +173,8 @@ def test_the_examples_run_as_they_are_written(
     lines = [["fetch", "example://mul/1"], *(shlex.split(line)[1:] for line in RUNNABLE)]
     # What removes comes last, and isn't asked for.
     lines.sort(key=lambda line: line[0] in ("rm", "gc"))
-    for line, result in zip(
-        lines, run_many([[*line, "-y"] if line[0] == "rm" else line for line in lines]), strict=True
-    ):
+    runs = run_many([[*line, "-y"] if line[0] == "rm" else line for line in lines], with_runners=True)
+    for line, result in zip(lines, runs, strict=True):
         # A pattern that fits nothing in this cache is no such model: 4. What --scan finds is 9.
         allowed = (0, 4) if any("*" in word for word in line) else (0, 9) if "--scan" in line else (0,)
         if line[0] == "run" and find_spec("tensorflow") is None:

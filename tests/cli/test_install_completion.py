@@ -136,12 +136,7 @@ def test_what_cannot_be_installed_says_what_to_do(tmp_path: Path) -> None:
     result = install("pwsh", tmp_path, PATH=str(tmp_path))
     assert result.returncode == 8
     assert "hubcli --show-completion pwsh" in result.stderr
-    result = subprocess.run(
-        [sys.executable, "-m", "hubcli", "--show-completion", "tcsh", "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_python(["-m", "hubcli", "--show-completion", "tcsh", "--json"])
     assert json.loads(result.stdout)["error"]["code"] == "usage"
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from hubcli.cli.app import COMMANDS
 from tests import models
-from tests.cli.command_batch import run_many
+from tests.cli.command_batch import help_texts, run_many
 from tests.cli.terminal import start
-from tests.forkserver import start_python
+from tests.forkserver import run_python, start_python
 from tests.server import HubServer, Reply
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -179,9 +179,8 @@ def test_help_is_help_everywhere() -> None:
 
 def test_global_options_are_in_the_help_of_hubcli_and_not_in_that_of_each_command() -> None:
     common = ("--quiet ", "--offline", "--cache-dir ", "--no-color", "--color ", "--no-progress", "--debug")
-    everywhere, *commands = run_many([["--help"], *([command, "--help"] for command in COMMANDS)])
-    assert all(option in everywhere.stdout for option in common)
-    for result in commands:
+    assert all(option in help_texts("80")[""].stdout for option in common)
+    for result in [help_texts("80")[command] for command in COMMANDS]:
         assert not [option for option in common if f"│ {option}" in result.stdout]
 
 
@@ -193,13 +192,8 @@ def test_the_help_names_the_variables(hubcli: Run) -> None:
 
 def test_the_root_that_tensorflow_hub_does_not_know_is_told(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    result = subprocess.run(
-        [sys.executable, "-m", "hubcli", "fetch", "example://mul/1"],
-        env={**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
+    result = run_python(["-m", "hubcli", "fetch", "example://mul/1"], env=environment)
     assert f"export TFHUB_CACHE_DIR={home}/.cache/hubcli\n" in result.stderr
     assert result.stderr.count("TFHUB_CACHE_DIR") == 1
 
