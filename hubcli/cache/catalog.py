@@ -49,6 +49,9 @@ class EntryState(str, Enum):
     FOREIGN = "foreign"
 
 
+_OK = EntryState.OK  # To read a member of an Enum takes 0.1 µs in Python 3.11.
+
+
 @dataclass(frozen=True, slots=True)
 class CachedModelInfo(RecordedModel):
     """A cached model with the state of its files; or a name in the root that belongs to no model.
@@ -196,8 +199,7 @@ def read_catalog(root: Path, *, with_index: bool = True) -> Catalog:
     """
     names = RootNames.read(root)
     keys = names.models | names.moved
-    records = RecordReader(names, with_index=with_index)
-    with cache_errors(root):
+    with cache_errors(root), RecordReader(names, with_index=with_index) as records:
         models = [CachedModelInfo.look_up(names, key, records) for key in keys]
         records.save(keys)
         models += _downloads(root, names.locked - keys)
@@ -231,12 +233,13 @@ def _look_up(
     record = records.read(key)
     if record is not None:
         descriptor, pairs = None, zip(record.shape.paths, record.sizes_bytes, strict=True)
-        folder = records.folder + key
-        problem, accessed_s, footprint = look_at(folder, pairs, is_measured=is_measured)
+        problem, accessed_s, footprint = look_at(
+            records.folder + key, pairs, is_measured=is_measured, directory=records.directory
+        )
         used = last_use(record.used_at_s, accessed_s)
         if problem is None and not is_locked:
             return (
-                paths, record, None, EntryState.OK, sum(record.sizes_bytes), None, None, used, is_pinned,
+                paths, record, None, _OK, sum(record.sizes_bytes), None, None, used, is_pinned,
                 is_moved,
             ), Footprint() if is_moved else footprint  # fmt: skip
     else:

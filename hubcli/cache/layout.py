@@ -75,6 +75,8 @@ _KEY_LENGTH = 40
 _KEY = re.compile(f"[0-9a-f]{{{_KEY_LENGTH}}}")
 _KEY_BYTES = b"0123456789abcdef"
 _USUAL_RECORDS = (".hubcli.json", ".descriptor.txt")
+# A cache has some seven times as many links as models: a listing, which needs none, keeps no more than these.
+_MANY_LINKS = 4096
 
 
 class CacheName(NamedTuple):
@@ -105,9 +107,7 @@ def is_key(name: str) -> bool:
 
 
 def _are_keys(names: list[str]) -> bool:
-    """Whether all of them are keys: at once, as most names of a cache are links from other spellings."""
-    if {*map(len, names)} != {_KEY_LENGTH}:
-        return not names
+    """Whether names of the length of a key are keys: all at once, as most are links of other spellings."""
     return not "".join(names).encode("utf-8", "surrogatepass").translate(None, _KEY_BYTES)
 
 
@@ -176,22 +176,22 @@ class RootNames:
 
     `models` are the keys of directories, `moved` those of links that lead out of
     the root and have records here: models that somebody moved to another disk.
-    `links` are the keys of all other links. `fragments` is everything else with a
-    key, by that key, but for manifest and descriptor of a directory that is there;
-    `foreign` is what isn't the cache's.
+    `links` are the keys of all other links, where they were asked for. `fragments` is
+    everything else with a key, by that key, but for manifest and descriptor of a
+    directory that is there; `foreign` is what isn't the cache's.
     """
 
     root: Path
     models: set[str] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
-    links: set[str] = field(default_factory=set)
+    links: list[str] = field(default_factory=list)
     fragments: dict[str, list[CacheName]] = field(default_factory=dict)
     locked: set[str] = field(default_factory=set)
     pinned: set[str] = field(default_factory=set)
     foreign: set[str] = field(default_factory=set)
 
     @classmethod
-    def read(cls, root: Path) -> RootNames:
+    def read(cls, root: Path, *, with_links: bool = False) -> RootNames:
         """The names in `root`; none without the directory.
 
         Raises CacheError if it can't be read.
@@ -202,45 +202,50 @@ class RootNames:
                 return names
             if not root.is_dir():
                 raise not_a_directory(root)
-            links, others = names._sort()
-            for name in others:
+            for name in names._sort(with_links=with_links):
                 # The usual case, of which there are twice as many as models.
                 if name[_KEY_LENGTH:] not in _USUAL_RECORDS or name[:_KEY_LENGTH] not in names.models:
                     names._add(CacheName.parse(name))
-            names._add_keys(names.links, links)
-            for key in names.fragments:
-                if key in names.links and leads_out(root / key) and (root / key).is_dir():
+            for key in names.fragments.keys() - names.models:
+                if leads_out(root / key) and (root / key).is_dir():
                     names.moved.add(key)
-            names.links.difference_update(names.moved)
+            if names.moved and with_links:
+                names.links[:] = [key for key in names.links if key not in names.moved]
         return names
 
-    def _sort(self) -> tuple[list[str], list[str]]:
-        """The links, and what is neither a link nor a model's directory."""
+    def _sort(self, *, with_links: bool) -> list[str]:
+        """What is neither a link nor a model's directory; the names of those are dealt with."""
         links: list[str] = []
         folders: list[str] = []
         others: list[str] = []
         with os.scandir(self.root) as children:
             for child in children:
                 name = child.name
-                if child.is_symlink():
+                if len(name) != _KEY_LENGTH:
+                    others.append(name)
+                elif child.is_symlink():
                     links.append(name)
-                elif len(name) == _KEY_LENGTH and child.is_dir():
+                    if len(links) == _MANY_LINKS and not with_links:
+                        self._keys_of(links)
+                        links.clear()
+                elif child.is_dir():
                     folders.append(name)
                 else:
                     others.append(name)
-        self._add_keys(self.models, folders)
-        return links, others
+        self.models.update(self._keys_of(folders))
+        keys = self._keys_of(links)
+        if with_links:
+            self.links.extend(keys)
+        return others
 
-    def _add_keys(self, keys: set[str], names: list[str]) -> None:
-        """Adds to `keys` those of the names that are keys; the others may be anything."""
+    def _keys_of(self, names: list[str]) -> list[str]:
+        """Those of the names that are keys; the others may be anything, and are added as such."""
         if _are_keys(names):
-            keys.update(names)
-            return
+            return names
         for name in names:
-            if is_key(name):
-                keys.add(name)
-            else:
+            if not is_key(name):
                 self._add(CacheName.parse(name))
+        return [name for name in names if is_key(name)]
 
     def _add(self, name: CacheName) -> None:
         if name.key is not None and name.kind is not NameKind.MODEL:

@@ -19,7 +19,7 @@ import os
 import stat
 import time
 from binascii import crc32
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -124,7 +124,7 @@ class _Row(NamedTuple):
     stamp: tuple[int, int, int, int]
     handle: str
     shape: RecordShape
-    sizes_bytes: Sequence[int]
+    sizes_bytes: tuple[int, ...]
     fetched_at_s: float
     last_used_at_s: float
 
@@ -136,6 +136,7 @@ class RecordReader:
         self.with_index = with_index
         self._root = names.root
         self.folder = f"{names.root}/"
+        self.directory: int | None = None
         self._has_index = with_index and len(names.models) >= MIN_RECORDS
         self._count = len(names.models)
         self._shapes: dict[RecordShape, RecordShape] = {}
@@ -143,24 +144,38 @@ class RecordReader:
         self._rows = _read_index(self._root, self._count, self._began_ns) if self._has_index else {}
         self._read_anew = 0
 
+    def __enter__(self) -> RecordReader:
+        """Opens the root until the exit: `folder` is then empty, and paths are looked up from `directory`.
+
+        For a whole path the system would look up each of its parts again, once for each file of the cache.
+        """
+        if os.stat in os.supports_dir_fd:
+            with suppress(OSError):
+                self.directory = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+                self.folder = ""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.directory is not None:
+            os.close(self.directory)
+            self.directory, self.folder = None, f"{self._root}/"
+
     def read(self, key: str) -> ManifestSummary | None:
         """The summary of the model's manifest as it is now; None if it is absent or invalid."""
-        path = f"{self.folder}{key}.hubcli.json"
         row = self._rows.get(key)
         if row is not None:
             try:
-                status = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
+                # A Path costs more than the call.
+                status = os.stat(f"{self.folder}{key}.hubcli.json", dir_fd=self.directory)
             except OSError:
                 return None
             if row.stamp == (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino):
                 _, handle, shape, sizes_bytes, fetched_at_s, used_at_s = row
-                return ManifestSummary(
-                    handle, shape, tuple(sizes_bytes), fetched_at_s, used_at_s, status.st_mtime
-                )
-        return self._read_file(key, path)
+                return ManifestSummary(handle, shape, sizes_bytes, fetched_at_s, used_at_s, status.st_mtime)
+        return self._read_file(key)
 
-    def _read_file(self, key: str, path: str) -> ManifestSummary | None:
-        found = Manifest.read_with_status(path)
+    def _read_file(self, key: str) -> ManifestSummary | None:
+        found = Manifest.read_with_status(f"{self._root}/{key}.hubcli.json")
         if found is None:
             return None
         manifest, status = found
@@ -298,7 +313,7 @@ def _rows(document: dict[str, Any]) -> dict[str, _Row]:
     if any(len(row) != len(shape.paths) for row, shape in zip(files, shape_of, strict=True)):
         raise ValueError("A row has sizes of other files")
     stamps = zip(modified, changed, sizes, inodes, strict=True)
-    rows = map(_Row._make, zip(stamps, handles, shape_of, files, fetched, used, strict=True))
+    rows = map(_Row._make, zip(stamps, handles, shape_of, map(tuple, files), fetched, used, strict=True))
     return dict(zip(keys, rows, strict=True))
 
 

@@ -133,7 +133,8 @@ def gc(
     settings, policy = settings or Settings.read(), policy or Policy()
     root = settings.cache_root
     require_collectable(root)
-    snapshot = take_snapshot(root, with_index=dry_run)
+    # A pattern may be the handle of a link.
+    snapshot = take_snapshot(root, with_index=dry_run, with_links=bool(patterns) or not dry_run)
     matches = _matches(snapshot, patterns)
     only = frozenset[str]().union(*matches.values()) if matches else None
     broken_models = _broken_models(snapshot, policy, only, settings, listener or ProgressListener())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hubcli.cache.cached_model import CachedModel, LastUse, UseSource
 from hubcli.cache.catalog import CachedModelInfo, EntryState, read_catalog
-from hubcli.cache.layout import EntryPaths
+from hubcli.cache.layout import EntryPaths, RootNames
 from hubcli.commands.inspect import inspect
 from hubcli.commands.ls import ls
 from hubcli.commands.verify import verify
@@ -186,6 +187,24 @@ def test_links_are_no_rows(root: Path, tmp_path: Path) -> None:
 
     assert _only_row(root).name == paths.key
     assert read_catalog(root).leftovers == 0
+
+
+def test_links_that_are_looked_at_in_parts_are_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = hubcli_entry(root, HANDLE).model
+    moved.rename(root.parent / "elsewhere")
+    moved.symlink_to(root.parent / "elsewhere")
+    for name in ("x" * 40, "\u00e9" * 40, "short", f"{key_of(HANDLE)}.lock", key_of("gone"), key_of("too")):
+        (root / name).symlink_to("nowhere")
+    at_once = RootNames.read(root, with_links=True)
+    assert {key_of("gone"), key_of("too")} <= {*at_once.links}
+    assert moved.name not in at_once.links
+
+    for many in (1, 2, 3):
+        monkeypatch.setattr("hubcli.cache.layout._MANY_LINKS", many)
+        assert replace(RootNames.read(root), links=at_once.links) == at_once
+        assert RootNames.read(root).links == []
+    assert (at_once.moved, at_once.foreign) == ({moved.name}, {"x" * 40, "\u00e9" * 40, "short"})
+    assert [name.text for name in at_once.fragments[moved.name] if name.text.endswith(".lock")]
 
 
 def test_a_download_by_a_live_process_is_a_row(root: Path) -> None:

@@ -244,6 +244,9 @@ def test_a_listing_tells_the_same_with_the_index_after_any_steps(
         by_key = {model.key: replace(model, inode=0, listed_at_ns=0) for model in without.models}
         assert {model.key: replace(model, inode=0, listed_at_ns=0) for model in with_index.models} == by_key
         assert with_index.fragments == without.fragments
+        no_links = take_snapshot(root, with_index=True, with_links=False)
+        assert {model.key for model in no_links.models} == by_key.keys()
+        assert no_links.fragments == without.fragments
 
 
 def test_a_plan_from_a_snapshot_with_the_index_removes_nothing(root: Path, clock: Clock) -> None:

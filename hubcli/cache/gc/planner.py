@@ -18,6 +18,8 @@ __all__ = ["candidates", "family_of", "is_held", "make_plan", "plan_removal"]
 
 # A file written beside its place is there for milliseconds; its writer must not lose it.
 _WRITTEN_WITHIN_S = 60.0
+# To read a member of an Enum takes 0.1 µs in Python 3.11, and a plan looks at the state of each model.
+_OK, _NOT_THERE = EntryState.OK, (EntryState.DOWNLOADING, EntryState.FOREIGN)
 
 
 def make_plan(
@@ -187,18 +189,16 @@ class _Planner:
         staying = [
             model
             for model in self.models
-            if model.paths.key not in self.taken and model.state is EntryState.OK and model.handle
+            if model.state is _OK and model.paths.key not in self.taken and model.handle
         ]
         parsed = {model.key: family_of(model.handle) for model in staying if model.record is None}
-        names = Counter(family[0] for family in parsed.values() if family is not None)
-        names.update(_without_version(model.record.handle) for model in staying if model.record)
-        for model in staying:
-            if model.record is None:
-                family = parsed[model.key]
-            elif names[_without_version(model.record.handle)] > 1:
-                family = family_of(model.handle)
-            else:
+        stems = [None if model.record is None else _without_version(model.record.handle) for model in staying]
+        names = Counter(stems)
+        names.update(family[0] for family in parsed.values() if family is not None)
+        for model, stem in zip(staying, stems, strict=True):
+            if stem is not None and names[stem] == 1:
                 continue
+            family = parsed[model.key] if stem is None else family_of(model.handle)
             if family is not None:
                 yield *family, model
 
@@ -248,7 +248,8 @@ class _Planner:
             return KeepReason.NOT_MATCHED
         if model.is_pinned:
             return KeepReason.PINNED
-        if self._is_held(key) or model.state in (EntryState.DOWNLOADING, EntryState.FOREIGN):
+        is_locked = key in self.snapshot.locks and self._is_held(key)
+        if is_locked or model.state in _NOT_THERE:
             return KeepReason.LOCKED
         if key in self.spared or self._unused_s(model) <= self.policy.grace_s:
             return KeepReason.FRESH

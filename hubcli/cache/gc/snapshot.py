@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -80,26 +82,28 @@ class Snapshot(NamedTuple):
 _RECORDS = (NameKind.MANIFEST, NameKind.DESCRIPTOR, NameKind.PIN)
 
 
-def take_snapshot(root: Path, *, with_index: bool = False) -> Snapshot:
+def take_snapshot(root: Path, *, with_index: bool = False, with_links: bool = True) -> Snapshot:
     """The cache at `root` as it is now; empty without the directory.
 
     Reads names, sizes and records, never a model, and changes nothing. `with_index` is for a dry run: it
     takes records that haven't changed from the index of the listings, and nothing can be removed by it.
-    Raises CacheError if the root can't be read.
+    Without `with_links` the models have no links of other spellings: of these, all but a few are looked at
+    and forgotten. Raises CacheError if the root can't be read.
     """
-    names = RootNames.read(root)
+    names = RootNames.read(root, with_links=True)
     with cache_errors(root):
         now_s = time.time()
         if not root.is_dir():
             return Snapshot(root, now_s, 0, (), ())
-        links = _Links(names)
+        links = _Links(names, by_model=with_links)
+        names.links.clear()  # The names of the seven links of a model take as much memory as the model.
         locks = {key: _lock_facts(EntryPaths(root, key)) for key in names.locked}
-        records = RecordReader(names, with_index=with_index)
-        models = [
-            model
-            for key in (*names.models, *names.moved)
-            if (model := CachedModelInfo.for_collection(names, key, links.of(key), records)) is not None
-        ]
+        with RecordReader(names, with_index=with_index) as records:
+            models = [
+                model
+                for key in (*names.models, *names.moved)
+                if (model := CachedModelInfo.for_collection(names, key, links.of(key), records)) is not None
+            ]
         fragments = [
             fragment
             for key in names.fragments
@@ -111,34 +115,50 @@ def take_snapshot(root: Path, *, with_index: bool = False) -> Snapshot:
 
 
 class _Links:
-    """Where the links of other spellings lead."""
+    """Where the links of other spellings lead; `by_model` says that those of each model are of interest."""
 
-    def __init__(self, names: RootNames) -> None:
+    def __init__(self, names: RootNames, *, by_model: bool) -> None:
         self._names = names
-        folder = f"{names.root}/"
-        models = names.models
-        self._targets = _targets(folder, names.links)
-        self._aliases: dict[str | None, list[str]] = {key: [] for key in models}
+        self._by_model: dict[str, list[str]] = {}
+        self._ends: dict[str, str | None] = {}
         self._dangling: list[str] = []
-        indirect: list[str] = []
-        aliases_of = self._aliases.get
-        for link, target in self._targets.items():
-            aliases = aliases_of(target)
-            if aliases is not None:  # The usual case, some seven times a model.
-                aliases.append(link)
-            else:
-                indirect.append(link)
-        self._aliases.update((key, []) for key in names.moved)
+        indirect = self._sort(by_model=by_model)
+        self._targets = indirect | self._passed(indirect)
         for link in indirect:
             end = self._end(link)
             if end is None:
                 self._dangling.append(link)
-            elif end:
-                self._aliases[end].append(link)
+            elif end and by_model:
+                self._by_model.setdefault(end, []).append(link)
+
+    def _sort(self, *, by_model: bool) -> dict[str, str | None]:
+        """The targets of the links that lead to no model's directory; the others, if asked for, by model."""
+        indirect: dict[str, str | None] = {}
+        names, folder = self._names, f"{self._names.root}/"
+        is_model, links_of = names.models.__contains__, self._by_model.setdefault
+        with _link_reader(folder) as read:
+            for link in names.links:
+                try:
+                    target = read(link)
+                except OSError:  # It was removed meanwhile.
+                    target = ""
+                if not is_model(target):
+                    indirect[link] = target if is_key(target) else _target(folder + link)
+                elif by_model:  # The usual case, some seven times a model.
+                    links_of(target, []).append(link)
+        return indirect
+
+    def _passed(self, indirect: Mapping[str, str | None]) -> dict[str, str | None]:
+        """The targets of links to a model that these links or fragments go by."""
+        names, folder = self._names, f"{self._names.root}/"
+        passed = names.fragments.keys() | {*indirect.values()} - {None}
+        passed -= indirect.keys() | names.models | names.moved
+        return {link: _target(folder + link) for link in (names.links if passed else ()) if link in passed}
 
     def of(self, key: str) -> tuple[str, ...]:
         """The links that lead to the model."""
-        return tuple(sorted(self._aliases[key]))
+        links = self._by_model.get(key)
+        return () if links is None else tuple(sorted(links))
 
     def has_model(self, key: str) -> bool:
         """Whether a model stands at that name, or may.
@@ -160,40 +180,36 @@ class _Links:
 
     def _end(self, link: str) -> str | None:
         """The key of the model that the link leads to; empty where it leads out, None if nowhere."""
-        seen, key = set[str](), link
-        while key in self._targets:
-            if key in seen:
-                return None
-            seen.add(key)
-            target = self._targets[key]
-            if target is None:
-                return ""
-            key = target
-        return key if key in self._names.models or key in self._names.moved else None
+        key: str | None = link
+        passed = []
+        while key is not None and key in self._targets and key not in self._ends:
+            self._ends[key] = None  # Links in a circle lead nowhere.
+            passed.append(key)
+            key = self._targets[key]
+        if key is None:
+            end: str | None = ""
+        elif key in self._names.models or key in self._names.moved:
+            end = key
+        else:
+            end = self._ends.get(key)
+        # Each is followed once: of a chain of a hundred thousand links, no link is followed to the end again.
+        self._ends.update(dict.fromkeys(passed, end))
+        return end
 
 
-def _targets(folder: str, links: Iterable[str]) -> dict[str, str | None]:
-    """The name in the folder, which ends in a slash, that each link leads to; None for one that leads out."""
-    try:
-        targets = _read_all(folder, links)
-    except OSError:  # One was removed meanwhile.
-        return {link: _target(folder + link) for link in links}
-    odd = {target for target in {*targets.values()} if target is None or not is_key(target)}
-    for link in links if odd else ():
-        if targets[link] in odd:
-            targets[link] = _target(folder + link)
-    return targets
+@contextmanager
+def _link_reader(folder: str) -> Iterator[Callable[[str], str]]:
+    """A function that reads a link in the folder by its name: for many, Paths would cost more than that.
 
-
-def _read_all(folder: str, links: Iterable[str]) -> dict[str, str | None]:
-    """What stands in each link. Of seventy thousand, Paths would cost more than the reading."""
+    The folder is opened: for a whole path, the system looks up each of its parts again.
+    """
     read = os.readlink
     if read not in os.supports_dir_fd:
-        return {link: read(folder + link) for link in links}
-    # Relative to the open folder: for a whole path, the system looks up each of its parts again.
+        yield lambda link: read(folder + link)
+        return
     opened = os.open(folder, os.O_RDONLY)
     try:
-        return {link: read(link, dir_fd=opened) for link in links}
+        yield partial(read, dir_fd=opened)
     finally:
         os.close(opened)
 
