@@ -338,7 +338,7 @@ def test_a_file_hashed_in_stages_is_judged_as_in_one_thread_and_read_once(tmp_pa
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(integrity, "usable_cores", lambda: 8)
             patch.setattr(integrity, "_STAGED_BYTES", 0 if is_staged else 1 << 40)
-            patch.setattr(shard_chunks, "_READ_BYTES", 32)
+            patch.setattr(shard_chunks, "_BLOCK_BYTES", 32)
             found.append((planned.run(counts.append).faults, sorted(counts)))
         if not kind.startswith("cut"):
             assert sum(counts) == sum(record.size_bytes for record in records)
@@ -350,7 +350,34 @@ def test_a_file_hashed_in_stages_is_judged_as_in_one_thread_and_read_once(tmp_pa
         "gap": ["sha256"],
         "both": ["sha256", "tensor", "tensor"],
     }.get(kind, ["size"])
-    assert not [thread for thread in threading.enumerate() if thread.name == "hubcli-stage"]
+    assert not _hashing_threads()
+
+
+def _hashing_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "hubcli-beside"]
+
+
+def test_an_interrupt_ends_the_thread_that_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integrity, "_STAGED_BYTES", 0)
+    monkeypatch.setattr(shard_chunks, "_BLOCK_BYTES", 32)
+    model = write_bundle_model(tmp_path, {"a": bytes(4000)})
+    planned, counts = ModelCheck(model, records_of(model)), list[int]()
+
+    def interrupt(size: int) -> None:
+        counts.append(size)
+        if len(counts) == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        planned.run(interrupt)
+    assert not _hashing_threads()
+
+
+def test_small_tensors_of_a_hashed_file_are_cut_from_one_block(tmp_path: Path) -> None:
+    model = write_bundle_model(tmp_path, {f"t{number:03}": bytes(8) for number in range(300)})
+    counts: list[int] = []
+    assert not ModelCheck(model, records_of(model)).run(counts.append).faults
+    assert (model / SHARD).stat().st_size in counts
 
 
 def test_files_are_hashed_in_stages_where_cores_would_idle(
