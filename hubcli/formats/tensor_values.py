@@ -106,6 +106,7 @@ def file_pieces(path: Path, start: int, end: int) -> Iterator[bytes]:
                 piece += more
             start += wanted_bytes
             yield piece
+            del piece
 
 
 def keep_freed_memory() -> None:
