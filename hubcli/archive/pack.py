@@ -38,7 +38,7 @@ _BLOCK_BYTES = 512
 # What GNU tar fills up to, and Python's tarfile.
 _RECORD_BYTES = 20 * _BLOCK_BYTES
 _READ_BYTES = 1 << 20
-_READ_AHEAD = 8
+_READ_AHEAD = 4
 _NAME_BYTES, _PREFIX_BYTES = 100, 155
 _LARGEST_OCTAL = 8**11 - 1
 _PAX_NAME = b"./PaxHeader"

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from hubcli.archive import FileRecord, Limits, Member, MemberStream
 from hubcli.archive.unpack import NameRules
 from hubcli.concurrency import CancellationToken, running_beside
-from hubcli.durability import UNSYNCED, Durability, WriteBack
+from hubcli.durability import UNSYNCED, Durability, WriteBack, allocate
 from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError, means_full
 from hubcli.regular_file import open_regular, write_all
 from hubcli.units import format_size
@@ -231,6 +231,7 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
         source = open_regular(node.path)
     copied = 0
     with source, target.open("xb", buffering=0) as target_file:
+        allocate(target_file.fileno(), node.size_bytes)
         write_back = WriteBack(target_file.fileno(), durability)
         left = (
             node.size_bytes + 1

@@ -106,6 +106,7 @@ def file_pieces(path: Path, start: int, end: int) -> Iterator[bytes]:
                 piece += more
             start += wanted_bytes
             yield piece
+            del piece
 
 
 def keep_freed_memory() -> None:
@@ -226,6 +227,7 @@ def masked_crc_of_tensor(
 def _extended(crc: int, pieces: Iterator[bytes]) -> int:
     for piece in pieces:
         crc = extend_crc32c(crc, piece)
+        del piece  # Before the next one is read, which takes its memory.
     return crc
 
 
@@ -294,6 +296,7 @@ class _Cursor:
     def _run(self, size_bytes: int) -> Iterator[bytes]:
         while size_bytes:
             if self._position == len(self._piece):
+                self._piece = b""  # Before the next one is read, which takes its memory.
                 self._piece, self._position = next(self._pieces, b""), 0
                 if not self._piece:
                     raise BrokenModelError("it is truncated")
@@ -303,3 +306,4 @@ class _Cursor:
             )
             self._position, size_bytes = end, size_bytes - len(run)
             yield run
+            del run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,18 @@ def test_a_bundle_of_a_big_endian_machine_sums_up_its_own_order() -> None:
     data, entry = strings(b"a", b"bc", order="big")
     check_tensor(entry, pieces(data), "big")
     assert "lengths" in fault(entry, data)
+
+
+def test_one_piece_of_a_tensor_at_a_time_is_in_memory() -> None:
+    count, piece_bytes = 4, 1 << 20
+    entry = entry_of(b"", 0, FLOAT, count * piece_bytes // 4)
+    entry = entry._replace(size_bytes=count * piece_bytes, crc32c=masked_crc32c(bytes(count * piece_bytes)))
+    tracemalloc.start()
+    try:
+        check_tensor(entry, (bytes(piece_bytes) for _ in range(count)))
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * piece_bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_old_bundle_may_have_no_bytes_for_no_strings() -> None:

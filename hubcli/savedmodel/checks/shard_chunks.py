@@ -6,12 +6,13 @@ A file with a recorded SHA-256 is read once for both: its hash, and the checksum
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from itertools import chain, pairwise, starmap
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
-from hubcli.concurrency import ReadAhead
+from hubcli.concurrency import CancellationToken, running_beside
 from hubcli.config.environment import on_disk
 from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
@@ -23,11 +24,16 @@ __all__ = ["OnBytes", "ShardChunk", "StoredTensor", "stored_tensors", "without_o
 
 OnBytes = Callable[[int], None]
 
-_READ_BYTES = 1 << 19
+# A wait for the interpreter takes some 50 µs: two threads that sum up shorter pieces are as slow as one.
+_READ_BYTES = 1 << 20
+# For the same reason smaller tensors are checked by one thread, which takes half the time that two take.
+_SMALL_TENSOR_BYTES = 1 << 19
+# Hashing one takes a quarter of a millisecond. With two that wait, the thread that hashes always has one.
+_BLOCK_BYTES = 1 << 19
+_BLOCKS_AHEAD = 2
+_POLL_S = 0.1
 # A chunk takes some milliseconds: enough of them for all threads to end together.
 _CHUNK_BYTES = 32 << 20
-# Between the stages of a file that is hashed: a thread that waits for the next piece loses time.
-_PIECES_AHEAD = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +105,8 @@ class ShardChunk:
 
     `tensors` stand in the order of their offsets and don't overlap. With a
     `sha256` the part is the whole file, of `file_bytes`, and is hashed too; with
-    `is_staged` it is read, hashed and checked on a thread each: SHA-256 takes
-    three times as long as the rest, and one file can't be hashed on two cores.
+    `is_staged` on a thread that does nothing else: SHA-256 takes seven times as
+    long as the rest, and one file can't be hashed on two cores.
     """
 
     model: Path
@@ -117,8 +123,10 @@ class ShardChunk:
         return self.file_bytes if self.sha256 else sum(tensor.entry.size_bytes for tensor in self.tensors)
 
     def cut(self) -> Iterator[ShardChunk]:
-        """The same in parts of some 32 MiB; as it is where it must be read as one."""
-        if self.sha256 is not None:
+        """The same in parts of some 32 MiB; as it is where that is hashed, or mostly small tensors."""
+        sizes = [tensor.entry.size_bytes for tensor in self.tensors]
+        small_bytes = sum(size for size in sizes if size < _SMALL_TENSOR_BYTES)
+        if self.sha256 is not None or 2 * small_bytes > sum(sizes):
             yield self
             return
         part: list[StoredTensor] = []
@@ -141,21 +149,16 @@ class ShardChunk:
             path = self.model / on_disk(self.path)
             with open(path, "rb", buffering=0, opener=open_noatime) as file:
                 if self.sha256 is None:
-                    return self._check_tensors(_Reader(file, on_bytes).pieces)
-                with _HashingReader(file, on_bytes, self._bounds(), is_staged=self.is_staged) as reader:
+                    return self._check_tensors(_Reader(file, on_bytes, _READ_BYTES).pieces)
+                reader = _HashingReader(file, on_bytes, self.file_bytes)
+                with reader.hashing_beside() if self.is_staged else nullcontext():
                     faults = self._check_tensors(reader.pieces)
-                    return faults + self._check_sha256(reader)
+                    reader.read_rest()
+                return faults + self._check_sha256(reader)
         except BrokenModelError as error:  # In the bytes between tensors.
             return [Issue.of_file("size", error.message, self.path)]
         except OSError as error:
             return [Issue.of_file("unreadable", f"cannot be read: {error.strerror}", self.path)]
-
-    def _bounds(self) -> list[int]:
-        """Where tensors and the bytes between them begin and end, from the first byte to the last."""
-        bounds = [0]
-        for tensor in self.tensors:
-            bounds += (tensor.entry.offset, tensor.end)
-        return [*bounds, self.file_bytes]
 
     def _check_tensors(self, pieces_of: Callable[[int, int], Iterator[bytes]]) -> list[Issue]:
         faults = []
@@ -177,65 +180,99 @@ class ShardChunk:
 class _Reader:
     """Pieces of a file, counted on their way."""
 
-    def __init__(self, file: BinaryIO, on_bytes: OnBytes) -> None:
+    def __init__(self, file: BinaryIO, on_bytes: OnBytes, piece_bytes: int) -> None:
         self._file = file
         self._on_bytes = on_bytes
+        self._piece_bytes = piece_bytes
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes from `start` to `end`; raises BrokenModelError where the file ends before."""
         if start < end:
             self._file.seek(start)
         while start < end:
-            piece = self._file.read(min(_READ_BYTES, end - start))
+            piece = self._file.read(min(self._piece_bytes, end - start))
             if not piece:
                 raise _truncated(start)
             start += len(piece)
             self._on_bytes(len(piece))
             yield piece
+            del piece  # Its memory is taken for the next one.
 
 
 class _HashingReader:
-    """A file from its first byte to its last, hashed on the way; no piece crosses one of the bounds."""
+    """A file from its first byte to its last, hashed in blocks, from which the pieces of tensors are cut.
 
-    def __init__(self, file: BinaryIO, on_bytes: OnBytes, bounds: Sequence[int], *, is_staged: bool) -> None:
+    A block holds thousands of small tensors: each handed over by itself would take 50 µs.
+    """
+
+    def __init__(self, file: BinaryIO, on_bytes: OnBytes, file_bytes: int) -> None:
         import hashlib  # OpenSSL takes 4 ms to load; without a record of hashes none is taken.
 
         self._digest = hashlib.sha256()
-        self._position, self._end = 0, bounds[-1]
-        self._stages: list[ReadAhead[bytes]] = []
-        reader = _Reader(file, on_bytes)
-        pieces: Iterable[bytes] = chain.from_iterable(starmap(reader.pieces, pairwise(bounds)))
-        self._pieces = self._ahead(self._hashed(self._ahead(pieces))) if is_staged else self._hashed(pieces)
+        self._blocks = _Reader(file, on_bytes, _BLOCK_BYTES).pieces(0, file_bytes)
+        self._block, self._end = b"", 0
+        self._file_bytes = file_bytes
+        self._hash: Callable[[bytes], None] = self._digest.update
+        self._waiting: SimpleQueue[bytes | None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        self._has_failed = False
 
-    def __enter__(self) -> _HashingReader:
-        return self
+    @contextmanager
+    def hashing_beside(self) -> Iterator[None]:
+        """Hashes on another thread while the context runs; all that was read is hashed at its end."""
+        for _ in range(_BLOCKS_AHEAD):
+            self._room.put(None)
+        self._hash = self._hand_over
+        with running_beside(self._hash_blocks, CancellationToken()):
+            try:
+                yield
+            finally:
+                self._waiting.put(None)
 
-    def __exit__(self, *_: object) -> None:
-        for stage in reversed(self._stages):
-            stage.close()
+    def _hand_over(self, block: bytes) -> None:
+        """Waits for room. Looks up now and then: a signal that comes as the wait begins doesn't end it."""
+        while not self._has_failed:  # What it raised is raised at the end of the context.
+            with suppress(Empty):
+                self._room.get(timeout=_POLL_S)
+                break
+        self._waiting.put(block)
 
-    def _ahead(self, pieces: Iterable[bytes]) -> ReadAhead[bytes]:
-        self._stages.append(ReadAhead(pieces, _PIECES_AHEAD))
-        return self._stages[-1]
+    def _hash_blocks(self) -> None:
+        try:
+            while (block := self._waiting.get()) is not None:
+                self._digest.update(block)
+                self._room.put(None)
+        except BaseException:
+            self._has_failed = True
+            raise
 
-    def _hashed(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
-            self._digest.update(piece)
-            yield piece
+    def _next_block(self) -> None:
+        self._block = b""  # Its memory is taken for the next one.
+        block = next(self._blocks, None)
+        if block is None:  # After the error of the block before.
+            raise _truncated(self._end)
+        self._hash(block)
+        self._block = block
+        self._end += len(block)
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
-        """The bytes from `start` to `end`, which lie behind those that were taken before."""
-        while self._position < end:
-            piece = next(self._pieces, None)
-            if piece is None:  # After the error of the piece before.
-                raise _truncated(self._position)
-            self._position += len(piece)
-            if self._position > start:
-                yield piece
+        """The bytes from `start` to `end`, none of which lie before those that were taken last."""
+        while start < end:
+            while self._end <= start:
+                self._next_block()
+            position = start - (self._end - len(self._block))
+            piece = self._block[position : position + end - start]  # No copy of a whole block.
+            start += len(piece)
+            yield piece
+            del piece
+
+    def read_rest(self) -> None:
+        """Reads and hashes what was not taken."""
+        while self._end < self._file_bytes:
+            self._next_block()
 
     def sha256(self) -> str:
-        """That of the whole file, in hex; reads what was not taken yet."""
-        _exhaust(self.pieces(self._position, self._end))
+        """That of what was read, in hex."""
         return self._digest.hexdigest()
 
 

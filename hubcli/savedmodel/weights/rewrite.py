@@ -49,7 +49,7 @@ def with_checkpoint_hash(fingerprint: bytes, index: bytes) -> bytes:
 
 _FOLDER, _PREFIX, _FINGERPRINT = "variables", "variables", "fingerprint.pb"
 _MAX_FINGERPRINT_BYTES = 1 << 16
-_COPY_BYTES = 1 << 20
+_COPY_BYTES = 1 << 18
 _DAMAGED_HINT = "Fetch or copy them again: they are corrupt."
 _COPY_HINT = "Copy the model without links, and export from the copy."
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive import FileRecord
+from hubcli.formats.tensor_bundle import BundleEntry
+from hubcli.formats.tensor_layout import DType
 from hubcli.issues import Issue
 from hubcli.savedmodel.checks import integrity, shard_chunks
 from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
@@ -295,6 +297,7 @@ def test_tensors_are_shared_between_threads_and_told_in_order(
     monkeypatch.setattr(integrity, "usable_cores", lambda: 3)
     monkeypatch.setattr(shard_chunks, "_CHUNK_BYTES", 400)
     monkeypatch.setattr(shard_chunks, "_READ_BYTES", 64)
+    monkeypatch.setattr(shard_chunks, "_SMALL_TENSOR_BYTES", 0)
     chance = random.Random(5)
     tensors = {f"t{number:03}": chance.randbytes(4 * chance.randrange(1, 60)) for number in range(300)}
     model = write_bundle_model(tmp_path, tensors)
@@ -338,7 +341,7 @@ def test_a_file_hashed_in_stages_is_judged_as_in_one_thread_and_read_once(tmp_pa
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(integrity, "usable_cores", lambda: 8)
             patch.setattr(integrity, "_STAGED_BYTES", 0 if is_staged else 1 << 40)
-            patch.setattr(shard_chunks, "_READ_BYTES", 32)
+            patch.setattr(shard_chunks, "_BLOCK_BYTES", 32)
             found.append((planned.run(counts.append).faults, sorted(counts)))
         if not kind.startswith("cut"):
             assert sum(counts) == sum(record.size_bytes for record in records)
@@ -350,7 +353,53 @@ def test_a_file_hashed_in_stages_is_judged_as_in_one_thread_and_read_once(tmp_pa
         "gap": ["sha256"],
         "both": ["sha256", "tensor", "tensor"],
     }.get(kind, ["size"])
-    assert not [thread for thread in threading.enumerate() if thread.name == "hubcli-stage"]
+    assert not _hashing_threads()
+
+
+def _hashing_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "hubcli-beside"]
+
+
+def test_an_interrupt_ends_the_thread_that_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integrity, "_STAGED_BYTES", 0)
+    monkeypatch.setattr(shard_chunks, "_BLOCK_BYTES", 32)
+    model = write_bundle_model(tmp_path, {"a": bytes(4000)})
+    planned, counts = ModelCheck(model, records_of(model)), list[int]()
+
+    def interrupt(size: int) -> None:
+        counts.append(size)
+        if len(counts) == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        planned.run(interrupt)
+    assert not _hashing_threads()
+
+
+def test_a_shard_is_shared_between_threads_unless_most_of_it_is_in_small_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_chunks, "_CHUNK_BYTES", 400)
+    monkeypatch.setattr(shard_chunks, "_SMALL_TENSOR_BYTES", 100)
+
+    def part_count(*sizes: int) -> int:
+        entries = [BundleEntry(b"t", DType.of(1), (size // 4,), 0, 0, size, 0) for size in sizes]
+        tensors = tuple(shard_chunks.StoredTensor("t", entry) for entry in entries)
+        return len(list(shard_chunks.ShardChunk(tmp_path, SHARD, sum(sizes), tensors).cut()))
+
+    assert part_count(*[96] * 20) == 1
+    assert part_count(*[100] * 20) == 5
+    assert part_count(*[96] * 20, 2000) == 5
+    assert part_count(*[96] * 20, 1000) == 1
+    assert part_count(0, 0) == 1
+    assert part_count() == 0
+
+
+def test_small_tensors_of_a_hashed_file_are_cut_from_one_block(tmp_path: Path) -> None:
+    model = write_bundle_model(tmp_path, {f"t{number:03}": bytes(8) for number in range(300)})
+    counts: list[int] = []
+    assert not ModelCheck(model, records_of(model)).run(counts.append).faults
+    assert (model / SHARD).stat().st_size in counts
 
 
 def test_files_are_hashed_in_stages_where_cores_would_idle(
