@@ -349,11 +349,16 @@ def _map_entry(name: str, kind: str, is_lean: bool) -> bytes:
 
 
 def _field(name: str, number: int, kind: str, is_lean: bool, *, repeats: bool = False) -> bytes:
-    encoded = encode_field(1, name) + encode_field(3, number)
-    encoded += encode_field(4, _REPEATED if repeats else _OPTIONAL)
     if kind.startswith("~"):
         kind = "bytes" if is_lean else kind[1:]
+    return encode_field(1, name) + encode_field(3, number) + _type_of(kind, repeats)
+
+
+@cache
+def _type_of(kind: str, repeats: bool) -> bytes:
+    """The part of a field's descriptor that most have in common with others."""
+    label = encode_field(4, _REPEATED if repeats else _OPTIONAL)
     if kind in _SCALARS:
-        return encoded + encode_field(5, _SCALARS[kind])
+        return label + encode_field(5, _SCALARS[kind])
     full_name = "." + (kind if "." in kind else f"{_PACKAGE}.{kind}")
-    return encoded + encode_field(5, _ENUM if kind in _ENUMS else _MESSAGE) + encode_field(6, full_name)
+    return label + encode_field(5, _ENUM if kind in _ENUMS else _MESSAGE) + encode_field(6, full_name)

@@ -94,7 +94,7 @@ def _branches(*values: bytes) -> bytes:
     """A function with a Case, whose list of branches comes in as many pieces as there are names."""
     pieces = b"".join(delimited(2, delimited(1, delimited(9, delimited(1, value)))) for value in values)
     case = node("c", "Case").SerializeToString() + delimited(5, delimited(1, b"branches") + pieces)
-    return function("f").SerializeToString() + delimited(3, case)
+    return bytes(function("f").SerializeToString() + delimited(3, case))
 
 
 @pytest.mark.parametrize("stored_names", [50_000, 4, -1])
