@@ -116,8 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-# What Typer imports to suggest names of commands, to open a browser and to find the shell: hubcli does none.
-_UNUSED_BY_TYPER = {"difflib": "get_close_matches", "platform": "system", "subprocess": "run", "uuid": "UUID"}
+# What Typer imports to suggest and translate words, to open a browser and to find the shell: no run needs it.
+_UNUSED_BY_TYPER = {"difflib": "get_close_matches", "gettext": "gettext", "platform": "system"}
+_UNUSED_BY_TYPER |= {"subprocess": "run", "uuid": "UUID"}
 _AGAIN_S = 0.05
 
 

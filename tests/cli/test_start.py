@@ -325,6 +325,21 @@ def test_the_process_ends_at_once_unless_something_is_left_to_do(
     assert result.stdout.splitlines() == [f"hubcli {__version__}", *printed]
 
 
+# What an inspection of a directory without Keras metadata does nothing with.
+NOT_OF_AN_INSPECTION = {
+    *("calendar", "difflib", "gettext", "json", "locale", "platform", "subprocess", "uuid"),
+    *("google.protobuf.internal.python_message", "hubcli.cli.progress", "hubcli.providers"),
+}
+
+
+def test_an_inspection_of_a_directory_loads_what_it_needs(tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    status, loaded = loaded_by("inspect", str(folder))
+    assert status == 0
+    assert "google.protobuf.message_factory" in loaded
+    assert not loaded & NOT_OF_AN_INSPECTION
+
+
 def test_an_inspection_loads_readers_of_archives_only_for_assets(tmp_path: Path) -> None:
     folder = models.write_tree(tmp_path / "model", models.example_files())
     (result,), loaded = run_many_anew([["inspect", str(folder)]])
