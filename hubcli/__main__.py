@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
+from hubcli.cli.main import run_and_exit
 
-from hubcli.cli.main import main
-
-sys.exit(main())
+run_and_exit()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
 
@@ -21,6 +23,7 @@ from hubcli.cli.options import (
 from hubcli.cli.output import PICTURE_COLUMNS, Output, printable, write_svg
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, UsageError, did_you_mean
+from hubcli.progress import ProgressListener
 from hubcli.units import format_size, parse_duration_s
 from hubcli.urls import redacted
 
@@ -260,6 +263,16 @@ def _parse_severity(text: str) -> Severity:
     return words[text.lower()]
 
 
+class _Notes(ProgressListener):
+    """Prints notes alone."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def note(self, text: str) -> None:
+        self._output.note(text)
+
+
 class _InspectRun(NamedTuple):
     """A run of `hubcli inspect`: reads, shows, and says what the asked-for checks found."""
 
@@ -299,7 +312,9 @@ class _InspectRun(NamedTuple):
         return int(ExitStatus.FOUND if differences else ExitStatus.DONE)
 
     def _read(self, target: str) -> Inspection:
-        with listener_for(self.output) as listener:
+        # Of a directory nothing is fetched: there is no progress to show.
+        is_directory = os.path.isdir(target)  # noqa: PTH112 - no error for what is no path
+        with nullcontext(_Notes(self.output)) if is_directory else listener_for(self.output) as listener:
             inspection = inspect(target, self.settings, self.options, listener)
         if inspection.received_bytes is not None:
             self.output.say(

@@ -15,6 +15,9 @@ Processor time, the least of 15 to 20 runs, on a machine where Python starts in 
 - Help is rendered without rich's Markdown and tracebacks, which Typer imports and ours never shows
   (`DeferredClasses`): 30 ms of `--help`.
 - The process in which `run` has TensorFlow is started before anything else, on another core: 80 ms.
+- What Typer imports for what hubcli doesn't use of it is imported when it is used: 3 ms.
+- Annotations of named tuples are left as text (`_leave_annotations_as_text`): 3 ms of `inspect`.
+- A process that has nothing left to do ends at once (`run_and_exit`), without freeing each object: 3 ms.
 - `TYPE_CHECKING = False` stands here, in `hubcli` and in `hubcli._moved` instead of the import of
   `typing`: 11 ms, as much as `--version` takes as a whole.
 
@@ -29,9 +32,9 @@ from hubcli import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
-    from typing import Any
+    from typing import Any, NoReturn
 
 __all__ = [
     "DeferredClasses",
@@ -42,7 +45,41 @@ __all__ = [
     "reduce_garbage_collection",
     "repeat_lost_interrupt",
     "restore_garbage_collection",
+    "run_and_exit",
 ]
+
+
+def run_and_exit() -> NoReturn:
+    """What the script `hubcli` and `python -m hubcli` do: run the command line and end the process."""
+    status = main()
+    if _has_nothing_left_to_do():
+        import os
+
+        os._exit(status)
+    sys.exit(status)
+
+
+def _has_nothing_left_to_do() -> bool:
+    """Whether Python's own way to end the process would do nothing but free memory; flushes the streams.
+
+    Else it calls what libraries registered (logging, temporary directories, multiprocessing, coverage), waits
+    for threads, tells a profiler or a debugger, stays interactive, or reports what can't be flushed.
+    """
+    import atexit
+
+    count, threads = getattr(atexit, "_ncallbacks", None), sys.modules.get("threading")
+    if count is None or count() > _exit_freeze.is_registered or (threads and threads.active_count() > 1):
+        return False
+    monitoring = getattr(sys, "monitoring", None)  # Where profilers of Python 3.12 are.
+    has_tools = monitoring is not None and any(map(monitoring.get_tool, range(6)))
+    if has_tools or sys.gettrace() or sys.getprofile() or sys.flags.inspect or sys.flags.dev_mode:
+        return False
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,6 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from hubcli.tf.run_child import start_ahead
 
             start_ahead(argv[1:])
+        _leave_annotations_as_text()
+        with DeferredClasses(_UNUSED_BY_TYPER):
+            import typer  # noqa: F401
         from hubcli.cli.entrypoint import run
 
         status = run(argv)
@@ -76,6 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+# What Typer imports to suggest and translate words, to open a browser and to find the shell: no run needs it.
+_UNUSED_BY_TYPER = {"difflib": "get_close_matches", "gettext": "gettext", "platform": "system"}
+_UNUSED_BY_TYPER |= {"subprocess": "run", "uuid": "UUID"}
 _AGAIN_S = 0.05
 
 
@@ -111,6 +154,32 @@ def _report_interrupt(argv: Sequence[str]) -> int:
     if output.as_json:
         output.document({"error": error_document(error)})
     return int(error.exit_status)
+
+
+def _leave_annotations_as_text() -> None:
+    """Has `typing.NamedTuple` keep the annotations of hubcli's named tuples as the text that they are.
+
+    It would compile each, and mypy has done so: an inspection has seventy of these classes with 270 fields.
+    Python 3.14 doesn't before somebody asks for annotations.
+    """
+    import typing
+    from collections import namedtuple
+
+    make, make_class = getattr(typing, "_make_nmtuple", None), typing.cast("Any", namedtuple)
+    if make is None or make.__module__ == __name__ or sys.version_info >= (3, 14):
+        return
+
+    def make_own(
+        name: str, types: Iterable[tuple[str, Any]], module: str | None, defaults: Iterable[Any] = ()
+    ) -> Any:
+        annotations = dict(types)
+        if module is None or not module.startswith("hubcli."):
+            return make(name, annotations.items(), module, defaults)
+        made = make_class(name, annotations, defaults=defaults, module=module)
+        made.__annotations__ = made.__new__.__annotations__ = annotations
+        return made
+
+    typing._make_nmtuple = make_own  # type: ignore[attr-defined]
 
 
 def _is_written(text: str) -> bool:
@@ -206,12 +275,13 @@ class _LazyName:
 class DeferredClasses:
     """Within `with DeferredClasses({"module": "Class"}):`, importing the class gives a placeholder.
 
-    The placeholder imports the real class when it is called or its attributes are read, so that it may be
-    kept, as typer.rich_utils does. Modules that are loaded already stay as they are.
+    The placeholder imports the real class, or function, when it is called or its attributes are read, so that
+    it may be kept, as typer.rich_utils does. Modules that are loaded already stay as they are.
     """
 
     def __init__(self, classes: Mapping[str, str]) -> None:
-        self._placeholders = {module: type(sys)(module) for module in classes if module not in sys.modules}
+        deferred = (module for module in classes if module not in sys.modules)
+        self._placeholders = {module: _DeferredModule(module) for module in deferred}
         for module, placeholder in self._placeholders.items():
             name = classes[module]
             setattr(placeholder, name, _DeferredClass(name, (), {"__module__": module}))
@@ -225,6 +295,19 @@ class DeferredClasses:
         for module, placeholder in self._placeholders.items():
             if sys.modules.get(module) is placeholder:
                 del sys.modules[module]
+
+
+class _DeferredModule(type(sys)):  # type: ignore[misc]
+    """Stands for a module that is imported when another of its names is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name[:2] == "__":  # As the import system asks for.
+            raise AttributeError(name)
+        from importlib import import_module
+
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(import_module(self.__name__), name)
 
 
 class _DeferredClass(type):
@@ -247,6 +330,28 @@ class _DeferredClass(type):
         return isinstance(instance, cls._load())
 
 
+class _ExitFreeze:
+    """What is called at exit: frozen objects are not scanned. Registered once, so that others are seen."""
+
+    def __init__(self) -> None:
+        self.is_registered = self._is_on = False
+
+    def turn(self, *, on: bool) -> None:
+        self._is_on = on
+        if on and not self.is_registered:
+            import atexit
+
+            atexit.register(self)
+            self.is_registered = True
+
+    def __call__(self) -> None:
+        import gc
+
+        if self._is_on:
+            gc.freeze()
+
+
+_exit_freeze = _ExitFreeze()  # The end of the process is that of the whole process.
 _MANY_OBJECTS = 50_000  # A failed download leaves some hundred, in a cycle of error and frames.
 
 
@@ -257,19 +362,17 @@ def disable_garbage_collection() -> None:
     7 ms of each start, and 6 ms of each end. And for commands that create many objects, none of them in a
     cycle, and are done soon: it takes a tenth of the time of `inspect`, a fifth of that of a long listing.
     """
-    import atexit
     import gc
 
     gc.disable()
-    atexit.register(gc.freeze)  # Frozen objects are not scanned.
+    _exit_freeze.turn(on=True)
 
 
 def restore_garbage_collection() -> None:
     """Enables garbage collection again, except of what has been loaded. Each command begins with it."""
-    import atexit
     import gc
 
-    atexit.unregister(gc.freeze)
+    _exit_freeze.turn(on=False)
     gc.freeze()
     gc.enable()
 
@@ -291,8 +394,7 @@ def reduce_garbage_collection() -> None:
     For commands that may run for long, without TensorFlow: most of what they create is modules, which
     stay. Collections take a tenth of the time of a small fetch.
     """
-    import atexit
     import gc
 
     gc.set_threshold(_MANY_OBJECTS)
-    atexit.register(gc.freeze)
+    _exit_freeze.turn(on=True)

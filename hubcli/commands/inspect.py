@@ -69,7 +69,7 @@ def inspect(
     MetaGraph has.
     """
     settings, options = settings or Settings.read(), options or InspectOptions()
-    resolved = ModelRef.resolve(target, settings)
+    resolved = ModelRef.of_directory(target, settings) or ModelRef.resolve(target, settings)
     listener = listener or ProgressListener()
     if is_slow():
         listener.note("protobuf runs in pure Python: large models load about 70 times slower")

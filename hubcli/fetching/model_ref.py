@@ -6,6 +6,7 @@ address of a handle's archive, and errors that name both. Light: every listing l
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.config.settings import Settings
 from hubcli.errors import HandleError, HubcliError, NotFoundError
-from hubcli.providers.handle import Handle
 from hubcli.urls import without_secrets
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hubcli.cache.catalog import CachedModelInfo
     from hubcli.config.environment import NetworkConfig
     from hubcli.net.retries import RetryPolicy
+    from hubcli.providers.handle import Handle
     from hubcli.providers.provider import HttpAnswer
 
 __all__ = [
@@ -67,11 +68,31 @@ class ModelRef(NamedTuple):
         return self.directory if self.handle is None or self.handle.is_directory else None
 
     @classmethod
+    def of_directory(cls, text: str, settings: Settings) -> ModelRef | None:
+        """The directory that the text names, without its handle; None for all else, and where it isn't sure.
+
+        As `resolve` finds it, but no provider is asked, which takes 2 ms. Raises CacheError.
+        """
+        # What has these may be an address or somebody's home, and a text of spaces is an empty handle.
+        if "://" in text or "~" in text or not text.strip() or not os.path.isdir(text):  # noqa: PTH112 - no error
+            return None
+        try:
+            path = Path(os.path.abspath(text))  # noqa: PTH100 - As typed: links aren't resolved.
+        except OSError:  # The working directory is gone.
+            return None
+        # Behind a link, `..` leads elsewhere.
+        return (
+            cls(str(path), None, directory=path, entry=_entry_at(path, settings)) if path.is_dir() else None
+        )
+
+    @classmethod
     def resolve(cls, text: str, settings: Settings) -> ModelRef:
         """The target that the text names: any spelling of a handle, a cache key, a path.
 
         Raises HandleError, NotFoundError for a path that isn't there, CacheError.
         """
+        from hubcli.providers.handle import Handle
+
         handle = None if re.fullmatch(_KEY, text) and not Path(text).exists() else Handle.parse(text)
         if handle is not None and handle.is_directory:
             directory = _existing(handle)
@@ -149,6 +170,8 @@ class Pattern(NamedTuple):
     @classmethod
     def parse(cls, text: str, root: Path | None = None) -> Pattern:
         """The pattern of a text; a path, as `hubcli fetch` prints it, is understood where `root` is given."""
+        from hubcli.providers.handle import Handle
+
         keys, spellings = {text}, {text}
         with suppress(HandleError):  # "?" stands in globs, and in handles with a query left in.
             handle = Handle.parse(text)
@@ -164,6 +187,8 @@ class Pattern(NamedTuple):
     @staticmethod
     def suggestion(text: str) -> str:
         """The question whether another pattern is meant, for one that fits nothing; "" where none is near."""
+        from hubcli.providers.handle import Handle
+
         if any(character in text for character in "*?["):
             return ""
         try:

@@ -105,7 +105,7 @@ _EXTENT, _START, _LENGTH = 1, 1, 2
 # Bits that tell the length of a signed number, by its length in bytes.
 _HEADERS = (0, 0x80, 0xC0, 0xE0, 0xF0, 0xF8, 0xFC, 0xFE, 0xFF, 0xFF80, 0xFFC0)
 _ESCAPES = {b"\x00": b"\x00\xff", b"\xff": b"\xff\x00"}
-_SPECIAL = re.compile(rb"[\x00\xff]")
+_SPECIAL = rb"[\x00\xff]"
 
 
 class TensorSlice(NamedTuple):
@@ -137,7 +137,7 @@ def slice_key(name: bytes, part: TensorSlice) -> bytes:
     >>> slice_key(b"v", TensorSlice((2, 0), (1, None)))
     b'\x00v\x00\x01\x01\x02\x82\x81\x80\x7f'
     """
-    escaped = _SPECIAL.sub(lambda found: _ESCAPES[found[0]], name)
+    escaped = re.sub(_SPECIAL, lambda found: _ESCAPES[found[0]], name)
     encoded = _ordered(0) + escaped + b"\x00\x01" + _ordered(len(part.starts))
     for start, length in zip(part.starts, part.lengths, strict=True):
         encoded += _ordered_signed(start) + _ordered_signed(-1 if length is None else length)

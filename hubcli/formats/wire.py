@@ -49,9 +49,16 @@ def encode_varint(value: int) -> bytes:
 
 def encode_field(number: int, value: int | str | bytes) -> bytes:
     """A field of a message: a number from 0 on, text, or the bytes of anything else."""
+    is_short = (
+        number < 16
+    )  # Its key has one byte, and so have most numbers and lengths in the schema of models.
     if isinstance(value, int):
+        if is_short and value < 0x80:
+            return bytes((number << 3 | VARINT, value))
         return encode_varint(number << 3 | VARINT) + encode_varint(value)
     body = value.encode() if isinstance(value, str) else value
+    if is_short and len(body) < 0x80:
+        return bytes((number << 3 | LENGTH_DELIMITED, len(body))) + body
     return encode_varint(number << 3 | LENGTH_DELIMITED) + encode_varint(len(body)) + body
 
 

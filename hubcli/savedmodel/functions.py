@@ -6,7 +6,6 @@ Source: tensorflow/core/protobuf/meta_graph.proto (SignatureDef, TensorInfo).
 
 from __future__ import annotations
 
-import json
 import keyword
 import struct
 from collections.abc import Iterator
@@ -309,7 +308,12 @@ class Signature(NamedTuple):
         else:
             arguments = "**{" + ", ".join(f"{key!r}: …" for key in keys) + "}"
         # A JSON string is a valid Python string, with double quotes.
-        return f"obj.signatures[{json.dumps(self.name)}]({arguments})"
+        quoted = f'"{self.name}"'
+        if not (self.name.isascii() and self.name.isidentifier()):
+            import json  # Most names need none, and each start would wait 2 ms for it.
+
+            quoted = json.dumps(self.name)
+        return f"obj.signatures[{quoted}]({arguments})"
 
 
 def read_signatures(signature_defs: Any) -> tuple[Signature, ...]:
@@ -355,11 +359,7 @@ def _tensor(name: str, message: Any, default: Any | None) -> SignatureTensor:
     if encoding == "coo_sparse":
         kind, tensor = "sparse", None
         sparse = message.coo_sparse
-        components = [
-            sparse.values_tensor_name,
-            sparse.indices_tensor_name,
-            sparse.dense_shape_tensor_name,
-        ]
+        components = [sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
     elif encoding == "composite_tensor":
         kind, tensor = "composite", None
         spec = type_spec(message.composite_tensor.type_spec)

@@ -7,7 +7,7 @@ and function.proto. Each part is read only as far as it is needed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +49,7 @@ _FUNCTION = 1  # of FunctionDefLibrary
 _GRADIENTS = {2: "GradientDef", 3: "RegisteredGradient"}
 _NODE_DEF = 3  # of FunctionDef
 _MAX_OP_TYPES = 20_000
-_MAX_FUNCTIONS = 40_000
+_MAX_FUNCTIONS, _MAX_STORED_NAMES = 40_000, 50_000
 
 
 class MetaGraphOutline(NamedTuple):
@@ -184,6 +184,7 @@ class GraphBody:
         self.pieces = pieces
         self._ops = ops
         self._encoded_signature = signature
+        self.stored_names: list[str] | None = None  # Of its functions, while it was parsed.
         is_stored = stores_nodes and self.size_bytes <= BATCH_BYTES
         self._nodes_by_piece: dict[FieldRun, Any] | None = {} if is_stored else None
 
@@ -204,14 +205,13 @@ class GraphBody:
 
     def named_functions(self) -> list[str]:
         """What its nodes name that may be a function, in attributes or as their op, with repetitions."""
+        if self.stored_names is not None:
+            return self.stored_names
         calling = {op for op in self.op_counts if takes_functions(op)}
         names: list[str] = []
         for piece in self.pieces if calling else ():
-            for message in self._parsed(piece):
-                op = message.op
-                if op in calling:
-                    names.append(op)
-                    names += functions_of(message)
+            nodes = self._parsed(piece)
+            names += _named_by(nodes, [message.op for message in nodes], calling)
         return names
 
     @cached_property
@@ -273,6 +273,16 @@ class GraphBody:
         return nodes
 
 
+def _named_by(nodes: Iterable[Any], ops: Iterable[str], calling: Set[str]) -> list[str]:
+    """What those nodes name that may be a function by ops that do so; `ops` are those of the nodes."""
+    names: list[str] = []
+    for op, message in zip(ops, nodes, strict=True):
+        if op in calling:
+            names.append(op)
+            names += functions_of(message)
+    return names
+
+
 class Graph:
     """The graph in those fields of `data`; it is read when it is walked."""
 
@@ -281,6 +291,7 @@ class Graph:
         self._fields = fields
         self._stores_nodes = stores_nodes
         self._gradients: list[tuple[str, Field]] = []
+        self._names_left = _MAX_STORED_NAMES
 
     @cached_property
     def bodies(self) -> tuple[GraphBody, ...]:
@@ -357,9 +368,20 @@ class Graph:
         """The functions in that piece of a library, parsed together: one by one takes three times longer."""
         functions = parse("FunctionDefLibrary", self._data[start:end]).function
         for field, function in zip(fields, functions, strict=True):
-            ops = Counter([node.op for node in function.node_def])
+            # Each node is made once, and asked for its op once.
+            nodes = list(function.node_def)
+            ops = [node.op for node in nodes]
+            counts = Counter(ops)
+            calling = {op for op in counts if takes_functions(op)}
             pieces = (FieldRun(field.start, field.end),)
-            yield GraphBody(function.signature.name, "FunctionDef", self._data, pieces, ops)
+            body = GraphBody(function.signature.name, "FunctionDef", self._data, pieces, counts)
+            # Where a field that is left as bytes comes in pieces, `parse_merged` has to look at it.
+            if not calling:
+                body.stored_names = []
+            elif self._names_left >= 0 and function.ByteSize() == body.size_bytes:
+                body.stored_names = _named_by(nodes, ops, calling)
+                self._names_left -= len(body.stored_names)
+            yield body
 
     def _large_function(self, field: Field) -> GraphBody:
         signatures = list[Field]()

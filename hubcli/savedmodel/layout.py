@@ -46,9 +46,8 @@ _MAX_INDEX_BYTES = 1 << 28
 # protobuf reads about a megabyte of text in a second.
 _MAX_READ_TEXT_BYTES = 4_000_000
 HEAD_BYTES = 1024
-_TEXT_TOKEN = re.compile(
-    r"""#[^\n]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|["'][\s\S]*|[{}<>]|[A-Za-z_][\w.]*|\S"""
-)
+# Compiled when it is first used: few models are text.
+_LEXEME = r"""#[^\n]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|["'][\s\S]*|[{}<>]|[A-Za-z_][\w.]*|\S"""
 
 
 def main_file(model: Path) -> Path:
@@ -83,7 +82,7 @@ def require_text_model(name: str, text: str) -> set[tuple[int, str]]:
     """
     refuse_look_alike(name, text[:HEAD_BYTES].encode())
     depth, names = 0, set[tuple[int, str]]()
-    for word in (match[0] for match in _TEXT_TOKEN.finditer(text)):
+    for word in (match[0] for match in re.finditer(_LEXEME, text)):
         depth += (word in "{<") - (word in "}>")
         if depth < 0:
             break

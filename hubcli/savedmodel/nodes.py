@@ -56,31 +56,39 @@ class OpClass(NamedTuple):
 
 
 @cache
+def _lines() -> dict[str, str]:
+    """What stands behind each op in op_classes.tsv: taken apart for the ops of a model alone."""
+    lines = Path(__file__).with_name("op_classes.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    return dict([line.split("\t", 1) for line in lines])
+
+
+def _op_class(op: str) -> OpClass | None:
+    if op not in _lines():
+        return None
+    name, functions, reason = f"{_lines()[op]}\t\t".split("\t")[:3]
+    return OpClass(name, functions == "f", reason)
+
+
 def op_classes() -> dict[str, OpClass]:
     """The class of every op that TensorFlow 2.21 registers, by the op's name."""
-    lines = Path(__file__).with_name("op_classes.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    classes: dict[str, OpClass] = {}
-    for line in lines:
-        op, name, functions, reason = f"{line}\t\t".split("\t")[:4]
-        classes[op] = OpClass(name, functions == "f", reason)
-    return classes
+    return {op: known for op in _lines() if (known := _op_class(op)) is not None}
 
 
 def is_known(op: str) -> bool:
     """Whether plain TensorFlow has the op; others come with a library such as tensorflow_text."""
-    return op in op_classes()
+    return op in _lines()
 
 
 def class_of(op: str) -> str | None:
     """The op's class, None for an unknown op."""
-    known = op_classes().get(op)
+    known = _op_class(op)
     return None if known is None else known.name
 
 
 @lru_cache(maxsize=4096)  # The functions of a model use the same few ops.
 def takes_functions(op: str) -> bool:
     """Whether the op may name functions in its attributes; True for an unknown one."""
-    known = op_classes().get(op)
+    known = _op_class(op)
     return known is None or known.takes_functions
 
 

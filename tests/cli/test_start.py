@@ -203,6 +203,16 @@ def test_a_deferred_class_is_imported_by_its_first_use_during_the_context_or_aft
         assert Headers.__getitem__ is sys.modules.pop(module).Headers.__getitem__
 
 
+def test_the_other_names_of_a_module_with_a_deferred_class_are_imported_when_they_are_used() -> None:
+    module = "wsgiref.headers"
+    sys.modules.pop(module, None)
+    with DeferredClasses({module: "Headers"}):
+        placeholder = sys.modules[module]
+    assert module not in sys.modules
+    assert placeholder.tspecials is sys.modules[module].tspecials
+    assert not hasattr(placeholder, "nothing")
+
+
 def test_a_lazy_name_of_no_module_fails_where_it_is_used() -> None:
     names = lazy_module()
     with pytest.raises(ModuleNotFoundError, match=r"string\.nowhere"):
@@ -265,6 +275,69 @@ def test_the_version_fails_as_every_payload_does(arguments: list[str], status: i
     )
     assert result.returncode == status, result.stderr
     assert "Traceback" not in result.stderr
+
+
+_HINTS = """
+from typing import get_type_hints
+from hubcli.formats.wire import Field
+print(get_type_hints(Field), Field._field_defaults, Field(1, 2, 3, 4), Field.__module__)
+"""
+
+
+def test_a_named_tuple_is_the_same_whether_its_annotations_were_looked_at_or_not() -> None:
+    started = "from hubcli.cli.main import main\nmain(['pin', '-h'])\nmain(['pin', '-h'])\nprint()"
+    of_command, of_library = (
+        subprocess.run(
+            [sys.executable, "-c", f"{before}{_HINTS}"], capture_output=True, text=True, check=True
+        )
+        for before in (started, "")
+    )
+    assert of_command.stdout.splitlines()[-1:] == of_library.stdout.splitlines()
+    assert "class 'int'" in of_library.stdout
+
+
+# An object that says when Python frees it, which a process that ends at once leaves to the system.
+_FREED = "class Last:\n    __del__ = lambda self: print('freed')\nlast = Last()\n"
+_NOTHING = "eval('lambda *_: None', {})"  # With globals of its own: those of the program are freed.
+_LATE = (
+    "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n"
+)
+
+
+@each_of(
+    "options, before, printed",
+    [
+        ([], "", []),
+        ([], "import atexit; atexit.register(print, 'callback')", ["callback", "freed"]),
+        ([], "import logging", ["freed"]),
+        ([], _LATE, ["thread", "freed"]),
+        ([], f"import sys; sys.setprofile({_NOTHING})", ["freed"]),
+        ([], f"import sys; sys.settrace({_NOTHING})", ["freed"]),
+        (["-X", "dev"], "", ["freed"]),
+    ],
+)
+def test_the_process_ends_at_once_unless_something_is_left_to_do(
+    options: list[str], before: str, printed: list[str]
+) -> None:
+    run = "import sys; sys.argv[1:] = ['--version']\nfrom hubcli.cli.main import run_and_exit\nrun_and_exit()"
+    command = [sys.executable, *options, "-c", f"{_FREED}{before}\n{run}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == [f"hubcli {__version__}", *printed]
+
+
+# What an inspection of a directory without Keras metadata does nothing with.
+NOT_OF_AN_INSPECTION = {
+    *("calendar", "difflib", "gettext", "json", "locale", "platform", "subprocess", "uuid"),
+    *("google.protobuf.internal.python_message", "hubcli.cli.progress", "hubcli.providers"),
+}
+
+
+def test_an_inspection_of_a_directory_loads_what_it_needs(tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    status, loaded = loaded_by("inspect", str(folder))
+    assert status == 0
+    assert "google.protobuf.message_factory" in loaded
+    assert not loaded & NOT_OF_AN_INSPECTION
 
 
 def test_an_inspection_loads_readers_of_archives_only_for_assets(tmp_path: Path) -> None:

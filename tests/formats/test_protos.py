@@ -223,3 +223,20 @@ def test_protobuf_in_pure_python_gives_the_same_as_its_extension() -> None:
     missing = _with_blocked("google._upb,google._upb._message")
     asked_for = _with_blocked("nothing", PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION="python")
     assert missing == asked_for == ["True", *usual[1:]]
+
+
+_TIMES = """
+import sys
+from hubcli.formats.protos import parse
+parse("NodeDef", b"")
+print("calendar" in sys.modules)
+from google.protobuf.timestamp_pb2 import Timestamp
+time = Timestamp()
+time.FromJsonString("2026-01-02T03:04:05Z")
+print(time.seconds, time.ToJsonString(), "calendar" in sys.modules)
+"""
+
+
+def test_messages_of_times_find_the_calendar_that_reading_models_left_out() -> None:
+    result = subprocess.run([sys.executable, "-c", _TIMES], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["False", "1767323045 2026-01-02T03:04:05Z True"]

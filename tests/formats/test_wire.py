@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.wire import Field, messages, read_varint, scan
+from hubcli.formats.wire import Field, encode_field, messages, read_varint, scan
 from tests.cases import each_of
 from tests.corpus import KINDS, corpus_file
 from tests.formats.tables import delimited, number, varint
@@ -21,6 +21,21 @@ def _fields(data: bytes) -> list[Field]:
 def test_a_varint_is_read_back_with_the_position_behind_it(value: int, rest: bytes) -> None:
     encoded = varint(value)
     assert read_varint(b"\xff" + encoded + rest, 1) == (value, 1 + len(encoded))
+
+
+@given(
+    st.sampled_from([1, 15, 16, 2000]),
+    st.one_of(
+        st.integers(0, 300), st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 127, 128, 20_000]).map(bytes)
+    ),
+)
+def test_an_encoded_field_is_read_back_whatever_the_length_of_its_numbers(
+    key: int, value: int | bytes
+) -> None:
+    data = encode_field(key, value)
+    (field,) = scan(data)
+    assert field.number == key
+    assert (data[field.start : field.end] if isinstance(value, bytes) else field.value) == value
 
 
 @each_of("value", [2**64, 2**69, 2**70, 2**77])

@@ -90,6 +90,28 @@ def test_a_node_names_the_functions_in_its_attributes(tmp_path: Path) -> None:
         ]
 
 
+def _branches(*values: bytes) -> bytes:
+    """A function with a Case, whose list of branches comes in as many pieces as there are names."""
+    pieces = b"".join(delimited(2, delimited(1, delimited(9, delimited(1, value)))) for value in values)
+    case = node("c", "Case").SerializeToString() + delimited(5, delimited(1, b"branches") + pieces)
+    return bytes(function("f").SerializeToString() + delimited(3, case))
+
+
+@pytest.mark.parametrize("stored_names", [50_000, 4, -1])
+def test_a_function_names_what_its_nodes_name_whether_that_was_kept_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored_names: int
+) -> None:
+    monkeypatch.setattr("hubcli.savedmodel.graph._MAX_STORED_NAMES", stored_names)
+    many = function("g", node("b", "Case", branches=Funcs(("p", "q"))), node("d", "Mul"), node("e", "f"))
+    plain = function("h", node("d", "Mul"))
+    functions = (many.SerializeToString(), _branches(b"r"), _branches(b"s", b"t"), plain.SerializeToString())
+    library = b"".join(delimited(1, encoded) for encoded in functions)
+    write_model(tmp_path, delimited(2, delimited(2, library)))
+    with read_outline(tmp_path) as outlines:
+        named = [body.named_functions() for body in outlines[0].graph.bodies]
+    assert named == [[], ["Case", "p", "q", "f"], ["Case", "r"], ["Case", "s", "t"], []]
+
+
 def test_the_results_and_outputs_of_a_function(tmp_path: Path) -> None:
     big = node("n", "Const", value=bytes(1 << 20))
     for nodes in ([], [big, big]):

@@ -36,6 +36,13 @@ class ExecutionPhase(str, Enum):
     RESTORE = "when it restores its variables"
 
 
+# A set of phases as a number, with a bit for each, and the sets by their numbers: many nodes have equal ones.
+_BITS = {phase: 1 << place for place, phase in enumerate(ExecutionPhase)}
+_PHASES = [
+    frozenset(phase for phase, bit in _BITS.items() if mask & bit) for mask in range(1 << len(ExecutionPhase))
+]
+
+
 class _MainGraph(NamedTuple):
     """The graph itself: the inputs of each node, and for each function the nodes that name it (`callers`)."""
 
@@ -123,11 +130,10 @@ class CallGraph:
     def _phases_of_functions(self) -> dict[str, frozenset[ExecutionPhase]]:
         """When each function runs: those that objects and the graph name, and their transitive callees."""
         numbers, callees, _ = self._calls
-        bits = {phase: 1 << place for place, phase in enumerate(ExecutionPhase)}
         reached = [0] * len(numbers)
         for name, phases in self._starts().items():
             if name in numbers:
-                reached[numbers[name]] |= sum(bits[phase] for phase in phases)
+                reached[numbers[name]] |= sum(_BITS[phase] for phase in phases)
         waiting = [number for number, mask in enumerate(reached) if mask]
         while waiting:
             # A function comes here again only when a phase was added: four times at most.
@@ -137,11 +143,7 @@ class CallGraph:
                 if mask & ~reached[callee]:
                     reached[callee] |= mask
                     waiting.append(callee)
-        sets = [
-            frozenset(phase for phase in ExecutionPhase if mask & bits[phase])
-            for mask in range(1 << len(ExecutionPhase))
-        ]
-        return {name: sets[reached[number]] for name, number in numbers.items()}
+        return {name: _PHASES[reached[number]] for name, number in numbers.items()}
 
     def _starts(self) -> dict[str, set[ExecutionPhase]]:
         """The phases of functions that nodes of the graph itself, objects or TensorFlow call directly."""
@@ -193,15 +195,15 @@ class CallGraph:
     def _phases_of_nodes(self) -> dict[str, frozenset[ExecutionPhase]]:
         """The phases of each node of the graph itself: those of all nodes that depend on it."""
         inputs = self._main.inputs
-        phases: dict[str, set[ExecutionPhase]] = {}
+        masks: dict[str, int] = {}
         for phase, ends in self._ends().items():
-            waiting = [end.lstrip("^").partition(":")[0] for end in ends]
+            bit, waiting = _BITS[phase], [end.lstrip("^").partition(":")[0] for end in ends]
             while waiting:
                 name = waiting.pop()
-                if name in inputs and phase not in phases.setdefault(name, set()):
-                    phases[name].add(phase)
+                if name in inputs and not masks.get(name, 0) & bit:
+                    masks[name] = masks.get(name, 0) | bit
                     waiting += inputs[name]
-        return {name: frozenset(found) for name, found in phases.items()}
+        return {name: _PHASES[mask] for name, mask in masks.items()}
 
     def _ends(self) -> dict[ExecutionPhase, list[str]]:
         """The tensors and ops that TensorFlow runs directly, by phase."""

@@ -194,7 +194,7 @@ _LZ4, _LZMA = b"\x04\x22\x4d\x18", b"\x5d\0\0"
 _ZLIB_HEADS = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _UNREADABLE = (_SEVEN, _RAR, _ZSTD, _LZ4)
 _ARCHIVES = (_ZIP, _GZIP, _BZIP2, _XZ, _LZMA, *_UNREADABLE, *_ZLIB_HEADS)
-_DATA_PICKLE = re.compile(r"(?:^|/)data\.pkl$|\.(?:pkl|pickle|joblib)$", re.IGNORECASE)
+_DATA_PICKLE = r"(?i)(?:^|/)data\.pkl$|\.(?:pkl|pickle|joblib)$"
 
 
 class MemberKind(NamedTuple):
@@ -255,7 +255,7 @@ def _code_in_member(name: str, member: IO[bytes], depth: int, budget: Budget) ->
         return MemberKind(name_text, kind.code, kind.noun)
     if names_code(name):
         return MemberKind(name_text, "archive-code", "code by its name")
-    if _DATA_PICKLE.search(name) and head[:1] == b"\x80":
+    if re.search(_DATA_PICKLE, name) and head[:1] == b"\x80":
         return MemberKind(name_text, "pickle", "a pickle")
     inner = _in_inner(head, member, depth, budget)
     if inner is None or inner.code != "not-scanned":

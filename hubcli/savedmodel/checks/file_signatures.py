@@ -82,14 +82,15 @@ _NATIVE_MAGICS = (
     b"\0asm",
     b"dex\n",
 )
-_CODE_NAME = re.compile(
-    r"\.(?:py|pyw|pyc|pyo|pyd|pyx|so|dll|dylib|exe|class|jar|node|wasm|sh|bat|ps1)$|\.so(?:\.\d+)+$|\.py\.",
-    re.IGNORECASE | re.ASCII,
+# Patterns are compiled when they are first used: most models have no file to hold them against.
+_CODE_NAME = (
+    r"(?ai)\.(?:py|pyw|pyc|pyo|pyd|pyx|so|dll|dylib|exe|class|jar|node|wasm|sh|bat|ps1)$"
+    r"|\.so(?:\.\d+)+$|\.py\."
 )
-_SOURCE_NAME = re.compile(r"\.(?:py|pyw|pyx)$", re.IGNORECASE | re.ASCII)
+_SOURCE_NAME = r"(?ai)\.(?:py|pyw|pyx)$"
 _NUMPY_MAGIC = b"\x93NUMPY"
 # Every dtype but objects, as NumPy writes it.
-_PLAIN_DTYPE = re.compile(r"[|<>=]?[?bBhHiIuUlLqQefdgFDGmMSVac]\d*(?:\[\w+\])?", re.ASCII)
+_PLAIN_DTYPE = r"(?a)[|<>=]?[?bBhHiIuUlLqQefdgFDGmMSVac]\d*(?:\[\w+\])?"
 # Opcodes that name or call something, and those that only data needs to be a container.
 _CALLS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "REDUCE", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 _TEXT_CALLS = _CALLS - {"GLOBAL", "STACK_GLOBAL"}
@@ -97,8 +98,8 @@ _NO_PICKLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError,
 _CUT_OFF = ("remain", "exhausted", "no newline found", "not enough data")
 _MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
 _NAMED = "named"
-_WORD = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
-_GLOBAL_NAME = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*", re.ASCII)
+_WORD = r"(?a)[A-Za-z_][\w.]*"
+_GLOBAL_NAME = r"(?a)[A-Za-z_][\w.]* [A-Za-z_][\w.]*"
 
 
 def kind_of(name: str, head: bytes, *, is_whole: bool) -> FileKind | None:
@@ -111,7 +112,7 @@ def kind_of(name: str, head: bytes, *, is_whole: bool) -> FileKind | None:
         return None if _is_plain_array(head) else _OBJECTS
     if is_pickle(head, is_whole=is_whole):
         return _PICKLE
-    if _SOURCE_NAME.search(name):
+    if re.search(_SOURCE_NAME, name):
         return _SOURCE
     return _SCRIPT if re.match(rb"#! ?/[\w/.-]*bin/", head) else None
 
@@ -122,7 +123,7 @@ def names_code(name: str) -> bool:
     >>> names_code("a/b.so.1"), names_code("vocabulary.txt")
     (True, False)
     """
-    return _CODE_NAME.search(name.rstrip("\0 ")) is not None
+    return re.search(_CODE_NAME, name.rstrip("\0 ")) is not None
 
 
 def goes_on(head: bytes) -> bool:
@@ -165,9 +166,9 @@ def _opcodes(head: bytes) -> tuple[set[str], int, bool, int]:
             for opcode, argument, position in pickletools.genops(head):
                 count += 1
                 seen.add(opcode.name)
-                words += isinstance(argument, str) and _WORD.fullmatch(argument) is not None
+                words += isinstance(argument, str) and re.fullmatch(_WORD, argument) is not None
                 if opcode.name in ("GLOBAL", "INST"):
-                    if not _GLOBAL_NAME.fullmatch(str(argument)):
+                    if not re.fullmatch(_GLOBAL_NAME, str(argument)):
                         return set(), -1, False, count
                     seen.add(_NAMED)
                 elif opcode.name == "STACK_GLOBAL" and words >= 2:
@@ -234,7 +235,7 @@ def _is_plain_array(head: bytes) -> bool:
 
 def _is_plain_dtype(described: object) -> bool:
     if isinstance(described, str):
-        return _PLAIN_DTYPE.fullmatch(described) is not None
+        return re.fullmatch(_PLAIN_DTYPE, described) is not None
     if isinstance(described, tuple):  # An array of the first.
         return len(described) == 2 and _is_plain_dtype(described[0])
     if isinstance(described, list):

@@ -9,14 +9,13 @@ tf_keras/src/layers/core/tf_op_layer.py, lambda_layer.py, rnn/cell_wrappers.py.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from collections.abc import Iterable
 from enum import Enum
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
+from hubcli.savedmodel.checks.keras_json import KerasConfig, hidden_config
 from hubcli.savedmodel.checks.keras_names import (
     DATA_CLASSES,
     FUNCTIONS,
@@ -31,8 +30,6 @@ from hubcli.savedmodel.checks.keras_names import (
 
 __all__ = ["ConfigIssue", "IssueKind", "KerasConfig", "TrustedNames", "walk_config"]
 
-_MAX_CONFIG_BYTES = 64 << 20
-_MAX_MARKS = 2_000_000
 _MAX_NODES = 5_000_000
 _MAX_ISSUES, _MAX_NAME = 20, 80
 
@@ -63,53 +60,6 @@ class TrustedNames(NamedTuple):
     classes: frozenset[str] = frozenset()
     functions: frozenset[str] = frozenset()
     modules: frozenset[str] = frozenset()
-
-
-class KerasConfig(NamedTuple):
-    """A parsed config. `repeated_key` is a key that appears twice in one object, or None.
-
-    `classed` are its objects that name a class; None if other objects may need trust, too.
-    """
-
-    value: Any
-    repeated_key: str | None = None
-    classed: list[dict[str, Any]] | None = None
-
-    @classmethod
-    def parse(cls, text: str | bytes) -> KerasConfig:
-        """The JSON object as Keras will read it. Raises BrokenModelError."""
-        if len(text) > _MAX_CONFIG_BYTES:
-            raise BrokenModelError("its config is larger than 64 MiB")
-        repeated, classed = list[str](), list[dict[str, Any]]()
-
-        def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            found = dict(pairs)
-            if len(found) != len(pairs) and not repeated:
-                repeated.append(_first_repeated(key for key, _ in pairs))
-            if "class_name" in found:
-                classed.append(found)
-            return found
-
-        try:
-            if isinstance(text, bytes):
-                text = text.decode(json.detect_encoding(text), "surrogatepass")
-            # An empty list takes thirty times its text in memory: they are counted before they are made.
-            if text.count(",") + text.count("[") + text.count("{") > _MAX_MARKS:
-                raise BrokenModelError(f"its config contains more than {_MAX_MARKS} values")
-            value = json.loads(text, object_pairs_hook=collect)
-        except (ValueError, RecursionError) as error:
-            raise BrokenModelError(f"its config is not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise BrokenModelError("its config is not a JSON object")
-        return cls(value, repeated[0] if repeated else None, classed if _is_plain(text) else None)
-
-
-def _is_plain(text: str) -> bool:
-    """Whether only objects with a class can need trust: no string holds a config, no key names a function.
-
-    A config in a string has its quotes escaped.
-    """
-    return not any(mark in text for mark in ("\\", '"lambda"', '"function"'))
 
 
 def walk_config(
@@ -169,7 +119,7 @@ class _Walk:
         while pending:
             value, layer = pending.pop()
             if isinstance(value, str):
-                hidden = _hidden_config(value)
+                hidden = hidden_config(value)
                 if hidden is not None:
                     pending.append((hidden, layer))
                 continue
@@ -360,27 +310,6 @@ def _name_of(layer_config: dict[str, Any]) -> str:
     config = layer_config.get("config")
     name = config.get("name") if isinstance(config, dict) else None
     return name if isinstance(name, str) else ""
-
-
-def _hidden_config(text: str) -> dict[str, Any] | list[Any] | None:
-    """The config in a string, which is how Keras writes composite constants; None for other strings."""
-    start = text.lstrip()[:1]
-    if start not in ("{", "[") or "{" not in text:
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, (dict, list)) else None
-
-
-def _first_repeated(keys: Iterable[str]) -> str:
-    seen = set[str]()
-    for key in keys:
-        if key in seen:
-            return key
-        seen.add(key)
-    return ""
 
 
 def _is_one_of(value: Any, names: frozenset[str]) -> bool:
