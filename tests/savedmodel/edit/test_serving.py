@@ -21,7 +21,7 @@ from hubcli.savedmodel.edit.half import half_weights
 from hubcli.savedmodel.edit.object_pruning import owned_keys
 from hubcli.savedmodel.edit.saver_functions import SaverPatternError, drop_restored
 from hubcli.savedmodel.edit.serving import keep_for_serving
-from hubcli.savedmodel.edit.tensor_lists import strings_of
+from hubcli.savedmodel.edit.tensor_lists import drop_list_items, list_length, strings_of
 from tests.models import example_files, write_tree
 
 EXAMPLE = example_files()["saved_model.pb"]
@@ -117,6 +117,15 @@ def test_outputs_of_thousands_of_digits_are_outputs_of_nothing() -> None:
 def test_a_shape_of_a_million_large_sizes_is_read_at_once() -> None:
     size = encode_field(2, encode_field(1, (1 << 63) - 1))
     assert strings_of(WireMessage(encode_field(2, size * 100_000) + encode_field(8, "x"))) == [b"x"]
+
+
+def test_of_a_list_of_shapes_those_at_the_places_are_dropped() -> None:
+    shapes = [encode_field(7, encode_field(2, encode_field(1, size))) for size in (1, 2, 3)]
+    listed = WireMessage(encode_field(1, b"".join(shapes)))
+    assert list_length(listed) == 3
+    drop_list_items(listed, {1})
+    assert listed.encode() == encode_field(1, shapes[0] + shapes[2])
+    assert list_length(listed) == 2
 
 
 def _library(*functions: bytes, rest: bytes = b"") -> EditableMetaGraph:
