@@ -175,9 +175,9 @@ def _leave_annotations_as_text() -> None:
         annotations = dict(types)
         if module is None or not module.startswith("hubcli."):
             return make(name, annotations.items(), module, defaults)
-        made = make_class(name, annotations, defaults=defaults, module=module)
-        made.__annotations__ = made.__new__.__annotations__ = annotations
-        return made
+        new_class = make_class(name, annotations, defaults=defaults, module=module)
+        new_class.__annotations__ = new_class.__new__.__annotations__ = annotations
+        return new_class
 
     typing._make_nmtuple = make_own  # type: ignore[attr-defined]
 

@@ -87,10 +87,10 @@ def test_other_texts_are_left_to_the_providers(text: str, here: Path) -> None:
 
 def test_a_working_directory_that_is_gone_is_an_error_of_ours(here: Path) -> None:
     settings = Settings.read()
-    gone = here / "gone"
-    gone.mkdir()
-    os.chdir(gone)
-    gone.rmdir()
+    removed = here / "removed"
+    removed.mkdir()
+    os.chdir(removed)
+    removed.rmdir()
     try:
         assert ModelRef.of_directory(".", settings) is None
         with pytest.raises(HubcliError):
