@@ -122,7 +122,7 @@ def test_a_deletion_leaves_no_empty_folder(store: DirectoryStore) -> None:
     store.put("a/b/c", b"")
     store.put("a/d", b"")
     assert store.delete("a/b/c")
-    assert not store.delete("a/b/c")
+    assert store.delete("a/b/c") is False
     assert not (store.root / "a" / "b").exists()
     assert store.head("a/d")
 
