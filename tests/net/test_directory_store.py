@@ -127,6 +127,13 @@ def test_a_deletion_leaves_no_empty_folder(store: DirectoryStore) -> None:
     assert store.head("a/d")
 
 
+def test_a_key_of_1024_bytes_is_written_and_listed(store: DirectoryStore) -> None:
+    key = "/".join(["x" * 204] * 5)
+    assert len(key) == 1024
+    store.put(key, b"content")
+    assert [(info.key, info.size_bytes) for info in store.list_objects()] == [(key, 7)]
+
+
 @each_of("key", ["../x", "a//b", "/a", "a/", "", ".hidden", "a/.b", "a/../b", "a\0b", "x" * 1025])
 def test_a_key_that_leads_elsewhere_is_refused(key: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="Invalid key"):
