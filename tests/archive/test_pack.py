@@ -229,6 +229,15 @@ def test_a_file_that_changes_is_told(content: bytes, when: str, model: Path, tmp
         assert Tree.read(model, Limits()) != tree
 
 
+def test_of_a_small_file_that_has_grown_by_a_byte_nothing_is_packed(tmp_path: Path) -> None:
+    file = models.write_tree(tmp_path / "model", {"saved_model.pb": b"graph"}) / "saved_model.pb"
+    tree, counts = Tree.read(file.parent, Limits()), list[int]()
+    file.write_bytes(b"graphs")
+    with pytest.raises(TruncatedError, match=r"saved_model.pb changed"):
+        pack(tree, tmp_path / "archive", on_bytes=counts.append)
+    assert counts == []
+
+
 def test_a_file_that_is_gone_is_told(model: Path, tmp_path: Path) -> None:
     tree = Tree.read(model, Limits())
     (model / "empty").unlink()

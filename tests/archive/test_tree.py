@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive import Limits
-from hubcli.archive.tree import walk_tree
+from hubcli.archive.tree import Tree, walk_tree
 from hubcli.archive.unpack import unpack
 from hubcli.errors import HubcliError, NotFoundError, UnsafeArchiveError
 from tests.archive.conftest import Sandbox
@@ -30,6 +30,13 @@ def top(tmp_path: Path) -> Path:
 def _copy(top: Path, sandbox: Sandbox, limits: Limits | None = None) -> list[str]:
     records = unpack(walk_tree(top), sandbox.destination, limits or Limits())
     return [record.path for record in records]
+
+
+def test_a_file_has_a_stamp_and_a_directory_has_none(top: Path) -> None:
+    stamps = {node.name: node.stamp for node in Tree.read(top, Limits()).nodes}
+    assert stamps["variables"] == (0, 0)
+    status = (top / "saved_model.pb").stat()
+    assert stamps["saved_model.pb"] == (status.st_ino, status.st_mtime_ns)
 
 
 def test_files_and_directories_are_copied(top: Path, sandbox: Sandbox) -> None:

@@ -121,6 +121,13 @@ def test_the_option_for_help_stands_once_and_with_the_options_of_the_command() -
         assert (section.count("-h, --help"), text.count("-h, --help")) == (1, 1), text
 
 
+def test_an_option_stands_with_its_value_and_a_flag_alone() -> None:
+    command = get_command(app_of()).commands["gc"]  # type: ignore[attr-defined]
+    lines = list(help_pages._lines(command, "hubcli gc"))
+    for line in ("  --older-than TIME", "  --keep-versions N", "  --dry-run", "  -y, --yes"):
+        assert line in lines
+
+
 def test_no_default_of_an_option_hides_the_timeout_of_the_config_file() -> None:
     defaults = {
         name: parameter.default

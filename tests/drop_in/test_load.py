@@ -174,6 +174,13 @@ class TestWithTensorFlow:
         assert {request.query for request in server.requests} == {"tf-hub-format=uncompressed"}
         assert not uncompressed.cache_root.exists()
 
+    def test_it_is_read_behind_a_redirect(
+        self, server: HubServer, uncompressed: Settings, model: Path
+    ) -> None:
+        target = server.serve("/maker/model/1", Reply(str(model).encode(), 303))
+        for status in (301, 302, 307, 308):
+            assert resolve(server.redirect(f"/maker/at-{status}/1", target, status), uncompressed) == model
+
     def test_through_a_mirror_too(self, server: HubServer, uncompressed: Settings, model: Path) -> None:
         server.serve("/maker/model/1", Reply(str(model).encode(), 303))
         mirrored = replace(uncompressed, mirrors=(Mirror("https://tfhub.dev", server.url),))

@@ -31,6 +31,7 @@ _ASSUMED = f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-
 _KEYS = {"Version": 1, "AccessKeyId": "AKIA", "SecretAccessKey": "s3cr3t"}
 _EXPIRED = json.dumps({**_KEYS, "Expiration": "2020-01-01T00:00:00Z"})
 _BROKEN = json.dumps({**_KEYS, "AccessKeyId": "AKIA\r\nX-Header: 1"})
+_EMPTY = json.dumps({**_KEYS, "AccessKeyId": ""})
 _DENIED = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>s3cr3t</Message></Error></ErrorResponse>"
 
 
@@ -125,6 +126,7 @@ def test_a_login_by_sso_is_used_until_it_expires(
         ("credential_process = /nowhere/s3cr3t", "", "AWS profile 'p': FileNotFoundError"),
         ("credential_process = /bin/echo '[\"s3cr3t\"]'", "", "AWS profile 'p': AttributeError"),
         (f"credential_process = /bin/echo '{_EXPIRED}'", "", "AWS profile 'p': RuntimeError"),
+        (f"credential_process = /bin/echo '{_EMPTY}'", "", "The AWS profile 'p' has no credentials"),
         (f"credential_process = /bin/echo '{_BROKEN}'", "", "has credentials with an invalid character"),
         (
             f"role_arn = {_ROLE}\nrole_arn = s3cr3t\nsource_profile = base",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -28,6 +30,19 @@ def test_the_authorities_of_a_file_are_counted(tmp_path: Path) -> None:
     file = bundle(tmp_path / "ca.pem", trustme.CA(), trustme.CA())
     found = read_authorities(NetworkConfig.read({}, str(file)))
     assert (found.place, found.count, found.expired) == (file, 2, 0)
+
+
+def test_those_of_the_system_are_where_openssl_looks_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system: Any = ssl.get_default_verify_paths()
+    for paths, place in (
+        (system._replace(cafile=str(tmp_path / "ca.pem"), capath="/folder"), tmp_path / "ca.pem"),
+        (system._replace(cafile=None, capath=str(tmp_path)), tmp_path),
+        (system._replace(cafile=None, capath=None), None),
+    ):
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda paths=paths: paths)
+        assert read_authorities(NetworkConfig.read({})).place == place
 
 
 def test_a_certificate_of_a_server_is_no_authority(tmp_path: Path) -> None:

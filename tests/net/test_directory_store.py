@@ -122,9 +122,16 @@ def test_a_deletion_leaves_no_empty_folder(store: DirectoryStore) -> None:
     store.put("a/b/c", b"")
     store.put("a/d", b"")
     assert store.delete("a/b/c")
-    assert not store.delete("a/b/c")
+    assert store.delete("a/b/c") is False
     assert not (store.root / "a" / "b").exists()
     assert store.head("a/d")
+
+
+def test_a_key_of_1024_bytes_is_written_and_listed(store: DirectoryStore) -> None:
+    key = "/".join(["x" * 204] * 5)
+    assert len(key) == 1024
+    store.put(key, b"content")
+    assert [(info.key, info.size_bytes) for info in store.list_objects()] == [(key, 7)]
 
 
 @each_of("key", ["../x", "a//b", "/a", "a/", "", ".hidden", "a/.b", "a/../b", "a\0b", "x" * 1025])

@@ -38,14 +38,11 @@ class Scratch:
     def environment(self, **more: str) -> dict[str, str]:
         """The variables of a run of tests."""
         path = f"{self.python.parent}{os.pathsep}{os.environ['PATH']}"
-        # tools is this project's own, also where the mutated project has none.
-        own = str(Path(__file__).parent.parent.parent)
-        python_path = os.pathsep.join([str(self.root), own])
         # Neither the options of the run that this one is part of, nor a place for bytecode where `write`
         # wouldn't find it.
-        left_out = ("PYTEST_", "COV", "PYTHONPYCACHEPREFIX")
+        left_out = ("PYTEST_", "COV", "PYTHONPYCACHEPREFIX", "PYTHONPATH")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
-        return {**inherited, "PATH": path, "PYTHONPATH": python_path, **more}
+        return {**inherited, "PATH": path, **more}
 
     def write(self, file: str, source: bytes) -> None:
         """Writes a module, and removes its bytecode, which may be as new and as long."""
@@ -60,7 +57,9 @@ def _make_environment(folder: Path, root: Path) -> Path:
     venv.create(folder, with_pip=False, symlinks=True)
     packages = next((folder / "lib").glob("python3*/site-packages"))
     installed = [Path(path) for path in sys.path if Path(path).name == "site-packages"]
-    (packages / "a.pth").write_text(f"{root}\n")
+    # tools is this project's own, also where the mutated project has none. No PYTHONPATH: `doctor` shows it.
+    own = Path(__file__).parent.parent.parent
+    (packages / "a.pth").write_text(f"{root}\n{own}\n")
     (packages / "b.pth").write_text("".join(f"{path}\n" for path in installed))
     for path in installed:
         for hook in path.glob("a1_coverage.pth"):
