@@ -414,21 +414,21 @@ def test_a_chain_of_many_links_is_followed_once(cache: Path) -> None:
     found = take_snapshot(cache)
 
     assert found.fragments == ()
-    assert [len(one.links) for one in found.models] == [10_000]
+    assert [len(model.links) for model in found.models] == [10_000]
     # To follow each of them to the end would take 50 million steps.
     assert time.process_time() - before < 5
 
 
 def test_the_records_of_a_link_stay_while_it_leads_to_a_model(cache: Path) -> None:
-    model, gone = tensorflow_hub_entry(cache, OLD), key_of("gone")
+    model, dangling = tensorflow_hub_entry(cache, OLD), key_of("gone")
     for handle, target in ((NEW, model.key), ("gone", key_of("nothing"))):
         link = alias_link(cache, handle, target)
         link.with_name(f"{link.name}.descriptor.txt").write_text("Module: x")
 
     for with_links in (True, False):
         found = take_snapshot(cache, with_links=with_links)
-        assert {fragment.name for fragment in found.fragments} == {gone, f"{gone}.descriptor.txt"}
-        assert [one.links for one in found.models] == [(key_of(NEW),) if with_links else ()]
+        assert {fragment.name for fragment in found.fragments} == {dangling, f"{dangling}.descriptor.txt"}
+        assert [model.links for model in found.models] == [(key_of(NEW),) if with_links else ()]
 
 
 def test_a_model_that_was_moved_to_another_disk_stays_and_is_never_followed(
