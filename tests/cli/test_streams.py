@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cli import entrypoint
+from hubcli.cli import entrypoint, output
 from hubcli.cli.main import main
 from hubcli.errors import HubcliError
 from tests import models
@@ -273,3 +274,11 @@ def test_an_interrupted_run_tells_what_it_had_fetched(server: HubServer, cache: 
     document = json.loads(process.communicate(timeout=120)[0])
     assert [model["handle"] for model in document["models"]] == ["example://mul/1"]
     assert document["error"]["code"] == "interrupted"
+
+
+def test_bytes_that_the_locale_has_no_letters_for_come_behind_what_was_written_before() -> None:
+    printed = io.BytesIO()
+    stream = io.TextIOWrapper(printed, "ascii")
+    stream.write("before, ")
+    output._write(stream, "caf\udce9\n")
+    assert printed.getvalue() == b"before, caf\xe9\n"

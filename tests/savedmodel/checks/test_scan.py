@@ -725,3 +725,15 @@ def test_two_main_files_are_told(tmp_path: Path, other: str) -> None:
     """Which of them is read depends on the loader and its release."""
     info = read(tmp_path, meta_graph(graph()), files={other: b"meta_graphs { }"})
     assert info.findings != ()
+
+
+def test_of_a_severity_as_many_findings_are_listed_as_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubcli.savedmodel.checks.scan._MAX_OF_A_SEVERITY", 2)
+    for count, listed in ((2, 2), (3, 2)):
+        nodes = [node(f"n{number}", f"OpOfNobody{number}") for number in range(count)]
+        found = findings_of(tmp_path / str(count), meta_graph(graph(*nodes)))
+        codes = [issue.code for issue in found]
+        assert codes.count("unknown-op") == listed
+        assert ("more-findings" in codes) == (count > listed)
