@@ -233,9 +233,8 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
     with source, target.open("xb", buffering=0) as target_file:
         allocate(target_file.fileno(), node.size_bytes)
         write_back = WriteBack(target_file.fileno(), durability)
-        left = (
-            node.size_bytes + 1
-        )  # One byte more: growth is noticed, and the copy of a file that keeps growing ends.
+        # One byte more: growth is noticed, and the copy of a file that keeps growing ends.
+        left = node.size_bytes + 1
         while size := _copy_piece(node.path, source, target_file, left):
             copied += size
             left -= size

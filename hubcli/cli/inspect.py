@@ -24,7 +24,7 @@ from hubcli.cli.output import PICTURE_COLUMNS, Output, printable, write_svg
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, UsageError, did_you_mean
 from hubcli.progress import ProgressListener
-from hubcli.units import format_size, parse_duration_s
+from hubcli.units import format_size
 from hubcli.urls import redacted
 
 with LazyImports():
@@ -183,11 +183,7 @@ def inspect_command(
     hubcli inspect ./model --for 'tensorflow>=2.12,litert'
     """
     disable_garbage_collection()
-    settings = shared.settings(
-        timeout_s=None if timeout is None else parse_duration_s(timeout),
-        min_rate=min_rate,
-        **bucket_flags.keywords(),
-    )
+    settings = shared.settings(timeout=timeout, min_rate=min_rate, **bucket_flags.keywords())
     output = shared.output(settings)
     severity = _parse_severity(fail_on)
     if depth is not None and not tree:

@@ -33,6 +33,7 @@ _MAX_BYTES = 64 << 10  # A thousand mirrors fit; parsing takes a tenth of a seco
 _MAX_STATEMENT_LINES = 200
 _MAX_UNKNOWN = 10
 _MAX_SHOWN = 60
+_MAX_DEPTH = 32  # No key has more than three levels.
 _MAX_MESSAGE = 300
 _AT_LINE = r"\s*\(at (?:line (\d+), column \d+|end of document)\)"
 
@@ -286,7 +287,18 @@ def _loads(text: str) -> dict[str, Any]:
     else:
         import tomli as tomllib
     table: dict[str, Any] = tomllib.loads(text)
+    if _is_deep(table):
+        raise RecursionError
     return table
+
+
+def _is_deep(table: Mapping[str, Any]) -> bool:
+    """Whether it is nested too deeply to be printed: the parser bounds lists, but not `a.a.a = 1`."""
+    level: list[Any] = [table]
+    for _ in range(_MAX_DEPTH):
+        inner = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [item for items in inner for item in items if isinstance(item, (dict, list))]
+    return bool(level)
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:

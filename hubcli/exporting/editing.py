@@ -158,7 +158,8 @@ class EditPlan:
 def plan_edits(source: Path, options: EditOptions, name: str = "", *, is_whole: bool = True) -> EditPlan:
     """The edits of the model in the directory `source`, called `name` in errors; nothing is written.
 
-    Unless `is_whole`, only the graph is used of the result: losses and notes of other files are left out.
+    With `is_whole` off the result is converted next: losses and notes of files that a conversion doesn't
+    read, such as warmup requests, are left out.
     Raises UsageError for what the model doesn't have or would be left without, BrokenModelError, ValuesError
     for functions that assign to weights of half the bytes, NotFoundError for files of requests.
     """

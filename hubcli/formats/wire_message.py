@@ -8,7 +8,7 @@ copied. Source of the format: https://protobuf.dev/programming-guides/encoding/
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire import (
@@ -271,10 +271,11 @@ class WireMessage:
         """Removes the texts of that number for which `is_removed` returns True; returns how many."""
         return self.remove(lambda field: field.is_message(number) and is_removed(self.text_of(field)))
 
-    def remove_places(self, number: int, places: Collection[int]) -> None:
+    def remove_places(self, number: int, places: Iterable[int]) -> None:
         """Removes the fields of bytes of that number at these places among them, the first is 0."""
-        place = itertools.count()
-        self.remove(lambda field: field.is_message(number) and next(place) in places)
+        # A list would be searched for each of up to a million fields.
+        place, removed = itertools.count(), frozenset(places)
+        self.remove(lambda field: field.is_message(number) and next(place) in removed)
 
     def clear(self, number: int) -> bool:
         """Removes the fields of that number; returns whether there was one."""

@@ -45,7 +45,7 @@ def register(provider: Provider | str, *claims: str) -> None:
     A claim is a scheme (`toy://`); a web host at the usual ports (`//models.example`), or those below a
     domain of two labels (`//*.example.com`), which take precedence over the scheme; a number of segments
     without a scheme (`*/*` for `owner/model`); or PATH. Suggestions for a text that none of them claims come
-    from the provider that was registered first. Raises ValueError for a claim of another provider.
+    from the provider that was registered first. Raises ValueError for a claim that is taken.
     """
     if taken := [claim for claim in claims if claim in _CLAIMS]:
         raise ValueError(f"Another provider has {', '.join(taken)}")

@@ -188,7 +188,7 @@ def _ragged(port: Port, value: Any) -> list[Tensor]:
         level = [element for item in level for element in item]
     shape = None if port.shape is None else (None, *port.shape[rank + 1 :])
     values = port._replace(kind="dense", shape=shape)
-    if not level and shape is not None:
+    if level == [] and shape is not None:  # Without row splits, the value may be a number.
         sizes = (0, *(size or 0 for size in shape[1:]))
         return [Tensor(port.dtype.number, sizes, [] if port.dtype.name == "string" else b""), *splits]
     return [tensor_of(values, level), *splits]

@@ -240,7 +240,10 @@ def _functions_in(attribute: bytes, *, is_nested: bool = False) -> Iterator[tupl
 
 
 class FieldRun(NamedTuple):
-    """A run of whole fields, by start and end in bytes; a `large_node` is one alone, read without values."""
+    """A run of whole fields, by start and end in bytes.
+
+    A `large_node` is alone in its run, and is read without the value of a large constant.
+    """
 
     start: int
     end: int

@@ -307,6 +307,9 @@ INVALID = {
     b"a\0b = 1": ("line 1", "invalid TOML"),
     b"a = " + b"[" * 20000: ("", "invalid TOML: nested too deeply"),
     b"a = " + b"{a=" * 10000: ("", "invalid TOML: nested too deeply"),
+    b"a" + b".a" * 20000 + b" = 1": ("", "invalid TOML: nested too deeply"),
+    b"jobs" + b".a" * 20000 + b" = 1": ("", "invalid TOML: nested too deeply"),
+    b"jobs = " + b"[" * 40 + b"]" * 40: ("", "invalid TOML: nested too deeply"),
     b"[" + b"x" * 9000 + b"]\n[" + b"x" * 9000 + b"]\n": ("", "invalid TOML: Cannot declare"),
     b"#" * 70000: ("", ": it is larger than 64 KiB"),
 }

@@ -373,3 +373,17 @@ def test_a_ragged_input_without_values_has_its_inner_sizes() -> None:
         values, splits = tensors_of(ragged, [[], []])
         assert (values.dtype, values.shape, values.data) == (1, sizes, b"")
         assert (splits.shape, splits.data) == ((3,), bytes(24))
+
+
+@each_of("value, data", [(0, 1), ([], 0), ([0, 0], 2)])
+def test_a_ragged_input_without_row_splits_takes_the_value_itself(value: Any, data: int) -> None:
+    ragged = port("r", shape=(None,))._replace(kind="ragged", part_types=(1,))
+    (tensor,) = tensors_of(ragged, value)
+    assert (tensor.shape, bytes(tensor.data)) == ((data,), bytes(4 * data))
+
+
+@each_of("value", [None, {}, "", False])
+def test_what_is_not_a_number_is_refused_by_a_ragged_input_without_row_splits(value: Any) -> None:
+    ragged = port("r", shape=(None,))._replace(kind="ragged", part_types=(1,))
+    with pytest.raises(InputError, match="is not a number"):
+        tensors_of(ragged, value)

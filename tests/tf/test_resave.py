@@ -154,7 +154,7 @@ def test_a_call_that_never_ends_is_left_behind(tmp_path: Path) -> None:
 
     place = save_signature(spin, tmp_path / "spins")
     program = (
-        "import sys; from pathlib import Path; from hubcli.tf import compare; compare._PATIENCE_S = 1\n"
+        "import sys; from pathlib import Path; from hubcli.tf import compare; compare._TIMEOUT_S = 1\n"
         "from hubcli.tf.loading import load_model; from tests.tf.conftest import read\n"
         "place = Path(sys.argv[1]); one = load_model(place)\n"
         "print(compare.compare_models(one, load_model(place), read(place), place).skipped[0].reason)"

@@ -1,4 +1,4 @@
-"""`hubcli inspect` for a person: sections with what matters first, shortened unless in full."""
+"""`hubcli inspect` for a person: sections with what matters first, which `in_full` doesn't shorten."""
 
 from __future__ import annotations
 

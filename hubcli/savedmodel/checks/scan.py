@@ -123,7 +123,7 @@ class _Scan:
 
 
 def _is_in_savers_phase(risk: Risk, phases: frozenset[ExecutionPhase]) -> bool:
-    """Whether the op runs at its own phase alone: writing on save, reading on save or restore."""
+    """Whether the op runs in its own phase alone: writing on save, reading on save or restore."""
     return phases <= (
         {ExecutionPhase.SAVE}
         if risk.code == "writes-files"

@@ -1,8 +1,9 @@
 """Weights in half the bytes: float32 variables become float16 or bfloat16, and are cast where they are used.
 
-Every variable and node keeps its name: a node that read a float32 gets another name and reads a half, and a
-Cast gets the old name. Nodes that restore and initialize variables cast the other way. So no other node
-changes, and the checkpoint has half the bytes. Source: tensorflow/core/ops/resource_variable_ops.cc.
+Variables keep their names, and every name of a node still gives a float32: a node that read one from a
+variable reads a half under a new name, and a Cast gets the old name. Nodes that restore and initialize
+variables cast the other way. So no other node changes, and the checkpoint has half the bytes. Source:
+tensorflow/core/ops/resource_variable_ops.cc.
 """
 
 from __future__ import annotations
