@@ -413,7 +413,7 @@ def test_a_chain_of_many_links_is_followed_once(cache: Path) -> None:
 
     started = time.process_time()
     found = take_snapshot(cache)
-    # A tenth of a second. To follow each of them to the end takes 200 million steps: 28 s.
+    # It takes 0.08 s, and 19 s where each is followed to the end: 200 million steps.
     assert time.process_time() - started < 4
 
     assert found.fragments == ()
