@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +17,6 @@ import hypothesis
 import pytest
 import trustme
 from _pytest.runner import runtestprotocol
-from _pytest.tmpdir import tmppath_result_key
 
 from hubcli import durability, urls
 from hubcli.config.settings import Settings
@@ -32,7 +31,8 @@ from tests.tls import https_server
 
 ROOT = Path(__file__).parent.parent
 _numbers = itertools.count()
-_MEMORY, _ROOM_BYTES = "/dev/shm", 4 << 30
+_MEMORY, _NEEDED_BYTES = Path("/dev/shm").resolve(), 4 << 30
+_HAS_FAILED = pytest.StashKey[bool]()
 # Of the person's own environment: settings, addresses and credentials.
 _OTHERS_VARIABLES = (
     *("HUBCLI_", "TFHUB_", "KAGGLE", "NETRC"),
@@ -57,30 +57,21 @@ _collect_garbage_seldom()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keeps the directories of quick tests in memory, where that has room: a file costs a hundredth there.
+    """Keeps the directories of quick tests in memory, where it has space: a file costs a hundredth there.
 
     Slow tests, which kill and race, work on a disk; and so do all where PYTEST_DEBUG_TEMPROOT names one.
     """
     is_quick = "not slow" in str(config.getoption("markexpr"))
-    if is_quick and not hasattr(config, "workerinput") and _is_roomy(_MEMORY):
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
+    if is_quick and not hasattr(config, "workerinput") and _is_usable(_MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
-def _is_roomy(folder: str) -> bool:
+def _is_usable(folder: Path) -> bool:
     """Whether tests can write there what a run needs at a time, and run programs."""
     if sys.platform != "linux" or not os.access(folder, os.W_OK):
         return False
     facts = os.statvfs(folder)
-    return not facts.f_flag & os.ST_NOEXEC and facts.f_bavail * facts.f_frsize >= _ROOM_BYTES
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Frees the memory that the directories of a run without failures take."""
-    folder = session.config._tmp_path_factory._basetemp  # type: ignore[attr-defined]
-    is_worker = hasattr(session.config, "workerinput")
-    if exitstatus == 0 and not is_worker and folder is not None and folder.is_relative_to(_MEMORY):
-        shutil.rmtree(folder, ignore_errors=True)
+    return not facts.f_flag & os.ST_NOEXEC and facts.f_bavail * facts.f_frsize >= _NEEDED_BYTES
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -160,6 +151,14 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return True
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Notes whether the test has failed, for `tmp_path`."""
+    report = yield
+    item.stash[_HAS_FAILED] = report.failed
+    return report
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _frozen_objects() -> Iterator[None]:
     yield
@@ -176,7 +175,7 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     path = tmp_path_factory.getbasetemp() / f"test-{next(_numbers)}"
     path.mkdir(mode=0o700)
     yield path
-    if path.is_relative_to(_MEMORY) and request.node.stash[tmppath_result_key].get("call", False):
+    if path.is_relative_to(_MEMORY) and not request.node.stash.get(_HAS_FAILED, True):
         shutil.rmtree(path, ignore_errors=True)
 
 

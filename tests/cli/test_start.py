@@ -299,8 +299,10 @@ def test_a_named_tuple_is_the_same_whether_its_annotations_were_looked_at_or_not
 # An object that says when Python frees it, which a process that ends at once leaves to the system.
 _FREED = "class Last:\n    __del__ = lambda self: print('freed')\nlast = Last()\n"
 _NOTHING = "eval('lambda *_: None', {})"  # With globals of its own: those of the program are freed.
+# A thread that waits until the main one has ended.
 _LATE = (
-    "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n"
+    "import threading\n"
+    "threading.Thread(target=lambda: (threading.main_thread().join(), print('thread'))).start()\n"
 )
 
 

@@ -344,6 +344,9 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(urls._remembered) == 4096
     text = "secret-number-903 secret-number-904 secret-number-4999"
     assert redacted(text) == "secret-number-903 *** ***"
+    remember_secret("secret-number-904")  # One that is sent again is the latest.
+    remember_secret("secret-number-5000")
+    assert redacted("secret-number-904 secret-number-905") == "*** secret-number-905"
 
 
 def test_addresses_that_nobody_can_parse_are_remembered_without_a_fault() -> None:

@@ -107,10 +107,11 @@ def test_no_more_of_an_archive_waits_in_memory_than_the_limit(tmp_path: Path) ->
 
     def slowly(size_bytes: int) -> None:
         nonlocal unpacked
-        if not unpacked:  # The stages before this one get time to run ahead.
-            until_s = time.monotonic() + 0.2
-            while source.made_bytes < source.file_bytes and time.monotonic() < until_s:
-                time.sleep(0.01)
+        if not unpacked:  # The stages before this one run ahead until they wait.
+            made_bytes = -1
+            while made_bytes < source.made_bytes < source.file_bytes:
+                made_bytes = source.made_bytes
+                time.sleep(0.2)  # No event says that a thread waits.
         ahead.append(source.made_bytes - unpacked)
         unpacked += size_bytes
 

@@ -406,17 +406,18 @@ def test_links_in_loops_are_no_obstacle(cache: Path) -> None:
 
 def test_a_chain_of_many_links_is_followed_once(cache: Path) -> None:
     model = tensorflow_hub_entry(cache, OLD)
-    chain, before = [model.key], time.process_time()
-    for number in range(10_000):
+    chain = [model.key]
+    for number in range(20_000):
         chain.append(f"{number:040x}")
         (cache / chain[-1]).symlink_to(chain[-2])
 
+    started = time.process_time()
     found = take_snapshot(cache)
+    # It takes 0.08 s, and 19 s where each is followed to the end: 200 million steps.
+    assert time.process_time() - started < 4
 
     assert found.fragments == ()
-    assert [len(model.links) for model in found.models] == [10_000]
-    # To follow each of them to the end would take 50 million steps.
-    assert time.process_time() - before < 5
+    assert [len(model.links) for model in found.models] == [20_000]
 
 
 def test_the_records_of_a_link_stay_while_it_leads_to_a_model(cache: Path) -> None:
