@@ -50,7 +50,7 @@ def prune_session_graph(graph: EditableMetaGraph) -> tuple[list[Loss], str]:
     Raises BrokenModelError.
     """
     unknown = _unknown_collection(graph)
-    if unknown:
+    if unknown is not None:
         return [], f"the collection '{unknown}' may name any node"
     nodes = GraphNodes(graph)
     needed = nodes.needed_by(nodes.signature_roots() | set(nodes.other_roots()))
@@ -78,8 +78,8 @@ def _collections(graph: EditableMetaGraph) -> Iterator[tuple[str, WireMessage]]:
             yield entry.text(_KEY), value
 
 
-def _unknown_collection(graph: EditableMetaGraph) -> str:
-    """The name of a collection whose messages may name any node; "" if there is none."""
+def _unknown_collection(graph: EditableMetaGraph) -> str | None:
+    """The name of a collection whose messages may name any node, which may be ""; None without one."""
     for name, collection in _collections(graph):
         for field in collection.fields:
             is_known = (
@@ -89,7 +89,7 @@ def _unknown_collection(graph: EditableMetaGraph) -> str:
             )
             if not is_known:
                 return name
-    return ""
+    return None
 
 
 def _initializers(graph: EditableMetaGraph) -> Iterator[str]:

@@ -136,12 +136,13 @@ def test_what_names_nodes_that_go_goes_too(name: str) -> None:
     assert [item.text(2) for item in items_of(graph, name)] == ["y"]
 
 
+@each_of("name", ["of_somebody", ""])
 @each_of("number", [2, 5, 9])
-def test_a_graph_whose_collections_may_name_anything_is_left_as_it_is(number: int) -> None:
-    source = model(collection("of_somebody", number, b"\x0a\x01x"))
+def test_a_graph_whose_collections_may_name_anything_is_left_as_it_is(number: int, name: str) -> None:
+    source = model(collection(name, number, b"\x0a\x01x"))
     edit = keep_for_serving(source, None, ())
     assert edit.model.encode() == source.encode()
-    note = "A graph of TensorFlow 1 was not pruned: the collection 'of_somebody' may name any node"
+    note = f"A graph of TensorFlow 1 was not pruned: the collection '{name}' may name any node"
     assert edit.notes == (note,)
 
 
