@@ -1,4 +1,4 @@
-"""Small disks, full ones, and ones that can't be written."""
+"""Small disks, full ones, and ones that can't be written; file systems of another kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["mounted"]
+from hubcli import durability
+
+__all__ = ["mounted", "pretend_file_system"]
 
 
 @contextmanager
@@ -27,3 +29,16 @@ def mounted(where: Path, options: str) -> Iterator[Path]:
         yield where
     finally:
         subprocess.run(["umount", str(where)], check=True)
+
+
+def pretend_file_system(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the system say that the directory is on a file system of that kind; each file counts as large."""
+    device = folder.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    lines = [
+        "21 1 0:99 / /proc rw shared:5 - proc proc rw",
+        f"22 1 {number} / /a\\040b rw,relatime shared:1 master:2 - {kind} /dev/vda rw",
+    ]
+    (folder / "mountinfo").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(durability, "_MOUNTS", folder / "mountinfo")
+    monkeypatch.setattr(durability, "_ALLOCATED_FROM_BYTES", 1)

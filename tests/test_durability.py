@@ -1,4 +1,4 @@
-"""Syncs: of what and in which order, what a file system that can't is spared, and disks that fail."""
+"""Syncs: of what and in which order, what file systems that can't are spared, failing disks, blocks ahead."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from hubcli import durability as durability_module
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.export import ExportOptions, export
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.pin import pin
 from hubcli.config.settings import Settings
-from hubcli.durability import SYNCED, UNSYNCED, Durability, WriteBack
+from hubcli.durability import SYNCED, UNSYNCED, Durability, WriteBack, allocate
 from hubcli.errors import CacheError, DiskFullError, HubcliError, OutputError, UsageError
 from hubcli.fetching.lock_file import LockFile
 from tests import models
+from tests.disks import pretend_file_system
 
 EXAMPLE = "example://mul/1"
 NEW = {**models.example_files(), "assets.extra/which": b"new"}
@@ -109,6 +111,26 @@ def test_write_back_takes_files_of_any_size(tmp_path: Path) -> None:
 
 
 # What a file system can't ----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system allocates no blocks ahead")
+def test_blocks_are_allocated_ahead_on_ext4_alone_and_for_large_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def size_after(size_bytes: int) -> int:
+        with (tmp_path / "file").open("wb") as file:
+            allocate(file.fileno(), size_bytes)
+            return os.fstat(file.fileno()).st_size
+
+    pretend_file_system(tmp_path, "ext4", monkeypatch)
+    assert size_after(5000) == 5000
+    monkeypatch.setattr(durability_module, "_ALLOCATED_FROM_BYTES", 5001)
+    assert size_after(5000) == 0
+    for kind in ("btrfs", "ext3", "tmpfs"):
+        pretend_file_system(tmp_path, kind, monkeypatch)
+        assert size_after(5000) == 0
+    monkeypatch.setattr(durability_module, "_MOUNTS", tmp_path / "missing")
+    assert size_after(5000) == 0
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS])

@@ -146,6 +146,8 @@ def test_an_age_is_shown_in_its_largest_unit(seconds: float, text: str) -> None:
         ("Fri, 31 Dec 9999 23:59:59 GMT", datetime(9998, 12, 31, 23, 59, 59, tzinfo=timezone.utc)),
         ("Fri, 31 Dec 9999 23:59:59 -2300", datetime(9998, 12, 31, 23, 59, 59, tzinfo=timezone.utc)),
         ("Sun, 31 Foo 2026 12:00:00 GMT", None),
+        ("Sun, 01 Nov 99999999999999999999 12:00:00 GMT", None),
+        ("Sun, 01 Nov 2026 12:00:00 +99999999999999999999", None),
         ("now", None),
         (None, None),
     ],

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hubcli import durability
 from hubcli.archive import Limits
 from hubcli.archive.tree import Tree, copy_tree, copying
 from hubcli.concurrency import CancellationToken
-from hubcli.durability import allocate
 from hubcli.errors import NotFoundError, TruncatedError
 from tests import models
+from tests.disks import pretend_file_system
 
 FILES = {"saved_model.pb": b"graph" * 1000, "variables/shard": os.urandom(3 << 20), "assets/empty": b""}
 
@@ -54,7 +53,7 @@ def test_modes_are_those_of_new_files(tree: Tree, tmp_path: Path) -> None:
 def test_large_files_have_their_blocks_before_they_are_copied(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mountinfo_of(tmp_path, "ext4", monkeypatch)
+    pretend_file_system(tmp_path, "ext4", monkeypatch)
     sizes: list[int] = []
     shard = tmp_path / "copy" / "variables" / "shard"
     monkeypatch.setattr("hubcli.archive.tree._COPY_BYTES", 1 << 20)
@@ -65,39 +64,6 @@ def test_large_files_have_their_blocks_before_they_are_copied(
     assert models.tree_files(tmp_path / "copy") == {**FILES, "linked": FILES["saved_model.pb"]}
 
 
-def mountinfo_of(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Says that the directory is on a file system of that kind, and that each file is large."""
-    device = folder.stat().st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    lines = [
-        "21 1 0:99 / /proc rw shared:5 - proc proc rw",
-        f"22 1 {number} / /a\\040b rw,relatime shared:1 master:2 - {kind} /dev/vda rw",
-    ]
-    (folder / "mountinfo").write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(durability, "_MOUNTS", folder / "mountinfo")
-    monkeypatch.setattr(durability, "_ALLOCATED_FROM_BYTES", 1)
-
-
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system allocates no blocks ahead")
-def test_blocks_are_allocated_ahead_on_ext4_alone_and_for_large_files_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def size_after(size_bytes: int) -> int:
-        with (tmp_path / "file").open("wb") as file:
-            allocate(file.fileno(), size_bytes)
-            return os.fstat(file.fileno()).st_size
-
-    mountinfo_of(tmp_path, "ext4", monkeypatch)
-    assert size_after(5000) == 5000
-    monkeypatch.setattr(durability, "_ALLOCATED_FROM_BYTES", 5001)
-    assert size_after(5000) == 0
-    for kind in ("btrfs", "ext3", "tmpfs"):
-        mountinfo_of(tmp_path, kind, monkeypatch)
-        assert size_after(5000) == 0
-    monkeypatch.setattr(durability, "_MOUNTS", tmp_path / "missing")
-    assert size_after(5000) == 0
-
-
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system allocates no blocks ahead")
 def test_where_no_blocks_can_be_allocated_the_copy_goes_on(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -105,7 +71,7 @@ def test_where_no_blocks_can_be_allocated_the_copy_goes_on(
     def failing(*_arguments: int) -> None:
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
-    mountinfo_of(tmp_path, "ext4", monkeypatch)
+    pretend_file_system(tmp_path, "ext4", monkeypatch)
     monkeypatch.setattr(os, "posix_fallocate", failing)
     copy_tree(tree, tmp_path / "copy")
     assert models.tree_files(tmp_path / "copy") == {**FILES, "linked": FILES["saved_model.pb"]}

@@ -201,6 +201,7 @@ def test_links_that_are_looked_at_in_parts_are_the_same(root: Path, monkeypatch:
 
     for many in (1, 2, 3):
         monkeypatch.setattr("hubcli.cache.layout._MANY_LINKS", many)
+        assert RootNames.read(root, with_links=True) == at_once
         assert replace(RootNames.read(root), links=at_once.links) == at_once
         assert RootNames.read(root).links == []
     assert (at_once.moved, at_once.foreign) == ({moved.name}, {"x" * 40, "\u00e9" * 40, "short"})

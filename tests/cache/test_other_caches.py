@@ -180,7 +180,7 @@ def test_a_model_that_is_collected_is_shown_no_more(kaggle: Settings, hub: Path)
 
 
 @each_of("target", ["another-model", "missing"])
-def test_a_link_of_somebody_else_stays_when_the_model_is_removed(
+def test_a_link_that_leads_elsewhere_stays_when_the_model_is_removed(
     target: str, kaggle: Settings, hub: Path, tmp_path: Path
 ) -> None:
     fetch(VERSION_1, kaggle)

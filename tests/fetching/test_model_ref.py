@@ -1,4 +1,4 @@
-"""References to models: a directory is told by its spelling alone as it is by its handle."""
+"""References to models: a directory that is known by its spelling alone is the one that its handle names."""
 
 from __future__ import annotations
 

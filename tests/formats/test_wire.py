@@ -29,9 +29,7 @@ def test_a_varint_is_read_back_with_the_position_behind_it(value: int, rest: byt
         st.integers(0, 300), st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 127, 128, 20_000]).map(bytes)
     ),
 )
-def test_an_encoded_field_is_read_back_whatever_the_length_of_its_numbers(
-    key: int, value: int | bytes
-) -> None:
+def test_an_encoded_field_is_read_back_for_each_length_of_its_numbers(key: int, value: int | bytes) -> None:
     data = encode_field(key, value)
     (field,) = scan(data)
     assert field.number == key

@@ -62,13 +62,13 @@ class Module(NamedTuple):
     """What the tests look for in a module: read once, for all of them."""
 
     names: frozenset[str]
-    asks_for_provider: bool
+    reads_provider: bool
 
 
 @cache
 def read_module(module: str) -> Module:
     nodes = list(ast.walk(ast.parse((PACKAGE / module).read_text("utf-8"))))
-    return Module(names(nodes), any(map(_asks_for_provider, nodes)))
+    return Module(names(nodes), any(map(_reads_provider, nodes)))
 
 
 def names(nodes: Sequence[ast.AST]) -> frozenset[str]:
@@ -121,12 +121,12 @@ def test_no_module_asks_which_provider_a_handle_has() -> None:
     asking = {
         module
         for module in modules()
-        if not module.startswith("providers/") and read_module(module).asks_for_provider
+        if not module.startswith("providers/") and read_module(module).reads_provider
     }
     assert asking == {"cache/other_caches.py"}
 
 
-def _asks_for_provider(node: ast.AST) -> bool:
+def _reads_provider(node: ast.AST) -> bool:
     return (
         (isinstance(node, ast.Attribute) and node.attr == "kind" and _is_handle(node.value))
         or (isinstance(node, ast.Attribute) and node.attr == "name" and _is_provider(node.value))

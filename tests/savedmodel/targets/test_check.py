@@ -161,7 +161,7 @@ def test_layers_need_something_to_call(models: Path) -> None:
     assert codes_of(models / "tf1_hub", "hub.KerasLayer") == ["tf-keras-needed"]
 
 
-def test_a_signature_of_several_inputs_is_told_to_a_layer_that_passes_one(tmp_path: Path) -> None:
+def test_a_signature_of_several_inputs_is_a_warning_for_a_layer_that_passes_one(tmp_path: Path) -> None:
     def model(*inputs: str) -> Path:
         own = call_signature("n:0")
         for name in inputs:
