@@ -63,7 +63,7 @@ def _has_nothing_left_to_do() -> bool:
     """Whether Python's own way to end the process would do nothing but free memory; flushes the streams.
 
     Else it calls what libraries registered (logging, temporary directories, multiprocessing, coverage), waits
-    for threads, tells a profiler or a debugger, stays interactive, or reports what can't be flushed.
+    for threads, tells a profiler or a debugger, stays interactive, reports what can't be flushed, or warns.
     """
     import atexit
 
@@ -72,7 +72,7 @@ def _has_nothing_left_to_do() -> bool:
         return False
     monitoring = getattr(sys, "monitoring", None)  # Where profilers of Python 3.12 are.
     has_tools = monitoring is not None and any(map(monitoring.get_tool, range(6)))
-    if has_tools or sys.gettrace() or sys.getprofile() or sys.flags.inspect or sys.flags.dev_mode:
+    if has_tools or sys.gettrace() or sys.getprofile() or sys.flags.inspect or sys.warnoptions:
         return False
     try:
         for stream in filter(None, (sys.stdout, sys.stderr)):

@@ -7,7 +7,7 @@ and function.proto. Each part is read only as far as it is needed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -211,7 +211,7 @@ class GraphBody:
         names: list[str] = []
         for piece in self.pieces if calling else ():
             nodes = self._parsed(piece)
-            names += _named_by(nodes, [message.op for message in nodes], calling)
+            names += _named_by([(message.op, message.attr) for message in nodes if message.op in calling])
         return names
 
     @cached_property
@@ -273,13 +273,12 @@ class GraphBody:
         return nodes
 
 
-def _named_by(nodes: Iterable[Any], ops: Iterable[str], calling: Set[str]) -> list[str]:
-    """What those nodes name that may be a function by ops that do so; `ops` are those of the nodes."""
+def _named_by(calls: Iterable[tuple[str, Mapping[str, bytes]]]) -> list[str]:
+    """What nodes of those ops and attributes name that may be a function."""
     names: list[str] = []
-    for op, message in zip(ops, nodes, strict=True):
-        if op in calling:
-            names.append(op)
-            names += functions_of(message)
+    for op, attributes in calls:
+        names.append(op)
+        names += functions_of(attributes)
     return names
 
 
@@ -366,7 +365,7 @@ class Graph:
 
     def _small_functions(self, start: int, end: int, fields: list[Field]) -> Iterator[GraphBody]:
         """The functions in that piece of a library, parsed together: one by one takes three times longer."""
-        functions = parse("FunctionDefLibrary", self._data[start:end]).function
+        functions = parse("FunctionDefLibraryEntries", self._data[start:end]).function
         for field, function in zip(fields, functions, strict=True):
             # Each node is made once, and asked for its op once.
             nodes = list(function.node_def)
@@ -379,7 +378,11 @@ class Graph:
             if not calling:
                 body.stored_names = []
             elif self._names_left >= 0 and function.ByteSize() == body.size_bytes:
-                body.stored_names = _named_by(nodes, ops, calling)
+                body.stored_names = _named_by(
+                    (op, {entry.key: entry.value for entry in message.attr})
+                    for op, message in zip(ops, nodes, strict=True)
+                    if op in calling
+                )
                 self._names_left -= len(body.stored_names)
             yield body
 

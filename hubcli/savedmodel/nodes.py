@@ -9,12 +9,14 @@ tools/make_op_list.py adds the ops of a new release and asks for theirs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hubcli.formats.protos import parse
+from hubcli.errors import BrokenModelError
+from hubcli.formats.protos import parse, parse_merged
 from hubcli.formats.wire import Bytes, Field, encode_field, scan
 
 __all__ = [
@@ -45,6 +47,8 @@ BATCH_BYTES = 1 << 19
 _LARGE_NODE_BYTES = 1 << 18
 _LARGE_ATTR_BYTES = 1 << 12
 _SHORT_ATTR_BYTES = 1 << 8
+# protobuf reads a hundred messages in each other, of which a function in a function takes three.
+_MAX_NESTED = 100
 
 
 class OpClass(NamedTuple):
@@ -148,7 +152,7 @@ class Node:
 
     def functions(self) -> list[str]:
         """Names of the functions that its attributes name, such as the branches of an If."""
-        return functions_of(self._message) if takes_functions(self.op) else []
+        return functions_of(self._message.attr) if takes_functions(self.op) else []
 
     def mentions(self, function: str) -> list[FunctionReference]:
         """Where its attributes name the function, in the order of their names."""
@@ -205,24 +209,23 @@ class FunctionReference(NamedTuple):
     is_nested: bool
 
 
-def functions_of(node: Any) -> list[str]:
-    """Names of the functions in the attributes of a NodeDef."""
+def functions_of(attributes: Mapping[str, bytes]) -> list[str]:
+    """Names of the functions in the attributes of a node, which are encoded AttrValues."""
     names: list[str] = []
-    attributes = node.attr
     for key in sorted(attributes):
         value = attributes[key]
         names += _few_functions_in(value) if len(value) < _SHORT_ATTR_BYTES else _names_in(value)
     return names
 
 
-def _names_in(attribute: bytes) -> tuple[str, ...]:
+def _names_in(attribute: bytes, depth: int = 0) -> tuple[str, ...]:
     """The names that `_functions_in` yields, faster: a list may have thousands."""
-    value = parse("AttrValue", attribute)
-    functions = [value.func] if value.HasField("func") else value.list.func
+    functions = _functions_of_value(attribute, depth)
     names = [function.name for function in functions]
     for function in functions:
         if function.attr:
-            names += [name for key in sorted(function.attr) for name in _names_in(function.attr[key])]
+            nested = (_names_in(function.attr[key], depth + 1) for key in sorted(function.attr))
+            names += chain.from_iterable(nested)
     return tuple(names)
 
 
@@ -230,13 +233,24 @@ def _names_in(attribute: bytes) -> tuple[str, ...]:
 _few_functions_in = lru_cache(maxsize=4096)(_names_in)
 
 
-def _functions_in(attribute: bytes, *, is_nested: bool = False) -> Iterator[tuple[str, bool]]:
-    """Functions that an AttrValue names, and those that are attributes of these."""
-    value = parse("AttrValue", attribute)
-    for function in [value.func] if value.HasField("func") else value.list.func:
-        yield function.name, is_nested
+def _functions_in(attribute: bytes, depth: int = 0) -> Iterator[tuple[str, bool]]:
+    """Functions that an AttrValue names, and those that are attributes of these, which are nested."""
+    for function in _functions_of_value(attribute, depth):
+        yield function.name, depth > 0
         for key in sorted(function.attr) if function.attr else ():
-            yield from _functions_in(function.attr[key], is_nested=True)
+            yield from _functions_in(function.attr[key], depth + 1)
+
+
+def _functions_of_value(attribute: bytes, depth: int) -> Sequence[Any]:
+    """The NameAttrLists of an AttrValue. Raises BrokenModelError for one nested as no reader accepts it."""
+    if depth > _MAX_NESTED:
+        raise BrokenModelError("the attributes of its functions are nested too deeply")
+    value = parse("AttrValue", attribute)
+    functions = [value.func] if value.HasField("func") else value.list.func
+    if any(function.attr for function in functions):  # Which is rare.
+        value = parse_merged("AttrValue", attribute)
+        functions = [value.func] if value.HasField("func") else value.list.func
+    return functions
 
 
 class FieldRun(NamedTuple):

@@ -316,6 +316,7 @@ _LATE = (
         ([], f"import sys; sys.setprofile({_NOTHING})", ["freed"]),
         ([], f"import sys; sys.settrace({_NOTHING})", ["freed"]),
         (["-X", "dev"], "", ["freed"]),
+        (["-W", "default::ResourceWarning"], "", ["freed"]),
     ],
 )
 def test_the_process_ends_at_once_unless_something_is_left_to_do(

@@ -90,11 +90,15 @@ def test_a_node_names_the_functions_in_its_attributes(tmp_path: Path) -> None:
         ]
 
 
-def _branches(*values: bytes) -> bytes:
-    """A function with a Case, whose list of branches comes in as many pieces as there are names."""
+def _branches(*values: bytes, entries_without_value: int = 0) -> bytes:
+    """A function with a Case, whose list of branches comes in as many pieces as there are names.
+
+    Each of the other entries is two bytes longer where protobuf writes it, which a piece has ten of.
+    """
     pieces = b"".join(delimited(2, delimited(1, delimited(9, delimited(1, value)))) for value in values)
     case = node("c", "Case").SerializeToString() + delimited(5, delimited(1, b"branches") + pieces)
-    return bytes(function("f").SerializeToString() + delimited(3, case))
+    others = (delimited(5, delimited(1, b"%d" % place)) for place in range(entries_without_value))
+    return bytes(function("f").SerializeToString() + delimited(3, case + b"".join(others)))
 
 
 @pytest.mark.parametrize("stored_names", [50_000, 4, -1])
@@ -104,12 +108,35 @@ def test_a_function_names_what_its_nodes_name_whether_that_was_kept_or_not(
     monkeypatch.setattr("hubcli.savedmodel.graph._MAX_STORED_NAMES", stored_names)
     many = function("g", node("b", "Case", branches=Funcs(("p", "q"))), node("d", "Mul"), node("e", "f"))
     plain = function("h", node("d", "Mul"))
-    functions = (many.SerializeToString(), _branches(b"r"), _branches(b"s", b"t"), plain.SerializeToString())
+    functions = (many.SerializeToString(), _branches(b"r"), plain.SerializeToString())
+    in_pieces = (_branches(b"s", b"t"), _branches(b"uu", b"vv", entries_without_value=5))
+    names = [["Case", "p", "q", "f"], ["Case", "r"], []]
+    assert _names_of(tmp_path / "whole", *functions) == names
+    assert _names_of(tmp_path / "pieces", *functions, *in_pieces) == [
+        *names,
+        ["Case", "s", "t"],
+        ["Case", "uu", "vv"],
+    ]
+
+
+def _names_of(folder: Path, *functions: bytes) -> list[list[str]]:
+    """What each function of the library names."""
+    folder.mkdir()
     library = b"".join(delimited(1, encoded) for encoded in functions)
-    write_model(tmp_path, delimited(2, delimited(2, library)))
-    with read_outline(tmp_path) as outlines:
-        named = [body.named_functions() for body in outlines[0].graph.bodies]
-    assert named == [[], ["Case", "p", "q", "f"], ["Case", "r"], ["Case", "s", "t"], []]
+    write_model(folder, delimited(2, delimited(2, library)))
+    with read_outline(folder) as outlines:
+        return [body.named_functions() for body in outlines[0].graph.bodies[1:]]
+
+
+def test_functions_nested_deeper_than_protobuf_reads_are_refused(tmp_path: Path) -> None:
+    value = delimited(10, delimited(1, b"f"))
+    for _ in range(1000):
+        value = delimited(10, delimited(1, b"f") + delimited(2, delimited(1, b"g") + delimited(2, value)))
+    call = node("c", "PartitionedCall").SerializeToString() + delimited(
+        5, delimited(1, b"f") + delimited(2, value)
+    )
+    with pytest.raises(BrokenModelError, match="nested too deeply"):
+        _names_of(tmp_path / "m", bytes(function("f").SerializeToString() + delimited(3, call)))
 
 
 def test_the_results_and_outputs_of_a_function(tmp_path: Path) -> None:

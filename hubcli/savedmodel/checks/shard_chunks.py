@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import BinaryIO
@@ -222,8 +223,8 @@ class _HashingReader:
         """Hashes on another thread while the context runs; all that was read is hashed at its end."""
         for _ in range(_BLOCKS_AHEAD):
             self._room.put(None)
-        self._hash = self._hand_over
-        with running_beside(self._hash_blocks, CancellationToken()):
+        self._hash, stop = self._hand_over, CancellationToken()
+        with running_beside(partial(self._hash_blocks, stop), stop):
             try:
                 yield
             finally:
@@ -237,11 +238,16 @@ class _HashingReader:
                 break
         self._waiting.put(block)
 
-    def _hash_blocks(self) -> None:
+    def _hash_blocks(self, stop: CancellationToken) -> None:
+        """Hashes up to a None. Looks up now and then: after an interrupt as it begins, none may come."""
+        block: bytes | None = b""
         try:
-            while (block := self._waiting.get()) is not None:
-                self._digest.update(block)
-                self._room.put(None)
+            while block is not None:
+                stop.check()
+                with suppress(Empty):
+                    block = self._waiting.get(timeout=_POLL_S)
+                    self._digest.update(block or b"")
+                    self._room.put(None)
         except BaseException:
             self._has_failed = True
             raise

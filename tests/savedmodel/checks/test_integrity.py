@@ -7,12 +7,14 @@ import os
 import random
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from hubcli.archive import FileRecord
+from hubcli.concurrency import CancellationToken, running_beside
 from hubcli.formats.tensor_bundle import BundleEntry
 from hubcli.formats.tensor_layout import DType
 from hubcli.issues import Issue
@@ -373,6 +375,25 @@ def test_an_interrupt_ends_the_thread_that_hashes(tmp_path: Path, monkeypatch: p
 
     with pytest.raises(KeyboardInterrupt):
         planned.run(interrupt)
+    assert not _hashing_threads()
+
+
+def test_an_interrupt_as_the_thread_that_hashes_begins_ends_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def interrupted(job: Callable[[], None], stop: CancellationToken) -> Iterator[None]:
+        with running_beside(job, stop):
+            assert _hashing_threads()
+            raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(integrity, "_STAGED_BYTES", 0)
+    monkeypatch.setattr(integrity, "usable_cores", lambda: 8)
+    monkeypatch.setattr(shard_chunks, "running_beside", interrupted)
+    model = write_bundle_model(tmp_path, {"a": bytes(4000)})
+    with pytest.raises(KeyboardInterrupt):
+        ModelCheck(model, records_of(model)).run()
     assert not _hashing_threads()
 
 
