@@ -1,7 +1,9 @@
-"""`python -m hubcli`."""
+"""`python -m hubcli`. It ends as Python ends: `runpy` may run it within another program."""
 
 from __future__ import annotations
 
-from hubcli.cli.main import run_and_exit
+import sys
 
-run_and_exit()
+from hubcli.cli.main import main
+
+sys.exit(main())

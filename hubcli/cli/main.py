@@ -50,7 +50,7 @@ __all__ = [
 
 
 def run_and_exit() -> NoReturn:
-    """What the script `hubcli` and `python -m hubcli` do: run the command line and end the process."""
+    """What the script `hubcli` does: run the command line and end the process."""
     status = main()
     if _has_nothing_left_to_do():
         import os

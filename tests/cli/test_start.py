@@ -329,7 +329,7 @@ def test_the_process_ends_at_once_unless_something_is_left_to_do(
 
 
 # What an inspection of a directory without Keras metadata does nothing with.
-NOT_OF_AN_INSPECTION = {
+UNUSED_BY_INSPECT = {
     *("calendar", "difflib", "gettext", "json", "locale", "platform", "subprocess", "uuid"),
     *("google.protobuf.internal.python_message", "hubcli.cli.progress", "hubcli.providers"),
 }
@@ -340,7 +340,7 @@ def test_an_inspection_of_a_directory_loads_what_it_needs(tmp_path: Path) -> Non
     status, loaded = loaded_by("inspect", str(folder))
     assert status == 0
     assert "google.protobuf.message_factory" in loaded
-    assert not loaded & NOT_OF_AN_INSPECTION
+    assert not loaded & UNUSED_BY_INSPECT
 
 
 def test_an_inspection_loads_readers_of_archives_only_for_assets(tmp_path: Path) -> None:
