@@ -148,13 +148,15 @@ _WORST = {"PyFunc": 4, "WriteFile": 3, "XlaCustomCall": 2, "Print": 1, "MatMul":
 _WORDS = ("info", "low", "medium", "high", "critical")
 
 
-@pytest.mark.parametrize("op", _WORST)
-def test_the_scan_fails_from_the_severity_on_that_is_named(hubcli: Run, tmp_path: Path, op: str) -> None:
+@each_of("op", _WORST)
+def test_the_scan_fails_from_the_severity_on_that_is_named(
+    hubcli_in_turn: Run, tmp_path: Path, op: str
+) -> None:
     model = str(evil_model(tmp_path / "m", op))
     for place, word in enumerate(_WORDS):
         expected = 9 if _WORST[op] >= place else 0
-        assert hubcli("inspect", model, "--scan", "--fail-on", word).returncode == expected, word
-    assert hubcli("inspect", model, "--scan").returncode == (9 if _WORST[op] >= 3 else 0)
+        assert hubcli_in_turn("inspect", model, "--scan", "--fail-on", word).returncode == expected, word
+    assert hubcli_in_turn("inspect", model, "--scan").returncode == (9 if _WORST[op] >= 3 else 0)
 
 
 def test_a_severity_that_is_none_is_a_fault_of_the_command_line(hubcli: Run, tmp_path: Path) -> None:
@@ -176,13 +178,13 @@ def test_a_save_that_the_saver_asks_for_passes_the_scan(hubcli: Run, tmp_path: P
     assert hubcli("inspect", str(evil), "--scan").returncode == 9
 
 
-@pytest.mark.parametrize(
-    ("target", "status"),
+@each_of(
+    "target, status",
     [("/gone", 4), ("0" * 40, 4), ("not a handle", 3), ("https://tfhub.dev/a/b/1 --offline", 5)],
 )
-def test_failures_have_the_exit_status_of_their_kind(hubcli: Run, target: str, status: int) -> None:
+def test_failures_have_the_exit_status_of_their_kind(hubcli_in_turn: Run, target: str, status: int) -> None:
     arguments = target.split(" --") if " --" in target else [target]
-    result = hubcli("inspect", *arguments[:1], *(f"--{part}" for part in arguments[1:]))
+    result = hubcli_in_turn("inspect", *arguments[:1], *(f"--{part}" for part in arguments[1:]))
     assert result.returncode == status, result.stderr
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")
@@ -223,9 +225,9 @@ def test_quiet_prints_the_path_alone(hubcli: Run, tmp_path: Path) -> None:
     assert hubcli("inspect", "example://mul/1", "-q").stdout == "example://mul/1\n"
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_one_part_is_shown_alone(hubcli: Run, tmp_path: Path, part: str) -> None:
-    result = hubcli("inspect", str(good_model(tmp_path / "m")), part)
+@each_of("part", PARTS)
+def test_one_part_is_shown_alone(hubcli_in_turn: Run, tmp_path: Path, part: str) -> None:
+    result = hubcli_in_turn("inspect", str(good_model(tmp_path / "m")), part)
     assert result.returncode == 0
     assert result.stdout.count("\n\n") <= 1
 

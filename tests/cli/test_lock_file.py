@@ -16,6 +16,7 @@ import pytest
 
 from hubcli.archive.tree import hashed_files, tree_digest
 from tests import models
+from tests.cases import each_of
 from tests.cli.command_batch import run_many
 from tests.cli.terminal import start
 from tests.server import HubServer, Reply
@@ -335,8 +336,8 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
     assert lock.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
+@each_of(
+    "words, message",
     [
         (["--lock", "models.toml"], "lock files are JSON"),
         (["--lock", "nowhere/models.lock"], "is not a directory"),
@@ -346,9 +347,9 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
     ],
 )
 def test_what_does_not_fit_together_is_told_before_anything_is_fetched(
-    words: list[str], message: str, hubcli: Run, cache: Path
+    words: list[str], message: str, hubcli_in_turn: Run, cache: Path
 ) -> None:
-    result = hubcli("fetch", "example://mul/1", *words)
+    result = hubcli_in_turn("fetch", "example://mul/1", *words)
     assert (result.returncode, result.stdout) == (2, "")
     assert message in result.stderr
     assert not cache.exists()
