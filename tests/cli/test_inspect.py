@@ -137,11 +137,11 @@ def test_a_model_that_does_not_conform_fails_the_check(hubcli: Run, tmp_path: Pa
     assert "export it again" in result.stdout
 
 
-@pytest.mark.parametrize("form", ["--json", "-q"])
-def test_the_checks_exit_alike_in_every_form(hubcli: Run, tmp_path: Path, form: str) -> None:
+@each_of("form", ["--json", "-q"])
+def test_the_checks_exit_alike_in_every_form(hubcli_in_turn: Run, tmp_path: Path, form: str) -> None:
     model = str(evil_model(tmp_path / "m", "WriteFile"))
-    assert hubcli("inspect", model, "--check", form).returncode == 9
-    assert hubcli("inspect", model, "--scan", form).returncode == 9
+    assert hubcli_in_turn("inspect", model, "--check", form).returncode == 9
+    assert hubcli_in_turn("inspect", model, "--scan", form).returncode == 9
 
 
 _WORST = {"PyFunc": 4, "WriteFile": 3, "XlaCustomCall": 2, "Print": 1, "MatMul": -1}
@@ -202,7 +202,7 @@ def test_a_broken_model_is_an_error_in_json_too(hubcli: Run, tmp_path: Path) -> 
 # Options -----------------------------------------------------------------------------------------
 
 
-def test_tags_choose_one_graph(hubcli: Run, tmp_path: Path) -> None:
+def test_tags_choose_one_graph(hubcli_in_turn: Run, tmp_path: Path) -> None:
     graphs = [meta_graph(tags=("serve",)), meta_graph(tags=("serve", "gpu")), meta_graph(tags=())]
     model = str(write_model(tmp_path, *graphs))
     for tags, expected in (
@@ -211,9 +211,9 @@ def test_tags_choose_one_graph(hubcli: Run, tmp_path: Path) -> None:
         ("serve, gpu", ["gpu", "serve"]),
         ("", []),
     ):
-        result = hubcli("inspect", model, "--tag-set", tags, "--json")
+        result = hubcli_in_turn("inspect", model, "--tag-set", tags, "--json")
         assert [graph["tags"] for graph in json.loads(result.stdout)["meta_graphs"]] == [expected]
-    result = hubcli("inspect", model, "--tag-set", "train")
+    result = hubcli_in_turn("inspect", model, "--tag-set", "train")
     assert result.returncode == 2
     assert "--tag-set" in result.stderr
 
@@ -356,7 +356,7 @@ def test_no_line_is_longer_than_the_terminal(name: str) -> None:
         assert [line for line in text_lines if len(line) > int(columns)] == []
 
 
-def test_names_of_a_hostile_model_command_no_terminal(hubcli: Run, tmp_path: Path) -> None:
+def test_names_of_a_hostile_model_command_no_terminal(hubcli_in_turn: Run, tmp_path: Path) -> None:
     objects = Objects("\x1b[31m")
     for name in ("\x1b]0;owned\x07", "\u202eevil", "a\nb"):
         objects.variable(name)
@@ -377,7 +377,7 @@ def test_names_of_a_hostile_model_command_no_terminal(hubcli: Run, tmp_path: Pat
         ["--check", "--scan"],
         ["--diff", str(good_model(tmp_path / "n"))],
     ):
-        result = hubcli("inspect", model, *arguments)
+        result = hubcli_in_turn("inspect", model, *arguments)
         assert result.returncode in (0, 9), result.stderr
         assert not set("\x1b\x07\u202e") & set(result.stdout + result.stderr), arguments
 
@@ -421,9 +421,11 @@ def test_no_color_is_obeyed() -> None:
     assert re.search("\x1b\\[[0-9;]*3[0-9]m", screen)
 
 
-def test_in_a_pipe_no_control_sequence_is_written(hubcli: Run) -> None:
+def test_in_a_pipe_no_control_sequence_is_written(hubcli_in_turn: Run) -> None:
     for arguments in ((), ("--all",), ("--tree",)):
-        assert "\x1b" not in hubcli("inspect", str(corpus_model("tfx_keras_serving")), *arguments).stdout
+        assert (
+            "\x1b" not in hubcli_in_turn("inspect", str(corpus_model("tfx_keras_serving")), *arguments).stdout
+        )
 
 
 def require_whole_lines(svg: str) -> None:

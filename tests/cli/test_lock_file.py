@@ -293,7 +293,7 @@ def test_a_hash_in_a_list_that_contradicts_the_lock_file_is_a_usage_error(
 # What can't be understood
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         "",
@@ -313,7 +313,7 @@ def test_a_hash_in_a_list_that_contradicts_the_lock_file_is_a_usage_error(
     ],
 )
 def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
-    text: str, example_lock: str, cache: Path, lock: Path
+    text: str, example_lock: str, hubcli_in_turn: Run, lock: Path
 ) -> None:
     lock.write_text(example_lock)
     document = json.loads(example_lock)
@@ -329,8 +329,9 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
     lock.write_text(json.dumps(document) if text.isupper() else text)
     before = lock.read_bytes()
     words = ["--lock", str(lock), "example://mul/1"]
-    for result in run_many([["fetch", "--locked", *words], ["fetch", *words]], cache=cache):
-        assert result.status == 2, result.stderr
+    for command in (["fetch", "--locked"], ["fetch"]):
+        result = hubcli_in_turn(*command, *words)
+        assert result.returncode == 2, result.stderr
         assert str(lock) in result.stderr
         assert "Traceback" not in result.stderr
     assert lock.read_bytes() == before
