@@ -286,6 +286,8 @@ _SCENES = {
 
 
 WORKSPACES = ("shared", "fetching", "changing")
+# Options by which a command that reads writes something.
+_WRITES = {"--fetch", "--repair", "--svg"}
 _FORMS = {"* ": ("", " -q", " --json"), "+ ": ("", " --json")}
 
 
@@ -303,6 +305,17 @@ class Line:
     def workspace(self) -> str:
         """Lines of the same one run in the same directory, on the same cache."""
         return self.scene if self.scene in WORKSPACES else "shared"
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether it fails at once, or reads alone: it leaves all files as they are, and its process too."""
+        if self.before or self.stdin or _WRITES.intersection(self.words):
+            return False
+        return (
+            self.scene in ("help", "usage", "handles")
+            or self.words[0] in ("ls", "inspect", "verify")
+            or "--dry-run" in self.words
+        )
 
     @property
     def name(self) -> str:

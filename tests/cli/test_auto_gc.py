@@ -14,6 +14,7 @@ import pytest
 
 from hubcli.config.settings import AutoGcRules
 from hubcli.errors import UsageError
+from tests.cases import each_of
 from tests.disks import mounted
 from tests.entries import dead_pid, hubcli_entry, key_of, lock
 
@@ -112,13 +113,11 @@ def test_rules_that_cannot_be_understood_are_told_before_anything_is_fetched(
     assert not cache.exists()
 
 
-@pytest.mark.parametrize(
-    "rule", ["older-than=2", "max-size=20", "min-free=1e3", "grace=+2", "keep-partial=02"]
-)
+@each_of("rule", ["older-than=2", "max-size=20", "min-free=1e3", "grace=+2", "keep-partial=02"])
 def test_rules_with_bare_numbers_fetch_nothing_and_remove_nothing(
-    rule: str, old: Path, hubcli: Run, cache: Path
+    rule: str, old: Path, hubcli_in_turn: Run, cache: Path
 ) -> None:
-    result = hubcli("fetch", "example://mul/1", HUBCLI_GC=f"keep-versions=3, {rule}")
+    result = hubcli_in_turn("fetch", "example://mul/1", HUBCLI_GC=f"keep-versions=3, {rule}")
     assert result.returncode == 2
     assert f"HUBCLI_GC has the invalid rule '{rule}'" in result.stderr
     assert re.search(r"Hint: Use [\d.]+(d \(days\)|GB) or [\d.]+(h \(hours\)|MB)\.", result.stderr)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import models
+from tests.cases import each_of
 from tests.server import HubServer, Reply
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -131,7 +132,7 @@ def that_may_not_be_entered(folder: Path) -> None:
     folder.chmod(0)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "damage",
     [
         without_main_file,
@@ -145,14 +146,16 @@ def that_may_not_be_entered(folder: Path) -> None:
     ],
 )
 def test_a_local_directory_that_is_no_model_fails_as_a_fetch_would(
-    damage: Callable[[Path], None], hubcli: Run, cache: Path, tmp_path: Path
+    damage: Callable[[Path], None], hubcli_in_turn: Run, cache: Path, tmp_path: Path
 ) -> None:
     if damage in (with_a_main_file_that_may_not_be_read, that_may_not_be_entered) and os.geteuid() == 0:
         pytest.skip("root may read everything")
     folder = models.write_tree(tmp_path / "model", models.example_files())
     damage(folder)
-    foreseen, fetched = (hubcli("fetch", *words, "--json", str(folder)) for words in (["--dry-run"], []))
-    plain = hubcli("fetch", "--dry-run", str(folder))
+    foreseen, fetched = (
+        hubcli_in_turn("fetch", *words, "--json", str(folder)) for words in (["--dry-run"], [])
+    )
+    plain = hubcli_in_turn("fetch", "--dry-run", str(folder))
     folder.chmod(0o755)
     document = json.loads(foreseen.stdout)
     assert (foreseen.returncode, document["error"]["code"]) == (6, "broken-model"), document

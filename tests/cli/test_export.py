@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import models
+from tests.cases import each_of
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 EXAMPLE = "example://mul/1"
@@ -56,8 +57,8 @@ def test_the_document_tells_the_hash_of_an_archive(here: Path, hubcli: Run) -> N
     assert json.loads(hubcli("export", "--json", EXAMPLE, "mul").stdout)["sha256"] is None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "code"),
+@each_of(
+    "arguments, status, code",
     [
         (("https://tfhub.dev/maker/absent/1", "out", "--offline"), 5, "offline"),
         (("./absent", "out"), 4, "not-found"),
@@ -73,13 +74,13 @@ def test_the_document_tells_the_hash_of_an_archive(here: Path, hubcli: Run) -> N
         (("archive.tar.gz", "out", "--output-layer", "x"), 2, "usage"),
     ],
 )
-@pytest.mark.parametrize("as_json", [False, True])
+@each_of("as_json", [False, True])
 def test_each_refusal_has_its_status_and_a_hint(
-    arguments: tuple[str, ...], status: int, code: str, as_json: bool, here: Path, hubcli: Run
+    arguments: tuple[str, ...], status: int, code: str, as_json: bool, here: Path, hubcli_in_turn: Run
 ) -> None:
     models.write_tree(here / "full", {"file": b"old"})
     (here / "archive.tar.gz").write_bytes(models.archive())
-    result = hubcli("export", *arguments, *(["--json"] if as_json else []))
+    result = hubcli_in_turn("export", *arguments, *(["--json"] if as_json else []))
     assert (result.returncode, "Traceback" in result.stderr) == (status, False), result.stderr
     assert "\nHint: " in result.stderr
     assert "\x7f" not in result.stderr
@@ -190,8 +191,8 @@ def test_fine_tuned_values_and_edits_are_one_pass(here: Path, hubcli: Run) -> No
     assert sorted(os.listdir(here)) == ["out", "tuned.safetensors"]
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "words"),
+@each_of(
+    "options, status, words",
     [
         (("--signature", "absent"), 2, "The model has no signature 'absent'"),
         (("--drop-signature", "serving_default"), 2, "No signature would remain of serving_default"),
@@ -207,10 +208,10 @@ def test_fine_tuned_values_and_edits_are_one_pass(here: Path, hubcli: Run) -> No
     ],
 )
 def test_an_edit_that_cannot_be_is_refused(
-    options: tuple[str, ...], status: int, words: str, here: Path, hubcli: Run
+    options: tuple[str, ...], status: int, words: str, here: Path, hubcli_in_turn: Run
 ) -> None:
     compared = () if "--half" in options else ("--no-compare",)
-    result = hubcli("export", EXAMPLE, "out", *options, *compared)
+    result = hubcli_in_turn("export", EXAMPLE, "out", *options, *compared)
     assert result.returncode == status, result.stderr
     assert words in result.stderr
     assert os.listdir(here) == []

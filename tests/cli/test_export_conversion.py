@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cases import each_of
 from tests.installed import require_installed
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 EXAMPLE = "example://mul/1"
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
+@each_of(
+    "words, message",
     [
         (("mul", "--opset", "18"), "--opset requires a conversion to LiteRT or ONNX"),
         (("mul", "--opset", "0"), "--opset requires a conversion to LiteRT or ONNX"),
@@ -39,12 +40,12 @@ EXAMPLE = "example://mul/1"
     ],
 )
 def test_a_wrong_command_line_is_refused(
-    hubcli: Run, tmp_path: Path, words: tuple[str, ...], message: str
+    hubcli_in_turn: Run, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     place, *options = words
     if "serving" in options:
         options += ["--name", "mul", "--version", "1"]
-    result = hubcli("export", EXAMPLE, str(tmp_path / place), *options)
+    result = hubcli_in_turn("export", EXAMPLE, str(tmp_path / place), *options)
     assert (result.returncode, message in result.stderr) == (2, True), result.stderr
     assert list(tmp_path.glob("mul*")) == []
 

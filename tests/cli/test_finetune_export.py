@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import models
+from tests.cases import each_of
 from tests.cli.terminal import run_on_terminal
 from tests.conftest import Run
 from tests.corpus import corpus_model
@@ -129,8 +130,8 @@ def test_reports_and_plans_fit_on_a_screen_of_80_columns(here: Path, cache: Path
         assert [line for line in lines if len(line) > 80 and str(here) not in line] == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "code"),
+@each_of(
+    "arguments, status, code",
     [
         ((EXAMPLE, "out"), 2, "usage"),
         ((EXAMPLE, *REWRITE), 2, "usage"),
@@ -150,14 +151,14 @@ def test_reports_and_plans_fit_on_a_screen_of_80_columns(here: Path, cache: Path
     ],
 )
 def test_each_refusal_has_its_status_and_a_hint(
-    arguments: tuple[str, ...], status: int, code: str, here: Path, hubcli: Run
+    arguments: tuple[str, ...], status: int, code: str, here: Path, hubcli_in_turn: Run
 ) -> None:
     models.write_tree(here / "full", {"file": b"old"})
     for name, values in (("other", [1.0, 2.0]), ("nan", [float("nan")]), ("same", [2.0])):
         models.write_safetensors(here / f"{name}.safetensors", **{"w" if name == "other" else "v": values})
     Path("cut.safetensors").write_bytes(Path("tuned.safetensors").read_bytes()[:-1])
     before = sorted(os.listdir(here))
-    result = hubcli("finetune-export", *arguments, "--json")
+    result = hubcli_in_turn("finetune-export", *arguments, "--json")
     assert (result.returncode, "Traceback" in result.stderr) == (status, False), result.stderr
     assert "\nHint: " in result.stderr
     error = json.loads(result.stdout)["error"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import each_of
 from tests.cli.command_batch import run_many
 from tests.entries import dead_pid, gut_entry, hubcli_entry, key_of, lock, snapshot, tensorflow_hub_entry
 from tests.forkserver import run_python, start_python
@@ -99,7 +100,7 @@ def test_a_budget_that_cannot_be_met_exits_9_with_its_reason(filled: Path, hubcl
     assert hubcli("gc", "--min-free", "900PB", "--dry-run").returncode == 9
 
 
-@pytest.mark.parametrize(
+@each_of(
     "arguments",
     [
         ["--older-than", "soon"],
@@ -109,8 +110,8 @@ def test_a_budget_that_cannot_be_met_exits_9_with_its_reason(filled: Path, hubcl
         ["--cache-dir", "/"],
     ],
 )
-def test_what_cannot_be_understood_is_a_usage_error(arguments: list[str], hubcli: Run) -> None:
-    result = hubcli("gc", *arguments)
+def test_what_cannot_be_understood_is_a_usage_error(arguments: list[str], hubcli_in_turn: Run) -> None:
+    result = hubcli_in_turn("gc", *arguments)
     assert result.returncode == 2
     assert result.stderr.startswith("Error: ")
 

@@ -137,24 +137,26 @@ def test_a_model_that_does_not_conform_fails_the_check(hubcli: Run, tmp_path: Pa
     assert "export it again" in result.stdout
 
 
-@pytest.mark.parametrize("form", ["--json", "-q"])
-def test_the_checks_exit_alike_in_every_form(hubcli: Run, tmp_path: Path, form: str) -> None:
+@each_of("form", ["--json", "-q"])
+def test_the_checks_exit_alike_in_every_form(hubcli_in_turn: Run, tmp_path: Path, form: str) -> None:
     model = str(evil_model(tmp_path / "m", "WriteFile"))
-    assert hubcli("inspect", model, "--check", form).returncode == 9
-    assert hubcli("inspect", model, "--scan", form).returncode == 9
+    assert hubcli_in_turn("inspect", model, "--check", form).returncode == 9
+    assert hubcli_in_turn("inspect", model, "--scan", form).returncode == 9
 
 
 _WORST = {"PyFunc": 4, "WriteFile": 3, "XlaCustomCall": 2, "Print": 1, "MatMul": -1}
 _WORDS = ("info", "low", "medium", "high", "critical")
 
 
-@pytest.mark.parametrize("op", _WORST)
-def test_the_scan_fails_from_the_severity_on_that_is_named(hubcli: Run, tmp_path: Path, op: str) -> None:
+@each_of("op", _WORST)
+def test_the_scan_fails_from_the_severity_on_that_is_named(
+    hubcli_in_turn: Run, tmp_path: Path, op: str
+) -> None:
     model = str(evil_model(tmp_path / "m", op))
     for place, word in enumerate(_WORDS):
         expected = 9 if _WORST[op] >= place else 0
-        assert hubcli("inspect", model, "--scan", "--fail-on", word).returncode == expected, word
-    assert hubcli("inspect", model, "--scan").returncode == (9 if _WORST[op] >= 3 else 0)
+        assert hubcli_in_turn("inspect", model, "--scan", "--fail-on", word).returncode == expected, word
+    assert hubcli_in_turn("inspect", model, "--scan").returncode == (9 if _WORST[op] >= 3 else 0)
 
 
 def test_a_severity_that_is_none_is_a_fault_of_the_command_line(hubcli: Run, tmp_path: Path) -> None:
@@ -176,13 +178,13 @@ def test_a_save_that_the_saver_asks_for_passes_the_scan(hubcli: Run, tmp_path: P
     assert hubcli("inspect", str(evil), "--scan").returncode == 9
 
 
-@pytest.mark.parametrize(
-    ("target", "status"),
+@each_of(
+    "target, status",
     [("/gone", 4), ("0" * 40, 4), ("not a handle", 3), ("https://tfhub.dev/a/b/1 --offline", 5)],
 )
-def test_failures_have_the_exit_status_of_their_kind(hubcli: Run, target: str, status: int) -> None:
+def test_failures_have_the_exit_status_of_their_kind(hubcli_in_turn: Run, target: str, status: int) -> None:
     arguments = target.split(" --") if " --" in target else [target]
-    result = hubcli("inspect", *arguments[:1], *(f"--{part}" for part in arguments[1:]))
+    result = hubcli_in_turn("inspect", *arguments[:1], *(f"--{part}" for part in arguments[1:]))
     assert result.returncode == status, result.stderr
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")
@@ -200,7 +202,7 @@ def test_a_broken_model_is_an_error_in_json_too(hubcli: Run, tmp_path: Path) -> 
 # Options -----------------------------------------------------------------------------------------
 
 
-def test_tags_choose_one_graph(hubcli: Run, tmp_path: Path) -> None:
+def test_tags_choose_one_graph(hubcli_in_turn: Run, tmp_path: Path) -> None:
     graphs = [meta_graph(tags=("serve",)), meta_graph(tags=("serve", "gpu")), meta_graph(tags=())]
     model = str(write_model(tmp_path, *graphs))
     for tags, expected in (
@@ -209,9 +211,9 @@ def test_tags_choose_one_graph(hubcli: Run, tmp_path: Path) -> None:
         ("serve, gpu", ["gpu", "serve"]),
         ("", []),
     ):
-        result = hubcli("inspect", model, "--tag-set", tags, "--json")
+        result = hubcli_in_turn("inspect", model, "--tag-set", tags, "--json")
         assert [graph["tags"] for graph in json.loads(result.stdout)["meta_graphs"]] == [expected]
-    result = hubcli("inspect", model, "--tag-set", "train")
+    result = hubcli_in_turn("inspect", model, "--tag-set", "train")
     assert result.returncode == 2
     assert "--tag-set" in result.stderr
 
@@ -223,9 +225,9 @@ def test_quiet_prints_the_path_alone(hubcli: Run, tmp_path: Path) -> None:
     assert hubcli("inspect", "example://mul/1", "-q").stdout == "example://mul/1\n"
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_one_part_is_shown_alone(hubcli: Run, tmp_path: Path, part: str) -> None:
-    result = hubcli("inspect", str(good_model(tmp_path / "m")), part)
+@each_of("part", PARTS)
+def test_one_part_is_shown_alone(hubcli_in_turn: Run, tmp_path: Path, part: str) -> None:
+    result = hubcli_in_turn("inspect", str(good_model(tmp_path / "m")), part)
     assert result.returncode == 0
     assert result.stdout.count("\n\n") <= 1
 
@@ -354,7 +356,7 @@ def test_no_line_is_longer_than_the_terminal(name: str) -> None:
         assert [line for line in text_lines if len(line) > int(columns)] == []
 
 
-def test_names_of_a_hostile_model_command_no_terminal(hubcli: Run, tmp_path: Path) -> None:
+def test_names_of_a_hostile_model_command_no_terminal(hubcli_in_turn: Run, tmp_path: Path) -> None:
     objects = Objects("\x1b[31m")
     for name in ("\x1b]0;owned\x07", "\u202eevil", "a\nb"):
         objects.variable(name)
@@ -375,7 +377,7 @@ def test_names_of_a_hostile_model_command_no_terminal(hubcli: Run, tmp_path: Pat
         ["--check", "--scan"],
         ["--diff", str(good_model(tmp_path / "n"))],
     ):
-        result = hubcli("inspect", model, *arguments)
+        result = hubcli_in_turn("inspect", model, *arguments)
         assert result.returncode in (0, 9), result.stderr
         assert not set("\x1b\x07\u202e") & set(result.stdout + result.stderr), arguments
 
@@ -419,9 +421,11 @@ def test_no_color_is_obeyed() -> None:
     assert re.search("\x1b\\[[0-9;]*3[0-9]m", screen)
 
 
-def test_in_a_pipe_no_control_sequence_is_written(hubcli: Run) -> None:
+def test_in_a_pipe_no_control_sequence_is_written(hubcli_in_turn: Run) -> None:
     for arguments in ((), ("--all",), ("--tree",)):
-        assert "\x1b" not in hubcli("inspect", str(corpus_model("tfx_keras_serving")), *arguments).stdout
+        assert (
+            "\x1b" not in hubcli_in_turn("inspect", str(corpus_model("tfx_keras_serving")), *arguments).stdout
+        )
 
 
 def require_whole_lines(svg: str) -> None:

@@ -7,8 +7,8 @@ import tarfile
 from pathlib import Path
 
 import jsonschema
-import pytest
 
+from tests.cases import each_of
 from tests.conftest import Run
 from tests.golden import compare_golden
 from tests.savedmodel.protos import (
@@ -100,8 +100,8 @@ def test_an_archive_is_read_up_to_its_graph(hubcli: Run, tmp_path: Path) -> None
     assert hubcli("inspect", "example://mul/1", "--for", "tensorflow>=2.10,serving==2.19").returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
+@each_of(
+    "options, message",
     [
         (("--for", "onnx"), "Unknown target 'onnx'"),
         (("--for", "tensorflow==1.15"), "No known release fits"),
@@ -112,9 +112,9 @@ def test_an_archive_is_read_up_to_its_graph(hubcli: Run, tmp_path: Path) -> None
     ],
 )
 def test_what_does_not_fit_is_a_fault_of_the_command_line(
-    hubcli: Run, tmp_path: Path, options: tuple[str, ...], message: str
+    hubcli_in_turn: Run, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
-    result = hubcli("inspect", str(model_with(tmp_path / "m")), *options)
+    result = hubcli_in_turn("inspect", str(model_with(tmp_path / "m")), *options)
     assert result.returncode == 2
     assert message in result.stderr
 

@@ -29,10 +29,10 @@ def install(shell: str, home: Path, **variables: str) -> subprocess.CompletedPro
     return run_python(["-m", "hubcli", "--install-completion", shell], env=environment)
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("form", ["{0} {1}", "{0}={1}"])
-def test_the_script_of_a_shell_is_shown(shell: str, form: str, hubcli: Run) -> None:
-    result = hubcli(*form.format("--show-completion", shell).split())
+@each_of("shell", SHELLS)
+@each_of("form", ["{0} {1}", "{0}={1}"])
+def test_the_script_of_a_shell_is_shown(shell: str, form: str, hubcli_in_turn: Run) -> None:
+    result = hubcli_in_turn(*form.format("--show-completion", shell).split())
     assert (result.returncode, result.stderr) == (0, "")
     assert MARKS.get(shell, "Register-ArgumentCompleter") in result.stdout
     assert result.stdout.endswith("\n")

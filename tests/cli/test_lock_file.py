@@ -16,6 +16,7 @@ import pytest
 
 from hubcli.archive.tree import hashed_files, tree_digest
 from tests import models
+from tests.cases import each_of
 from tests.cli.command_batch import run_many
 from tests.cli.terminal import start
 from tests.server import HubServer, Reply
@@ -292,7 +293,7 @@ def test_a_hash_in_a_list_that_contradicts_the_lock_file_is_a_usage_error(
 # What can't be understood
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         "",
@@ -312,7 +313,7 @@ def test_a_hash_in_a_list_that_contradicts_the_lock_file_is_a_usage_error(
     ],
 )
 def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
-    text: str, example_lock: str, cache: Path, lock: Path
+    text: str, example_lock: str, hubcli_in_turn: Run, lock: Path
 ) -> None:
     lock.write_text(example_lock)
     document = json.loads(example_lock)
@@ -328,15 +329,16 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
     lock.write_text(json.dumps(document) if text.isupper() else text)
     before = lock.read_bytes()
     words = ["--lock", str(lock), "example://mul/1"]
-    for result in run_many([["fetch", "--locked", *words], ["fetch", *words]], cache=cache):
-        assert result.status == 2, result.stderr
+    for command in (["fetch", "--locked"], ["fetch"]):
+        result = hubcli_in_turn(*command, *words)
+        assert result.returncode == 2, result.stderr
         assert str(lock) in result.stderr
         assert "Traceback" not in result.stderr
     assert lock.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
+@each_of(
+    "words, message",
     [
         (["--lock", "models.toml"], "lock files are JSON"),
         (["--lock", "nowhere/models.lock"], "is not a directory"),
@@ -346,9 +348,9 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
     ],
 )
 def test_what_does_not_fit_together_is_told_before_anything_is_fetched(
-    words: list[str], message: str, hubcli: Run, cache: Path
+    words: list[str], message: str, hubcli_in_turn: Run, cache: Path
 ) -> None:
-    result = hubcli("fetch", "example://mul/1", *words)
+    result = hubcli_in_turn("fetch", "example://mul/1", *words)
     assert (result.returncode, result.stdout) == (2, "")
     assert message in result.stderr
     assert not cache.exists()

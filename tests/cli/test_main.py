@@ -14,6 +14,7 @@ import pytest
 
 from hubcli.cli.app import COMMANDS
 from tests import models
+from tests.cases import each_of
 from tests.cli.command_batch import help_texts, run_many
 from tests.cli.terminal import start
 from tests.forkserver import run_python, start_python
@@ -135,8 +136,8 @@ def test_a_handle_without_its_site_is_told_its_address(cache: Path) -> None:
         assert "Hint: Did you mean https://tfhub.dev/google/nnlm-en-dim50/2 ?\n" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("variable", "value"),
+@each_of(
+    "variable, value",
     [
         ("HUBCLI_MIRRORS", "foo"),
         ("HUBCLI_MIRRORS", "https://a=https://b,me:hunter2@foo"),
@@ -152,8 +153,8 @@ def test_a_handle_without_its_site_is_told_its_address(cache: Path) -> None:
         ("SSL_CERT_DIR", "gs://bucket"),
     ],
 )
-def test_a_variable_in_error_is_named(variable: str, value: str, hubcli: Run) -> None:
-    result = hubcli(
+def test_a_variable_in_error_is_named(variable: str, value: str, hubcli_in_turn: Run) -> None:
+    result = hubcli_in_turn(
         "fetch", "example://mul/1", **{"HUBCLI_CACHE_DIR": "", "SSL_CERT_FILE": "", variable: value}
     )
     assert result.returncode == 2

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import models
+from tests.cases import each_of
 from tests.cli.terminal import run_answered
 from tests.fake_kaggle_uploads import OWNER, TOKEN, FakeKaggleUploads
 
@@ -98,8 +99,8 @@ def test_statuses_of_versions_that_exist_and_of_unknown_outcomes(
     assert len(kaggle.published(NAME)) == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
+@each_of(
+    "arguments, status, message",
     [
         ((), 2, "Missing argument 'HANDLE'"),
         (("publisher/mul/small", "--framework", "tf"), 2, "Invalid framework 'tf'. Did you mean 'tf2'?"),
@@ -111,9 +112,9 @@ def test_statuses_of_versions_that_exist_and_of_unknown_outcomes(
     ],
 )
 def test_what_can_not_be_asked_for(
-    arguments: tuple[str, ...], status: int, message: str, model: Path, hubcli: Run
+    arguments: tuple[str, ...], status: int, message: str, model: Path, hubcli_in_turn: Run
 ) -> None:
-    result = hubcli("publish", str(model), *arguments)
+    result = hubcli_in_turn("publish", str(model), *arguments)
     assert result.returncode == status
     assert message in result.stderr
     assert "Hint: " in result.stderr

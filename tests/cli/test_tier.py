@@ -142,7 +142,7 @@ def test_a_conflict_is_shown_in_the_list(hubcli: Run, url: str, server: HubServe
     assert hubcli("tier", "ls", "--tier", str(tier)).stdout.count("(conflict)") == 2
 
 
-def test_wrong_words_say_what_is_right(hubcli: Run, tier: Path) -> None:
+def test_wrong_words_say_what_is_right(hubcli_in_turn: Run, tier: Path) -> None:
     for words, status, message in (
         (("tier",), 2, "Missing argument"),
         (("tier", "lss", "--tier", str(tier)), 2, "No such action 'lss'. Did you mean 'ls'?"),
@@ -161,7 +161,7 @@ def test_wrong_words_say_what_is_right(hubcli: Run, tier: Path) -> None:
         (("push", "x", "--all"), 2, "TARGET, --all and --lock cannot be used together"),
         (("push", "example://mul/1", "--tier", str(tier)), 2, "no handle that other machines can fetch"),
     ):
-        result = hubcli(*words)
+        result = hubcli_in_turn(*words)
         assert result.returncode == status, (words, result.stderr)
         assert message in result.stderr, (words, result.stderr)
     assert not os.path.lexists(tier)
