@@ -280,5 +280,5 @@ def test_bytes_that_the_locale_has_no_letters_for_come_behind_what_was_written_b
     printed = io.BytesIO()
     stream = io.TextIOWrapper(printed, "ascii")
     stream.write("before, ")
-    output._write(stream, "caf\udce9\n")
+    output.write_text(stream, "caf\udce9\n")
     assert printed.getvalue() == b"before, caf\xe9\n"
