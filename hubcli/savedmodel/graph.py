@@ -138,7 +138,7 @@ def _require_moderate(rest: Any) -> None:
 def _objects(joined: bytes) -> Any:
     if len(joined) > _MAX_PART_BYTES:
         raise BrokenModelError(f"its object graph has {len(joined)} bytes")
-    return parse("SavedObjectGraph", joined)
+    return parse_merged("SavedObjectGraph", joined)
 
 
 def declared_assets_of(outline: MetaGraphOutline) -> list[Any]:

@@ -175,9 +175,11 @@ class Node:
         """The texts of the attribute's tensor; None if it is not a tensor of texts, or was left out."""
         if attribute not in self._message.attr:
             return None
-        value = parse("AttrValue", self._message.attr[attribute])
+        value = parse_merged("AttrValue", self._message.attr[attribute])
         tensor = parse("TensorProto", value.tensor) if value.HasField("tensor") else None
-        return list(tensor.string_val) if tensor is not None and tensor.dtype == _STRING else None
+        if tensor is None or tensor.dtype != _STRING or tensor.tensor_content:
+            return None  # With content, TensorFlow reads that alone, which it never writes for texts.
+        return list(tensor.string_val)
 
     def has(self, attribute: str) -> bool:
         """Whether the attribute is there, of any kind."""

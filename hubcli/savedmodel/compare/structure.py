@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from hubcli.formats.protos import parse
+from hubcli.formats.protos import parse, parse_merged
 from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline, fed_assets_of
 from hubcli.savedmodel.nodes import Node
 from hubcli.savedmodel.objects import ObjectGraph
@@ -204,7 +204,7 @@ class _Comparison:
 
     def _compare_attribute(self, value: bytes, other: bytes, where: str, path: str) -> None:
         """Attributes that are functions may have other names, if the functions themselves are the same."""
-        left, right = (parse("AttrValue", encoded) for encoded in (value, other))
+        left, right = (parse_merged("AttrValue", encoded) for encoded in (value, other))
         ours, theirs = (
             [message.func] if message.HasField("func") else list(message.list.func)
             for message in (left, right)
