@@ -31,7 +31,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_layout import DTYPE_ENUM
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, encode_field, scan
 
-__all__ = ["from_text", "is_slow", "parse", "parse_merged", "require_few_messages"]
+__all__ = ["from_text", "is_slow", "parse", "parse_uncounted", "require_few_messages"]
 
 _MESSAGES = """
 SavedModel: schema_version 1 int64, meta_graphs 2 MetaGraphDef*
@@ -117,10 +117,15 @@ SaveSliceInfoDef: full_name 1 string, full_shape 2 int64*
 TrackableObjectGraph: nodes 1 TrackableObject*
 TrackableObject: children 1 ObjectReference*, attributes 2 SerializedTensor*
 SerializedTensor: name 1 string, full_name 2 string, checkpoint_key 3 string
-GraphDefEntries: node 1 NodeDefEntries*
-NodeDefEntries: name 1 string, op 2 string, input 3 string*, device 4 string, attr 5 Entry*
-FunctionDefLibraryEntries: function 1 FunctionDefEntries*
-FunctionDefEntries: signature 1 OpDef, node_def 3 NodeDefEntries*, ret 4 TextEntry*, attr 5 Entry*
+GraphDefEntries: node 1 NodeDefEntries*, library 2 bytes, version 3 int64, versions 4 bytes, \
+debug_info 5 bytes
+NodeDefEntries: name 1 string, op 2 string, input 3 string*, device 4 string, attr 5 Entry*, \
+debug_info 6 bytes, full_type 7 bytes
+FunctionDefLibraryEntries: function 1 FunctionDefEntries*, gradient 2 bytes*, registered_gradients 3 bytes*
+FunctionDefEntries: signature 1 SignatureName, node_def 3 NodeDefEntries*, ret 4 TextEntry*, attr 5 Entry*, \
+control_ret 6 bytes*, arg_attr 7 bytes*, resource_ids 8 bytes*
+SignatureName: name 1 string, input_arg 2 bytes*, output_arg 3 bytes*, attr 4 bytes*, summary 5 bytes, \
+description 6 bytes, is_stateful 17 bool, control_output 20 bytes*
 AttrValueEntries: value|tensor 8 bytes, value|func 10 NameAttrListEntries, value|list 1 ListValueEntries
 ListValueEntries: func 9 NameAttrListEntries*
 NameAttrListEntries: name 1 string, attr 2 Entry*
@@ -160,12 +165,14 @@ def parse(message: str, data: Bytes) -> Any:
     """
     if len(data) > _UNCOUNTED_BYTES:
         require_few_messages(message, data)
-    return _parse(message, data)
+    return parse_uncounted(message, data)
 
 
-def _parse(message: str, data: Bytes) -> Any:
+def parse_uncounted(message: str, data: Bytes, *, is_lean: bool = True) -> Any:
+    """As `parse`, of data whose messages have been counted; without `is_lean`, it leaves nothing as bytes."""
+    message_class = _lean_class(message) if is_lean else _message_class(message, is_lean=False)
     try:
-        return _lean_class(message).FromString(data if type(data) is bytes else bytes(data))
+        return message_class.FromString(data if type(data) is bytes else bytes(data))
     except _errors() as error:  # Looked up when there is one: this function is called a million times.
         raise BrokenModelError(f"Cannot read a {message}: it is corrupt") from error
 
@@ -180,31 +187,6 @@ def _errors() -> tuple[type[Exception], ...]:
     from google.protobuf.message import DecodeError
 
     return DecodeError, RecursionError, ValueError
-
-
-def parse_merged(message: str, data: bytes) -> Any:
-    """As `parse`; where a field that is left as bytes comes in pieces, they are joined.
-
-    Otherwise only the last piece of such a field would be read. TensorFlow writes none in pieces: a file
-    that has them may hide something. It is for messages that have a message `…Entries`.
-    """
-    lean = parse(message, data)
-    # A piece that is lost makes the message shorter. The lean one itself could be as long for all that: of a
-    # map, protobuf writes a value for each key, which the entries of a hostile file may lack. The message of
-    # entries has no more messages than the lean one, which have been counted.
-    is_whole = _parse(f"{message}Entries", data).ByteSize() == len(data)
-    return lean if is_whole else parse(message, _joined(message, data))
-
-
-def _joined(message: str, data: bytes) -> bytes:
-    from google.protobuf.message import DecodeError
-
-    require_few_messages(message, data, is_lean=False)
-    try:
-        whole = _message_class(message, is_lean=False).FromString(data)
-    except (DecodeError, RecursionError, ValueError) as error:
-        raise BrokenModelError(f"Cannot read a {message}: it is corrupt") from error
-    return bytes(whole.SerializeToString())
 
 
 def require_few_messages(message: str, data: Bytes, *, is_lean: bool = True) -> None:

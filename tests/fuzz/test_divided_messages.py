@@ -6,8 +6,9 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from hubcli.formats.protos import _message_class, parse_merged
+from hubcli.formats.protos import _message_class
 from hubcli.formats.wire import LENGTH_DELIMITED, scan
+from hubcli.savedmodel.nodes import parse_merged
 from tests.cases import each_of
 from tests.corpus import KINDS, corpus_file
 from tests.formats.tables import delimited

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from hubcli.formats.protos import parse, parse_merged
+from hubcli.formats.protos import parse
 from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline, fed_assets_of
-from hubcli.savedmodel.nodes import Node
+from hubcli.savedmodel.nodes import Node, parse_merged
 from hubcli.savedmodel.objects import ObjectGraph
 
 __all__ = ["structural_difference"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hubcli.errors import BrokenModelError
 from hubcli.formats.protos import _message_class
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
@@ -437,6 +438,25 @@ def test_a_suffix_is_the_constant_that_tensorflow_reads(tmp_path: Path, how: str
     saving = _saving()
     del saving.graph_def.node[2]
     assert codes(tmp_path, bytes(saving.SerializeToString()) + suffix) == expected
+
+
+@each_of("known_first", [True, False])
+def test_an_attribute_that_readers_of_protobuf_differ_in_is_refused(
+    tmp_path: Path, known_first: bool
+) -> None:
+    """With a field beside key and value, Python's protobuf leaves it out; TensorFlow's C++ runs it."""
+    entries = [
+        delimited(1, b"value") + delimited(2, delimited(8, TEXTS + HARMLESS)),
+        delimited(1, b"value") + delimited(2, delimited(8, TEXTS + CLIMBING)) + delimited(7, b""),
+    ]
+    attributes = b"".join(delimited(5, entry) for entry in (entries if known_first else entries[::-1]))
+    suffix = delimited(1, b"suffix") + delimited(2, b"Const") + attributes
+    saving = _saving()
+    del saving.graph_def.node[2]
+    in_library = delimited(2, delimited(1, delimited(1, delimited(1, b"f")) + delimited(3, suffix)))
+    for graph_def in (delimited(1, suffix), in_library):
+        with pytest.raises(BrokenModelError, match="fields that protobuf does not have"):
+            codes(tmp_path, bytes(saving.SerializeToString()) + delimited(2, graph_def))
 
 
 def test_a_savers_function_with_a_path_of_its_own_is_found(tmp_path: Path) -> None:
