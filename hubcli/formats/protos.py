@@ -10,6 +10,9 @@ are messages that stay bytes in binary files, and are parsed when they are
 needed: most never are, and small ones take twenty times their size in memory.
 The text format needs their types: hence two pools. Messages `…Entries` have the
 entries of maps as they stand in the file, each with what it has of key and value.
+They have each field that is left as bytes, and tell whether it is there. They have
+no other field that protobuf may write longer than it read it, such as an int32.
+All members of a oneof are listed: each one clears what was read of the others.
 
 Protobuf's public modules make them: `inspect` of a small model takes 151 ms of processor time by these,
 and 144 by the extension behind them (interleaved, the least of 20). They are imported when the first
@@ -28,7 +31,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_layout import DTYPE_ENUM
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, encode_field, scan
 
-__all__ = ["from_text", "is_slow", "parse", "parse_merged", "require_few_messages"]
+__all__ = ["from_text", "is_slow", "parse", "parse_uncounted", "require_few_messages"]
 
 _MESSAGES = """
 SavedModel: schema_version 1 int64, meta_graphs 2 MetaGraphDef*
@@ -37,9 +40,12 @@ collection_def 4 map:CollectionDef, signature_def 5 map:SignatureDef, asset_file
 object_graph_def 7 SavedObjectGraph
 SaverDef: filename_tensor_name 1 string, save_tensor_name 2 string, restore_op_name 3 string
 MetaInfoDef: tags 4 string*, tensorflow_version 5 string
-CollectionDef: kind|node_list 1 NodeList, kind|bytes_list 2 BytesList, kind|any_list 5 AnyList
+CollectionDef: kind|node_list 1 NodeList, kind|bytes_list 2 BytesList, kind|int64_list 3 ~Int64List, \
+kind|float_list 4 ~FloatList, kind|any_list 5 AnyList
 NodeList: value 1 string*
 BytesList: value 1 bytes*
+Int64List: value 1 int64*
+FloatList: value 1 float*
 AnyList: value 1 google.protobuf.Any*
 AssetFileDef: tensor_info 1 TensorInfo, filename 2 string
 SignatureDef: inputs 1 map:TensorInfo, outputs 2 map:TensorInfo, method_name 3 string, \
@@ -62,8 +68,9 @@ RegisteredGradient: gradient_func 1 string, registered_op_type 2 string
 FunctionDef: signature 1 OpDef, node_def 3 NodeDef*, ret 4 map:string, attr 5 map:~AttrValue
 OpDef: name 1 string, input_arg 2 ~ArgDef*, output_arg 3 ~ArgDef*
 ArgDef: name 1 string, type 3 DataType, number_attr 5 string, type_list_attr 6 string
-AttrValue: value|s 2 bytes, value|type 6 DataType, value|tensor 8 ~TensorProto, value|func 10 NameAttrList, \
-value|list 1 ListValue
+AttrValue: value|s 2 bytes, value|i 3 int64, value|f 4 float, value|b 5 bool, value|type 6 DataType, \
+value|shape 7 ~TensorShapeProto, value|tensor 8 ~TensorProto, value|placeholder 9 string, \
+value|func 10 NameAttrList, value|list 1 ListValue
 ListValue: func 9 NameAttrList*
 NameAttrList: name 1 string, attr 2 map:~AttrValue
 SavedObjectGraph: nodes 1 SavedObject*, concrete_functions 2 map:~SavedConcreteFunction
@@ -110,13 +117,22 @@ SaveSliceInfoDef: full_name 1 string, full_shape 2 int64*
 TrackableObjectGraph: nodes 1 TrackableObject*
 TrackableObject: children 1 ObjectReference*, attributes 2 SerializedTensor*
 SerializedTensor: name 1 string, full_name 2 string, checkpoint_key 3 string
-GraphDefEntries: node 1 NodeDefEntries*
-NodeDefEntries: name 1 string, op 2 string, input 3 string*, device 4 string, attr 5 Entry*
-FunctionDefLibraryEntries: function 1 FunctionDefEntries*
-FunctionDefEntries: signature 1 OpDef, node_def 3 NodeDefEntries*, ret 4 TextEntry*, attr 5 Entry*
-AttrValueEntries: value|func 10 NameAttrListEntries, value|list 1 ListValueEntries
+GraphDefEntries: node 1 NodeDefEntries*, library 2 bytes, version 3 int64, versions 4 bytes, \
+debug_info 5 bytes
+NodeDefEntries: name 1 string, op 2 string, input 3 string*, device 4 string, attr 5 Entry*, \
+debug_info 6 bytes, full_type 7 bytes
+FunctionDefLibraryEntries: function 1 FunctionDefEntries*, gradient 2 bytes*, registered_gradients 3 bytes*
+FunctionDefEntries: signature 1 SignatureName, node_def 3 NodeDefEntries*, ret 4 TextEntry*, attr 5 Entry*, \
+control_ret 6 bytes*, arg_attr 7 bytes*, resource_ids 8 bytes*
+SignatureName: name 1 string, input_arg 2 bytes*, output_arg 3 bytes*, attr 4 bytes*, summary 5 bytes, \
+description 6 bytes, is_stateful 17 bool, control_output 20 bytes*
+AttrValueEntries: value|tensor 8 bytes, value|func 10 NameAttrListEntries, value|list 1 ListValueEntries
 ListValueEntries: func 9 NameAttrListEntries*
 NameAttrListEntries: name 1 string, attr 2 Entry*
+SavedObjectGraphEntries: nodes 1 SavedObjectEntries*, concrete_functions 2 Entry*
+SavedObjectEntries: kind|function 6 SavedFunctionEntries, kind|bare_concrete_function 8 SavedBareEntries
+SavedFunctionEntries: has_function_spec|function_spec 2 bytes
+SavedBareEntries: has_function_spec|function_spec 4 bytes
 Entry: has_key|key 1 string, has_value|value 2 bytes
 TextEntry: has_key|key 1 string, has_value|value 2 string
 """
@@ -149,8 +165,14 @@ def parse(message: str, data: Bytes) -> Any:
     """
     if len(data) > _UNCOUNTED_BYTES:
         require_few_messages(message, data)
+    return parse_uncounted(message, data)
+
+
+def parse_uncounted(message: str, data: Bytes, *, is_lean: bool = True) -> Any:
+    """As `parse`, of data whose messages have been counted; without `is_lean`, it leaves nothing as bytes."""
+    message_class = _lean_class(message) if is_lean else _message_class(message, is_lean=False)
     try:
-        return _lean_class(message).FromString(data if type(data) is bytes else bytes(data))
+        return message_class.FromString(data if type(data) is bytes else bytes(data))
     except _errors() as error:  # Looked up when there is one: this function is called a million times.
         raise BrokenModelError(f"Cannot read a {message}: it is corrupt") from error
 
@@ -167,37 +189,13 @@ def _errors() -> tuple[type[Exception], ...]:
     return DecodeError, RecursionError, ValueError
 
 
-def parse_merged(message: str, data: bytes) -> Any:
-    """As `parse`; where a field that is left as bytes comes in pieces, they are joined.
-
-    Otherwise only the last piece of such a field would be read. TensorFlow writes none in pieces: a file
-    that has them may hide something. It is for messages that leave nothing as bytes but values of maps, and
-    have a message `…Entries`.
-    """
-    lean = parse(message, data)
-    # A piece that is lost makes the message shorter. The lean one itself could be as long for all that: of a
-    # map, protobuf writes a value for each key, which the entries of a hostile file may lack.
-    is_whole = parse(f"{message}Entries", data).ByteSize() == len(data)
-    return lean if is_whole else parse(message, _joined(message, data))
-
-
-def _joined(message: str, data: bytes) -> bytes:
-    from google.protobuf.message import DecodeError
-
-    try:
-        whole = _message_class(message, is_lean=False).FromString(data)
-    except (DecodeError, RecursionError, ValueError) as error:
-        raise BrokenModelError(f"Cannot read a {message}: it is corrupt") from error
-    return bytes(whole.SerializeToString())
-
-
-def require_few_messages(message: str, data: Bytes) -> None:
+def require_few_messages(message: str, data: Bytes, *, is_lean: bool = True) -> None:
     """Raises BrokenModelError if parsing `data` would take a hundred times its size in memory.
 
     An empty message has two bytes in the file and fifty in memory. Small data is not checked.
     """
     if len(data) > _UNCOUNTED_BYTES:
-        descriptor = _message_class(message, is_lean=True).DESCRIPTOR
+        descriptor = _message_class(message, is_lean=is_lean).DESCRIPTOR
         budget = _Budget(_MAX_MESSAGES)
         _count(data, 0, len(data), descriptor, budget, 0)
 

@@ -49,9 +49,8 @@ def encode_varint(value: int) -> bytes:
 
 def encode_field(number: int, value: int | str | bytes) -> bytes:
     """A field of a message: a number from 0 on, text, or the bytes of anything else."""
-    is_short = (
-        number < 16
-    )  # Its key has one byte, and so have most numbers and lengths in the schema of models.
+    # Its key has one byte, and so have most numbers and lengths in the schema of models.
+    is_short = number < 16
     if isinstance(value, int):
         if is_short and value < 0x80:
             return bytes((number << 3 | VARINT, value))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.protos import parse, parse_merged
+from hubcli.formats.protos import parse
 from hubcli.formats.wire import Bytes, Field, messages, scan
 from hubcli.regular_file import contents
 from hubcli.savedmodel.layout import HEAD_BYTES, binary_of_text, main_file, refuse_look_alike
@@ -27,6 +27,8 @@ from hubcli.savedmodel.nodes import (
     Node,
     field_runs,
     functions_of,
+    parse_entries,
+    parse_merged,
     takes_functions,
 )
 
@@ -138,7 +140,7 @@ def _require_moderate(rest: Any) -> None:
 def _objects(joined: bytes) -> Any:
     if len(joined) > _MAX_PART_BYTES:
         raise BrokenModelError(f"its object graph has {len(joined)} bytes")
-    return parse("SavedObjectGraph", joined)
+    return parse_merged("SavedObjectGraph", joined)
 
 
 def declared_assets_of(outline: MetaGraphOutline) -> list[Any]:
@@ -365,8 +367,8 @@ class Graph:
 
     def _small_functions(self, start: int, end: int, fields: list[Field]) -> Iterator[GraphBody]:
         """The functions in that piece of a library, parsed together: one by one takes three times longer."""
-        functions = parse("FunctionDefLibraryEntries", self._data[start:end]).function
-        for field, function in zip(fields, functions, strict=True):
+        library, is_whole = parse_entries("FunctionDefLibrary", self._data[start:end])
+        for field, function in zip(fields, library.function, strict=True):
             # Each node is made once, and asked for its op once.
             nodes = list(function.node_def)
             ops = [node.op for node in nodes]
@@ -377,7 +379,7 @@ class Graph:
             # Where a field that is left as bytes comes in pieces, `parse_merged` has to look at it.
             if not calling:
                 body.stored_names = []
-            elif self._names_left >= 0 and function.ByteSize() == body.size_bytes:
+            elif self._names_left >= 0 and (is_whole or function.ByteSize() == body.size_bytes):
                 body.stored_names = _named_by(
                     (op, {entry.key: entry.value for entry in message.attr})
                     for op, message in zip(ops, nodes, strict=True)

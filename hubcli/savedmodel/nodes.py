@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.protos import parse, parse_merged
+from hubcli.formats.protos import parse, parse_uncounted, require_few_messages
 from hubcli.formats.wire import Bytes, Field, encode_field, scan
 
 __all__ = [
@@ -34,6 +34,8 @@ __all__ = [
     "functions_of",
     "is_known",
     "op_classes",
+    "parse_entries",
+    "parse_merged",
     "takes_functions",
 ]
 
@@ -175,9 +177,11 @@ class Node:
         """The texts of the attribute's tensor; None if it is not a tensor of texts, or was left out."""
         if attribute not in self._message.attr:
             return None
-        value = parse("AttrValue", self._message.attr[attribute])
+        value = parse_merged("AttrValue", self._message.attr[attribute])
         tensor = parse("TensorProto", value.tensor) if value.HasField("tensor") else None
-        return list(tensor.string_val) if tensor is not None and tensor.dtype == _STRING else None
+        if tensor is None or tensor.dtype != _STRING or tensor.tensor_content:
+            return None  # With content, TensorFlow reads that alone, which it never writes for texts.
+        return list(tensor.string_val)
 
     def has(self, attribute: str) -> bool:
         """Whether the attribute is there, of any kind."""
@@ -311,3 +315,56 @@ def field_runs(
         position = field.end
     if position > start:
         yield FieldRun(start, position)
+
+
+# Maps as they stand in the file: values in pieces, and entries that readers differ in ----------------
+
+
+def parse_merged(message: str, data: bytes) -> Any:
+    """As `parse`; where a field that is left as bytes comes in pieces, they are joined.
+
+    Otherwise only the last piece of such a field would be read. TensorFlow writes none in pieces: a file
+    that has them may hide something. It is for messages that have a message `…Entries`.
+    """
+    lean = parse(message, data)
+    # A piece that is lost makes the message shorter. The lean one itself could be as long for all that: of a
+    # map, protobuf writes a value for each key, which the entries of a hostile file may lack. The message of
+    # entries has no more messages than the lean one, which have been counted.
+    _, is_whole = parse_entries(message, data)
+    return lean if is_whole else parse(message, _joined(message, data))
+
+
+def parse_entries(message: str, data: bytes) -> tuple[Any, bool]:
+    """The message `…Entries` in data whose messages have been counted, and whether it has all of the data.
+
+    Raises BrokenModelError for a field in an entry of a map of a graph that is neither key nor value.
+    Readers differ in such an entry: protobuf in Python leaves it out, that in C++ reads it, and TensorFlow
+    uses one after the other.
+    """
+    entries = parse_uncounted(f"{message}Entries", data)
+    if message == "SavedObjectGraph":  # Which is read in Python alone.
+        return entries, entries.ByteSize() == len(data)
+    entries.DiscardUnknownFields()
+    if entries.ByteSize() == len(data):
+        return entries, True
+    entries = parse_uncounted(f"{message}Entries", data)
+    is_whole = entries.ByteSize() == len(data)
+    _require_known_entries(entries)
+    return entries, is_whole
+
+
+def _require_known_entries(message: Any) -> None:
+    for field, value in message.ListFields():
+        for inner in () if field.message_type is None else [value] if field.has_presence else value:
+            size_bytes = inner.ByteSize() if field.message_type.name in ("Entry", "TextEntry") else None
+            if size_bytes is None:
+                _require_known_entries(inner)
+                continue
+            inner.DiscardUnknownFields()
+            if inner.ByteSize() != size_bytes:
+                raise BrokenModelError("an attribute in its graph has fields that protobuf does not have")
+
+
+def _joined(message: str, data: bytes) -> bytes:
+    require_few_messages(message, data, is_lean=False)
+    return bytes(parse_uncounted(message, data, is_lean=False).SerializeToString())

@@ -349,9 +349,8 @@ def test_no_line_is_longer_than_the_terminal(name: str) -> None:
     _, *parts = _SEQUENCE.sub("", screen).split("== ")
     assert len(parts) == 4 * len(_LAYOUTS)
     for part in parts:
-        columns, _, *text_lines = (
-            part.splitlines()
-        )  # The target is one word, which a person may want to copy.
+        # The target is one word, which a person may want to copy.
+        columns, _, *text_lines = part.splitlines()
         assert text_lines
         assert [line for line in text_lines if len(line) > int(columns)] == []
 

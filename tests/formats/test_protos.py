@@ -44,6 +44,13 @@ def test_the_lean_pool_leaves_small_messages_as_bytes() -> None:
     assert full.attr["k"].s == b"v"
 
 
+@each_of("member", [delimited(3, b""), delimited(4, b"")])
+def test_every_list_of_a_collection_clears_those_before_it(member: bytes) -> None:
+    names = [delimited(1, delimited(1, name)) for name in (b"first", b"second")]
+    assert parse("CollectionDef", names[0] + member).WhichOneof("kind") not in (None, "node_list")
+    assert list(parse("CollectionDef", member.join(names)).node_list.value) == ["second"]
+
+
 def test_unknown_fields_are_passed_over() -> None:
     assert parse("NodeDef", delimited(1, b"n") + delimited(1000, b"?") + number(999, 5)).name == "n"
 

@@ -10,6 +10,7 @@ import pytest
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.functions import Function
 from tests.cases import each_of
+from tests.formats.tables import delimited
 from tests.savedmodel.protos import FLOAT, Objects, Spec, meta_graph, read, value
 
 X = Spec(FLOAT, (None, 2), "x")
@@ -158,3 +159,44 @@ def test_a_capture_that_is_not_there_is_refused(tmp_path: Path, capture: int) ->
     objects.function("f", objects.concrete("c", X, captures=[capture]))
     with pytest.raises(BrokenModelError, match=f"uses object {capture} of 2"):
         functions_of(tmp_path, objects)
+
+
+def _in_pieces(how: str, *, captured: bytes, signature: bytes, spec: bytes) -> bytes:
+    """A MetaGraph with a variable, a function and a bare function, whose parts come in pieces or whole."""
+    root = delimited(1, b"\x08\x02\x12\x01f") + delimited(1, b"\x08\x03\x12\x01g") + delimited(4, b"")
+    of_function, of_bare = delimited(2, spec), delimited(4, spec)
+    trace = delimited(2, captured + signature)
+    match how:
+        case "trace":
+            trace = delimited(2, captured) + delimited(2, signature)
+        case "emptied-trace":
+            trace += delimited(2, b"")
+        case "function-spec":
+            of_function += delimited(2, b"")
+        case "bare-function-spec":
+            of_bare += delimited(4, b"")
+    nodes = (
+        root,
+        delimited(7, b""),
+        delimited(6, delimited(1, b"c") + of_function),
+        delimited(8, delimited(1, b"c") + of_bare),
+    )
+    entries = delimited(1, b"c") + trace, *([delimited(1, b"lacks a value")] * 100)
+    objects = b"".join(delimited(1, each) for each in nodes) + b"".join(
+        delimited(2, each) for each in entries
+    )
+    return delimited(2, b"") + delimited(7, objects)
+
+
+@each_of("how", ["trace", "emptied-trace", "function-spec", "bare-function-spec"])
+def test_a_function_that_comes_in_pieces_is_joined(tmp_path: Path, how: str) -> None:
+    """As protobuf does it, and so TensorFlow. Entries without a value don't make up for what a piece had."""
+    objects = Objects()
+    objects.function("f", objects.concrete("c", X), parameters=("x",))
+    signature = objects.message.concrete_functions["c"].SerializeToString()
+    spec = objects.message.nodes[1].function.function_spec.SerializeToString()
+    parts = {"captured": delimited(2, b"\x01"), "signature": signature, "spec": spec}
+    functions = read(tmp_path / "whole", _in_pieces("", **parts)).functions
+    assert [(each.path, each.python_signature) for each in functions] == [("f", "(x)"), ("g", "(x)")]
+    assert [each.captures for function in functions for each in function.variants] == [(1,), (1,)]
+    assert read(tmp_path / "pieces", _in_pieces(how, **parts)).functions == functions

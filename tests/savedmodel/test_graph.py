@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.protos import parse_merged
 from hubcli.savedmodel.graph import Graph, read_outline
+from hubcli.savedmodel.nodes import parse_merged
 from tests.cases import each_of
 from tests.formats.tables import delimited
 from tests.savedmodel.protos import Func, Funcs, function, graph, meta_graph, node, read, write_model

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from hubcli.formats.protos import parse
 from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline, fed_assets_of
-from hubcli.savedmodel.nodes import Node
+from hubcli.savedmodel.nodes import Node, parse_merged
 from hubcli.savedmodel.objects import ObjectGraph
 
 __all__ = ["structural_difference"]
@@ -204,7 +204,7 @@ class _Comparison:
 
     def _compare_attribute(self, value: bytes, other: bytes, where: str, path: str) -> None:
         """Attributes that are functions may have other names, if the functions themselves are the same."""
-        left, right = (parse("AttrValue", encoded) for encoded in (value, other))
+        left, right = (parse_merged("AttrValue", encoded) for encoded in (value, other))
         ours, theirs = (
             [message.func] if message.HasField("func") else list(message.list.func)
             for message in (left, right)

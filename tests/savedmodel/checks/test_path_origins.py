@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hubcli.errors import BrokenModelError
 from hubcli.formats.protos import _message_class
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
@@ -47,6 +48,14 @@ def codes(folder: Path, *meta_graphs: Any) -> set[str]:
 def constant(name: str, *texts: str) -> Any:
     tensor = {"dtype": STRING, "string_val": [text.encode() for text in texts]}
     return node(name, "Const", value=message("AttrValue", tensor=tensor))
+
+
+def _constant_in_bytes(*tensors: bytes, between: bytes = b"") -> bytes:
+    """A GraphDef with the node `suffix`, whose AttrValue has a TensorProto in pieces."""
+    value = between.join(delimited(8, tensor) for tensor in tensors)
+    entry = delimited(1, b"value") + delimited(2, value)
+    suffix = delimited(1, b"suffix") + delimited(2, b"Const") + delimited(5, entry)
+    return delimited(2, delimited(1, suffix))
 
 
 def call(name: str, callee: str, *inputs: str, op: str = "StatefulPartitionedCall", key: str = "f") -> Any:
@@ -394,6 +403,60 @@ def test_a_choice_of_two_suffixes_is_proven(tmp_path: Path) -> None:
     choice = node("suffix", "Select", "cond", "one", "two")
     message = _saving(choice, constant("one", ".part"), constant("two", "_temp/part"))
     assert codes(tmp_path, message) == set()
+
+
+TEXTS = varint(1 << 3) + varint(STRING)  # TensorProto.dtype
+CLIMBING, HARMLESS = delimited(8, b"/../../x"), delimited(8, b"_temp/part")
+CONSTANTS = {
+    "whole": (_constant_in_bytes(TEXTS + HARMLESS), set()),
+    "in-pieces": (_constant_in_bytes(TEXTS, HARMLESS), set()),
+    # TensorFlow takes the first of too many texts.
+    "climbing-in-the-first-piece": (
+        _constant_in_bytes(TEXTS + CLIMBING, TEXTS + HARMLESS),
+        {"writes-files"},
+    ),
+    # AttrValue.i, 3, of the same oneof clears the first tensor.
+    "harmless-before-a-number": (
+        _constant_in_bytes(TEXTS + CLIMBING, TEXTS + HARMLESS, between=b"\x18\x01"),
+        set(),
+    ),
+    "climbing-after-a-number": (
+        _constant_in_bytes(TEXTS + HARMLESS, TEXTS + CLIMBING, between=b"\x18\x01"),
+        {"writes-files"},
+    ),
+    # With TensorProto.tensor_content, 4, TensorFlow reads that: each text's length, then the texts.
+    "climbing-in-the-content": (
+        _constant_in_bytes(TEXTS + HARMLESS + delimited(4, b"\x08/../../x")),
+        {"writes-files"},
+    ),
+}
+
+
+@each_of("how", CONSTANTS)
+def test_a_suffix_is_the_constant_that_tensorflow_reads(tmp_path: Path, how: str) -> None:
+    suffix, expected = CONSTANTS[how]
+    saving = _saving()
+    del saving.graph_def.node[2]
+    assert codes(tmp_path, bytes(saving.SerializeToString()) + suffix) == expected
+
+
+@each_of("known_first", [True, False])
+def test_an_attribute_that_readers_of_protobuf_differ_in_is_refused(
+    tmp_path: Path, known_first: bool
+) -> None:
+    """With a field beside key and value, Python's protobuf leaves it out; TensorFlow's C++ runs it."""
+    entries = [
+        delimited(1, b"value") + delimited(2, delimited(8, TEXTS + HARMLESS)),
+        delimited(1, b"value") + delimited(2, delimited(8, TEXTS + CLIMBING)) + delimited(7, b""),
+    ]
+    attributes = b"".join(delimited(5, entry) for entry in (entries if known_first else entries[::-1]))
+    suffix = delimited(1, b"suffix") + delimited(2, b"Const") + attributes
+    saving = _saving()
+    del saving.graph_def.node[2]
+    in_library = delimited(2, delimited(1, delimited(1, delimited(1, b"f")) + delimited(3, suffix)))
+    for graph_def in (delimited(1, suffix), in_library):
+        with pytest.raises(BrokenModelError, match="fields that protobuf does not have"):
+            codes(tmp_path, bytes(saving.SerializeToString()) + delimited(2, graph_def))
 
 
 def test_a_savers_function_with_a_path_of_its_own_is_found(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hubcli.savedmodel.compare.structure import structural_difference
 from hubcli.savedmodel.graph import read_outline
 from tests import models
 from tests.cases import each_of
+from tests.formats.tables import delimited
 
 Change = Callable[[Any], None]  # Of a MetaGraphDef.
 
@@ -155,3 +156,13 @@ def test_a_keras_object_may_become_a_plain_one_but_no_other(tmp_path: Path) -> N
 )
 def test_anything_else_is_found(change: Change, expected: str, tmp_path: Path) -> None:
     assert expected in difference(tmp_path, change)
+
+
+def test_what_the_attributes_of_a_function_have_in_their_first_piece_is_compared(tmp_path: Path) -> None:
+    def naming(*names: bytes) -> Change:
+        pieces = [delimited(2, delimited(10, delimited(1, name))) for name in names]
+        entry = delimited(1, b"g") + b"".join(pieces) + delimited(2, b"")
+        encoded = delimited(10, delimited(2, entry))
+        return lambda graph: operation(graph).attr.update({"f": encoded})
+
+    assert "f of the node mul" in difference(tmp_path, naming(b"evil"), naming())
