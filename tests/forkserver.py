@@ -60,6 +60,8 @@ def _start_variables(environment: Mapping[str, str], with_tensorflow: bool) -> d
 
 
 _FORKS = sys.platform == "linux" and os.environ.get("HUBCLI_TEST_FORKS") != "0"
+# Containers set it; without it, as users have it, Python writes again at exit what could not be written.
+os.environ.pop("PYTHONUNBUFFERED", None)
 _STARTED_WITH = dict(os.environ)
 
 

@@ -21,7 +21,7 @@ from typer.main import get_command
 from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.main import DeferredClasses, LazyImports
 from hubcli.cli.options import GLOBAL_OPTIONS, VALUED_GLOBAL_OPTIONS
-from hubcli.cli.output import Output, error_document
+from hubcli.cli.output import Output, discard_unwritten_messages, error_document
 from hubcli.config.environment import COLORS
 from hubcli.config.process_variables import variables_set
 from hubcli.config.settings import color_choice, environment, read_config
@@ -57,6 +57,8 @@ def run(argv: Sequence[str]) -> int:
         return _run_reported(argv)
     except KeyboardInterrupt:  # It may come while an error is reported: a closed terminal is both.
         return _report(Interrupted("Interrupted"), argv)
+    finally:
+        discard_unwritten_messages()
 
 
 def _run_reported(argv: Sequence[str]) -> int:
@@ -197,7 +199,8 @@ def _prepare_streams() -> None:
     """Lets paths that are not valid text pass through as their bytes."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
-        reconfigure(errors="surrogateescape")
+        with suppress(OSError):  # It writes what waits, as a version that a full disk didn't take.
+            reconfigure(errors="surrogateescape")
 
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")

@@ -23,12 +23,15 @@ __all__ = [
     "JSON_SCHEMA",
     "PICTURE_COLUMNS",
     "Output",
+    "discard_unwritten_messages",
     "error_document",
     "errors_document",
     "own_standard_output",
     "printable",
     "svg_of",
+    "write_failure",
     "write_svg",
+    "write_text",
 ]
 
 JSON_SCHEMA = 1
@@ -301,12 +304,33 @@ def write_failure(stream: TextIO, error: OSError) -> BrokenPipe | OutputError:
 
     Otherwise Python flushes it once more at exit, and reports the error again.
     """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    _redirect_to_null(stream)
     if isinstance(error, BrokenPipeError):
         return BrokenPipe("The reader of standard output went away")
     return OutputError(
         f"Cannot write to standard output: {error.strerror}", hint="Check the pipe or the redirection."
     )
+
+
+def discard_unwritten_messages() -> None:
+    """Redirects standard error to the null device if it can't be written: a full disk, a closed terminal.
+
+    Otherwise Python tries again at exit, and the exit status is 120 instead of the command's.
+    """
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        with suppress(OSError):
+            _redirect_to_null(sys.stderr)
+    except ValueError:  # It is closed.
+        return
+
+
+def _redirect_to_null(stream: TextIO) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def write_text(stream: TextIO, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -267,14 +268,12 @@ def test_garbage_is_looked_for_in_commands_that_may_take_long_alone(line: list[s
     [(["--version", ">", "/dev/full"], 8), (["--version", ">&-"], 120), (["--version"], 0)],
 )
 def test_the_version_fails_as_every_payload_does(arguments: list[str], status: int) -> None:
-    result = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m hubcli {' '.join(arguments)}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == status, result.stderr
-    assert "Traceback" not in result.stderr
+    command = ["bash", "-c", f"{sys.executable} -m hubcli {' '.join(arguments)}"]
+    for unbuffered in ("", "1"):
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == status, result.stderr
+        assert "Traceback" not in result.stderr
 
 
 _HINTS = """

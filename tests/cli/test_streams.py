@@ -19,6 +19,7 @@ from hubcli.cli import entrypoint, output
 from hubcli.cli.main import main
 from hubcli.errors import HubcliError
 from tests import models
+from tests.cases import each_of
 from tests.cli.terminal import start
 from tests.conftest import Run
 from tests.forkserver import run_python
@@ -121,7 +122,13 @@ def test_help_and_usage_errors_need_no_standard_error(cache: Path) -> None:
     assert redirected("gc --help", "2>", "closed", cache).returncode == 0
     assert redirected("", "2>", "closed", cache).returncode == 2
     assert redirected("gc --nosuch", "2>", "closed", cache).returncode == 2
-    assert shell(f"{HUBCLI} gc --nosuch 2>/dev/full", cache).returncode == 2
+
+
+@each_of("unbuffered", ["", "1"])
+def test_what_standard_error_does_not_take_leaves_the_status_as_it_is(unbuffered: str, cache: Path) -> None:
+    for command, status in {"gc --nosuch": 2, "fetch nope": 3, "ls": 0}.items():
+        result = shell(f"{HUBCLI} {command} 2>/dev/full", cache, PYTHONUNBUFFERED=unbuffered)
+        assert result.returncode == status, command
 
 
 def test_help_is_whole_where_it_can_be_written(hubcli: Run) -> None:
