@@ -13,6 +13,7 @@ from hubcli.cache.records import Manifest
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, IntegrityError, NotFoundError, OfflineError
 from hubcli.fetching.model_ref import ModelRef, naming_target
+from hubcli.formats.tensor_values import keep_freed_memory
 from hubcli.issues import Issue
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
@@ -135,6 +136,7 @@ class _Verify:
     def _check(self, name: str, directory: Path, records: tuple[FileRecord, ...]) -> Integrity:
         check = ModelCheck(directory, records, quick=self.options.quick)
         self.listener.started(name, str(directory), check.size_bytes)
+        keep_freed_memory()  # Of the pieces; a fetch of several models at a time would keep too much.
         return check.run(self.listener.received)
 
     def _check_entry(self, name: str, entry: CachedModel) -> Verification:

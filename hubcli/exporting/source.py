@@ -83,6 +83,7 @@ class ModelChecks:
         Without `is_told` the listener doesn't get the bytes: it gets those that are copied meanwhile.
         Raises BrokenModelError, TruncatedError for files that were written since the tree was read.
         """
+        from hubcli.formats.tensor_values import keep_freed_memory
         from hubcli.savedmodel.checks.integrity import ModelCheck
 
         self.structure(tree)
@@ -93,6 +94,7 @@ class ModelChecks:
             check = ModelCheck(tree.top, records, quick=True)
             if is_told:
                 self._listener.started(self._name, str(tree.top), check.size_bytes)
+            keep_freed_memory()
             found = check.run(self._listener.received) if is_told else check.run()
             for fault in found.faults:
                 if fault.code != "missing" or fault.file in recorded:

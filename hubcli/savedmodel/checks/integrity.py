@@ -16,7 +16,7 @@ from hubcli.config.environment import on_disk
 from hubcli.errors import BrokenModelError
 from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
-from hubcli.formats.tensor_values import ByteOrder, keep_freed_memory
+from hubcli.formats.tensor_values import ByteOrder
 from hubcli.issues import Issue
 from hubcli.regular_file import contents, open_regular
 from hubcli.savedmodel.checks.shard_chunks import OnBytes, ShardChunk, stored_tensors, without_overlaps
@@ -89,7 +89,6 @@ class ModelCheck:
 
     def run(self, on_bytes: OnBytes = lambda size: None) -> Integrity:
         """Reads what is to be read, on all cores; `on_bytes` is called for each piece, one at a time."""
-        keep_freed_memory()
         threads = max(2, min(usable_cores(), _MAX_THREADS))
         parts = [part for stretch in self._stretches.values() for part in stretch.cut()]
         parts.sort(key=lambda part: part.size_bytes, reverse=True)  # The longest first: they end together.
