@@ -308,8 +308,8 @@ class _InspectRun(NamedTuple):
         return int(ExitStatus.FOUND if differences else ExitStatus.DONE)
 
     def _read(self, target: str) -> Inspection:
-        # Of a directory nothing is fetched: there is no progress to show.
-        is_directory = os.path.isdir(target)  # noqa: PTH112 - no error for what is no path
+        # A directory is read without a fetch, and so without a progress display.
+        is_directory = os.path.isdir(target)  # noqa: PTH112 - Path.is_dir raises for some invalid paths
         with nullcontext(_Notes(self.output)) if is_directory else listener_for(self.output) as listener:
             inspection = inspect(target, self.settings, self.options, listener)
         if inspection.received_bytes is not None:

@@ -16,7 +16,7 @@ __all__ = ["DEFAULT_RETRIES", "AttemptProgress", "RetryPolicy", "release_frames"
 
 FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
-# After a Retry-After that is longer than this there is no retry.
+# A request with a longer Retry-After than this fails without a retry.
 _LONGEST_RETRY_AFTER_S = 300.0
 # After this many bytes between two failures, the count of failures starts from 0.
 _PROGRESS_BYTES = 16 << 10

@@ -205,7 +205,7 @@ def _has_parts(endpoint: Endpoint, row: tuple[str, Mapping[str, Any]]) -> bool:
     """Whether the row has a ragged or sparse input as nested lists."""
     try:
         return bool(_parts_of(endpoint, [row]))
-    except InputError:  # Told with its place when the row is encoded.
+    except InputError:  # Encoding the row raises it again, with its place.
         return True
 
 

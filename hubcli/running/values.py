@@ -138,7 +138,7 @@ def _fitted(port: Port, shape: tuple[int, ...], value: Any) -> tuple[int, ...]:
     if len(shape) == len(expected) - 1 and expected[0] in (None, 1):
         shape = (1, *shape)
     if len(shape) == 1 and shape[0] == 0 and expected and expected[0] is None and None not in expected[1:]:
-        shape = (0, *(size or 0 for size in expected[1:]))  # There is no row.
+        shape = (0, *(size or 0 for size in expected[1:]))  # Zero rows.
     if len(shape) != len(expected):
         raise InputError(
             f"{port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}",

@@ -52,7 +52,7 @@ class SavedSession:
         failed = self._loading.exception()
         # What a call that doesn't end still uses can't be freed.
         if failed is None and not self._running:
-            with suppress(CApiError):  # What was found with it stands.
+            with suppress(CApiError):  # The results of the comparison stay valid.
                 self._loading.result().close()
 
     def prepared(self, orders: Mapping[str, dict[str, Any]], assets: Mapping[str, str]) -> dict[str, _Call]:
