@@ -18,7 +18,7 @@ from hubcli.formats import MAIN_FILES
 from hubcli.formats.checksums import combine_crc32c, unmask_crc32c
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.issues import Issue, Severity
-from hubcli.regular_file import open_regular
+from hubcli.regular_file import file_sha256
 from hubcli.savedmodel.functions import Function, Signature
 from hubcli.savedmodel.layout import ModelFormat, read_index
 from hubcli.savedmodel.types import Shape
@@ -176,9 +176,6 @@ class SavedModelInfo(NamedTuple):
         )
 
 
-_READ_BYTES = 1 << 20
-
-
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
     """The files in the directory `top`, at least the main file, and the index if the model has one.
@@ -222,7 +219,7 @@ class ModelFiles:
         size = self.sizes_bytes.get(posixpath.normpath(path))
         digest = None
         if is_hashed and self.is_complete and size is not None:
-            digest = _sha256(self.top / path)
+            digest = file_sha256(self.top / path)
         return Asset(path, size, True if size is not None else False if self.is_complete else None, digest)
 
     def sizes(self) -> Sizes:
@@ -235,16 +232,6 @@ class ModelFiles:
         if self.is_complete:
             return Sizes(**parts)
         return Sizes(parts["graph"], None, None, None)
-
-
-def _sha256(file: Path) -> str:
-    import hashlib  # For a comparison alone, and it takes 4 ms to load.
-
-    digest = hashlib.sha256()
-    with open_regular(file) as opened:
-        while piece := opened.read(_READ_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _raise(error: OSError) -> None:
