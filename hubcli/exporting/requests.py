@@ -16,7 +16,8 @@ from hubcli.formats.protos import parse
 from hubcli.formats.wire import encode_field
 from hubcli.formats.wire_message import map_entry
 from hubcli.running.endpoints import DEFAULT_SIGNATURES, Endpoint, Port, signature_endpoint
-from hubcli.running.files import FileKind, InputFile, open_input, parse_json
+from hubcli.running.file_kind import FileKind
+from hubcli.running.files import InputFile, open_input, parse_json
 from hubcli.running.inputs import InputReader
 from hubcli.running.serving import PredictRequest
 from hubcli.running.values import cut, tensor_of

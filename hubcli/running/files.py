@@ -1,4 +1,4 @@
-"""Files of inputs, recognized by their first bytes: arrays, images, sound, records, tables, JSON, text.
+"""Files of inputs, opened and read: arrays, images, sound, records, tables, JSON, text.
 
 Nothing in them is executed, pickles are refused, and every length is bounded. What has rows is read row by
 row, so that a stream of any length takes constant memory.
@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
-from enum import Enum
 from pathlib import Path
 from typing import IO, Any
 
 from hubcli.errors import BrokenModelError, HubcliError, InputError, NotFoundError
 from hubcli.formats.checksums import masked_crc32c
-from hubcli.formats.npy import MAGIC, read_array
+from hubcli.formats.npy import read_array
 from hubcli.regular_file import open_stream
+from hubcli.running.file_kind import BOM, HEAD_BYTES, FileKind, kind_of
 from hubcli.tf.run_protocol import Tensor
 from hubcli.units import plural
 
-__all__ = ["FileKind", "InputFile", "kind_of", "open_input", "parse_json"]
+__all__ = ["InputFile", "open_input", "parse_json"]
 
-_HEAD_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 17
 _MAX_FILE_BYTES = 1 << 32
 _MAX_LINE_BYTES = 1 << 28
@@ -31,29 +31,9 @@ _MAX_RECORD_BYTES = 1 << 30
 _MAX_MEMBERS = 10_000
 _WAIT_S = 3600.0
 _decode = json.JSONDecoder().decode  # json.loads looks at eight arguments first, a million times.
-_BOM = b"\xef\xbb\xbf"
+# What a number beyond float64 has, which Python reads as infinite. Few texts have it.
+_LARGE_EXPONENT = re.compile(r"[eE]\+?\d{3}")
 _GZIP = b"\x1f\x8b\x08"
-
-
-class FileKind(Enum):
-    """What a file holds."""
-
-    EMPTY = "nothing"
-    NPY = "a NumPy array"
-    NPZ = "NumPy arrays"
-    IMAGE = "an image"
-    WAV = "sound"
-    TFRECORD = "records"
-    CSV = "a table"
-    JSON = "JSON"
-    JSON_LINES = "lines of JSON"
-    TEXT = "lines of text"
-    BYTES = "bytes of an unknown kind"
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether it can be read row by row."""
-        return self in (FileKind.TFRECORD, FileKind.CSV, FileKind.JSON_LINES, FileKind.TEXT)
 
 
 class InputFile:
@@ -85,9 +65,11 @@ class InputFile:
 
     def read(self) -> bytes:
         """All of it. Raises InputError for more than 4 GiB."""
-        with _reading(self.name):
-            data = self._stream.read(_MAX_FILE_BYTES + 1)
-        if len(data) > _MAX_FILE_BYTES:
+        data = b""
+        if (self.size_bytes or 0) <= _MAX_FILE_BYTES:
+            with _reading(self.name):
+                data = self._stream.read(_MAX_FILE_BYTES + 1)
+        if max(len(data), self.size_bytes or 0) > _MAX_FILE_BYTES:
             raise InputError(
                 f"{self.name} is larger than 4 GiB", hint="Use a format with rows: JSON Lines, CSV, TFRecord."
             )
@@ -95,7 +77,7 @@ class InputFile:
 
     def text(self) -> str:
         """All of it as text. Raises InputError."""
-        return _decoded(self.read().removeprefix(_BOM), self.name)
+        return _decoded(self.read().removeprefix(BOM), self.name)
 
     def json(self) -> Any:
         """The document in it. Raises InputError."""
@@ -135,7 +117,7 @@ class InputFile:
                 number += 1
                 self._lines_at_hand -= 1
                 if number == 1:
-                    line = line.removeprefix(_BOM)
+                    line = line.removeprefix(BOM)
                 line = line.rstrip(b"\r")
                 if line or has_empty:
                     yield number, line
@@ -264,7 +246,7 @@ def open_input(path: str, columns: frozenset[str], is_text: bool) -> InputFile:
             raise InputError("Standard input is closed", hint="Specify a file: --input @FILE")
         else:
             raw = io.FileIO(sys.stdin.fileno(), closefd=False)
-        head = _head(raw, _HEAD_BYTES)
+        head = _head(raw, HEAD_BYTES)
     if head[:3] == _GZIP:
         kind = kind_of(_unpacked_head(head), path.removesuffix(".gz"), columns, is_text=is_text)
         if kind.has_rows:
@@ -280,7 +262,7 @@ def _unpacked_head(head: bytes) -> bytes:
     import zlib
 
     try:
-        return zlib.decompressobj(wbits=31).decompress(head, _HEAD_BYTES)
+        return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
     except zlib.error:
         return b""
 
@@ -328,59 +310,13 @@ def _head(stream: Any, size: int) -> bytes:
     return head
 
 
-def kind_of(head: bytes, path: str, columns: frozenset[str], *, is_text: bool) -> FileKind:
-    """What a file that begins so holds; its name counts for text alone, where the bytes don't tell."""
-    if not head:
-        return FileKind.EMPTY
-    if head[:6] == MAGIC:
-        return FileKind.NPY
-    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return FileKind.NPZ
-    is_riff = head[:4] == b"RIFF"
-    if is_riff and head[8:12] == b"WAVE":
-        return FileKind.WAV
-    if _is_image(head) or (is_riff and head[8:12] == b"WEBP"):
-        return FileKind.IMAGE
-    if len(head) >= 12 and masked_crc32c(head[:8]) == int.from_bytes(head[8:12], "little"):
-        return FileKind.TFRECORD
-    return _kind_of_text(head.removeprefix(_BOM), path, columns, is_text=is_text)
-
-
-def _is_image(head: bytes) -> bool:
-    is_bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
-    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")) or is_bitmap
-
-
-def _kind_of_text(head: bytes, path: str, columns: frozenset[str], *, is_text: bool) -> FileKind:
-    if b"\0" in head:
-        return FileKind.BYTES
-    if path.lower().endswith((".jsonl", ".ndjson")):
-        return FileKind.JSON_LINES
-    line, end, rest = head.lstrip().partition(b"\n")
-    if path.lower().endswith(".csv") or _is_header(line, columns):
-        return FileKind.CSV
-    starts_as_json = line[:1] in (b"[", b"{", b'"') or (not is_text and line[:1] in b"-0123456789tfNI")
-    if not starts_as_json:
-        return FileKind.TEXT
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        # A document over several lines, a line longer than what was read, or text after all.
-        is_open = line.rstrip() in (b"[", b"{") or (not end and len(head) >= _HEAD_BYTES // 2)
-        is_document = not is_text or is_open or path.lower().endswith(".json")
-        return FileKind.JSON if line[:1] in (b"[", b"{") and is_document else FileKind.TEXT
-    return FileKind.JSON_LINES if end and rest.strip() else FileKind.JSON
-
-
-def _is_header(line: bytes, columns: frozenset[str]) -> bool:
-    names = {name.strip().strip('"') for name in line.decode("utf-8", "replace").split(",")}
-    return bool(names & columns)
-
-
 def parse_json(text: str | bytes, where: str) -> Any:
     """The document; NaN, Infinity and -Infinity are numbers. Raises InputError."""
     try:
-        return _decode(text if isinstance(text, str) else text.decode())
+        text = text if isinstance(text, str) else text.decode()
+        if _LARGE_EXPONENT.search(text) is not None:
+            return json.loads(text, parse_float=lambda number: _finite(number, where))
+        return _decode(text)
     except RecursionError as error:
         raise InputError(f"{where} is nested too deeply") from error
     except UnicodeDecodeError as error:
@@ -390,6 +326,13 @@ def parse_json(text: str | bytes, where: str) -> Any:
         raise InputError(f"{where} is not JSON: {error.msg} ({line}column {error.colno})") from error
     except ValueError as error:  # Python's limit; the only one that is left.
         raise InputError(f"{where} has a number of more than 4300 digits") from error
+
+
+def _finite(text: str, where: str) -> float:
+    number = float(text)
+    if number in (float("inf"), -float("inf")):
+        raise InputError(f"{where} has the number {text[:60]}, which is out of range for float64")
+    return number
 
 
 def _decoded(data: bytes, where: str) -> str:

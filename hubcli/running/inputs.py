@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from hubcli.errors import InputError, did_you_mean
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint, Port, described
-from hubcli.running.files import FileKind, InputFile, open_input, parse_json
+from hubcli.running.file_kind import FileKind
+from hubcli.running.files import InputFile, open_input, parse_json
 from hubcli.running.media import Decoder, MediaOptions, decode_image, decode_wav
 from hubcli.running.numbers import decoded
 from hubcli.running.tables import row_values

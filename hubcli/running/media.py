@@ -46,8 +46,8 @@ def parse_image_size(text: str) -> tuple[int, int]:
     >>> parse_image_size("224"), parse_image_size("480x640")
     ((224, 224), (480, 640))
     """
-    height, _, width = text.lower().partition("x")
-    sides = (height, width or height)
+    height, separator, width = text.lower().partition("x")
+    sides = (height, width if separator else height)
     if not all(side.isascii() and side.isdecimal() and 0 < int(side) <= _MAX_SIDE for side in sides):
         raise UsageError(f"Invalid image size '{text}'", hint="Use --image-size 224 or --image-size 480x640.")
     return int(sides[0]), int(sides[1])

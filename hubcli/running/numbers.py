@@ -138,17 +138,32 @@ def _bfloat16(values: Sequence[float]) -> bytes:
 
 
 def _encoded_complex(name: str, values: Sequence[Any]) -> bytes:
-    parts: list[float] = []
+    form = "<2" + _COMPLEX[name]
+    packed = []
     for value in values:
+        number = _complex_of(name, value)
         try:
-            number = complex(value.replace(" ", "")) if type(value) is str else complex(value)
-        except (ValueError, TypeError):
-            raise ValueError(f"{_value_text(value)} is not a complex number; write it as '1+2j'") from None
-        parts += (number.real, number.imag)
+            packed.append(struct.pack(form, number.real, number.imag))
+        except OverflowError:
+            raise ValueError(f"{_value_text(value)} is out of range for {name}") from None
+    return b"".join(packed)
+
+
+def _complex_of(name: str, value: Any) -> complex:
+    """The number, of a text such as "1+2j" too. Raises ValueError for others, and for digits lost."""
+    if type(value) is int:
+        part = "float32" if name == "complex64" else "float64"
+        return complex(decoded_floats(part, _encoded_floats(part, [value], {int}))[0])
+    if type(value) in (float, complex):
+        return complex(value)
+    text = value.replace(" ", "") if type(value) is str else "_"
     try:
-        return struct.pack(f"<{len(parts)}{_COMPLEX[name]}", *parts)
-    except OverflowError:
-        raise ValueError(f"a value is out of range for {name}") from None
+        number = complex(text.replace("_", "?"))  # Python takes 1_000 for a number.
+    except ValueError:
+        raise ValueError(f"{_value_text(value)} is not a complex number; write it as '1+2j'") from None
+    if "inf" not in text.lower() and float("inf") in (abs(number.real), abs(number.imag)):
+        raise ValueError(f"{_value_text(value)} is out of range for {name}")
+    return number
 
 
 def bytes_of(value: Any) -> bytes:
@@ -157,8 +172,12 @@ def bytes_of(value: Any) -> bytes:
         try:
             return value.encode()
         except UnicodeEncodeError:
+            pass
+        try:
             # Bytes of the command line that aren't UTF-8, as Python passes them on.
             return value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # From an escape of JSON.
+            raise ValueError(f"{_value_text(value)} contains half of a surrogate pair") from None
     if isinstance(value, (bytes, bytearray)):
         return bytes(value)
     if type(value) is dict and value.keys() == {"b64"} and type(value["b64"]) is str:

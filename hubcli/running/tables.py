@@ -8,13 +8,15 @@ from typing import Any
 
 from hubcli.errors import BrokenModelError, InputError
 from hubcli.running.endpoints import Endpoint, Port, described
-from hubcli.running.files import FileKind, InputFile
+from hubcli.running.file_kind import FileKind
+from hubcli.running.files import InputFile
 from hubcli.units import plural
 
 __all__ = ["example_features", "row_values"]
 
 _MAX_FEATURES = 100_000
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
+_INFINITE = (float("inf"), -float("inf"))
 _INTEGERS = ("int", "uint", "qint", "quint")
 
 
@@ -68,7 +70,7 @@ def _csv_reader(
             continue
         own = [column for column in header if column.rpartition(".")[0] == port.name]
         if own and all(column.rpartition(".")[2].isdecimal() for column in own):
-            columns[port.name] = (port, sorted(own, key=lambda column: int(column.rpartition(".")[2])))
+            columns[port.name] = (port, _elements(name, port, own))
     if not columns and only is not None and (len(header) == 1 or len(only.shape or ()) > 1):
         columns[only.name] = (only, header)
     if not columns:
@@ -81,6 +83,18 @@ def _csv_reader(
         return {key: _cells(port, [row[column] for column in own]) for key, (port, own) in columns.items()}
 
     return values
+
+
+def _elements(name: str, port: Port, columns: list[str]) -> list[str]:
+    """The columns of a vector in the order of its elements. Raises InputError where one is missing."""
+    by_place = {int(column.rpartition(".")[2]): column for column in columns}
+    missing = next((place for place in range(len(columns)) if place not in by_place), None)
+    if missing is not None:
+        raise InputError(
+            f"{name} has no column {port.name}.{missing}, but {', '.join(columns)}",
+            hint=f"Use {port.name}.0, {port.name}.1, … for the elements of {port.name}.",
+        )
+    return [by_place[place] for place in range(len(columns))]
 
 
 def _cells(port: Port, cells: list[str]) -> Any:
@@ -102,9 +116,12 @@ def _cell(port: Port, cell: str) -> Any:
         if name.startswith("complex"):
             return text
         text = text.replace("_", "?")  # Python takes 1_000 for a number, tables don't.
-        return int(text) if name.startswith(_INTEGERS) else float(text)
+        number = int(text) if name.startswith(_INTEGERS) else float(text)
     except (ValueError, KeyError):
         raise ValueError(f"'{cell[:60]}' for {port.name} is not of type {name}") from None
+    if number in _INFINITE and "inf" not in text.lower():
+        raise ValueError(f"'{cell[:60]}' for {port.name} is out of range for {name}")
+    return number
 
 
 def _record_reader(

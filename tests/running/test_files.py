@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import math
+import re
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from hubcli.errors import InputError
+from hubcli.errors import InputError, UsageError
 from hubcli.formats.checksums import masked_crc32c
 from hubcli.formats.npy import read_array
-from hubcli.running.files import FileKind, kind_of
-from hubcli.running.media import MediaOptions, decode_image
+from hubcli.running.file_kind import FileKind, kind_of
+from hubcli.running.media import MediaOptions, decode_image, parse_image_size
 from hubcli.savedmodel.types import Shape
 from tests.cases import each_of
 from tests.running.ports import port, signature
@@ -190,3 +193,46 @@ KINDS = [
 @each_of("head, kind", KINDS)
 def test_a_file_is_known_by_its_first_bytes(head: bytes, kind: FileKind) -> None:
     assert kind_of(head, "input.bin", frozenset(), is_text=False) is kind
+
+
+@each_of("number", ["1e400", "-1e309", "1E+999", "2e00308"])
+def test_a_number_beyond_float64_is_refused_and_infinity_is_said_so(tmp_path: Path, number: str) -> None:
+    message = "which is out of range for float64"
+    for text in (f"[[{number}, 1]]", f'{{"x": [[1, {number}]]}}', f"[1, 2]\n[1, {number}]\n"):
+        with pytest.raises(InputError, match=message):
+            columns(FLOATS, file(tmp_path, "x", text))
+    with pytest.raises(InputError, match=message):
+        columns(FLOATS, f"x=[{number}, 1]")
+    with pytest.raises(InputError, match=f"line 2: '{re.escape(number)}' for a is out of range for float32"):
+        columns(TWO, file(tmp_path, "t.csv", f"a,b.0,b.1\n{number},1,2\n"))
+    assert value(FLOATS, "[Infinity, 1e00001]") == [[math.inf, 10.0]]
+    assert columns(TWO, file(tmp_path, "t.csv", "a\n-inf\n"))["rows"] == [{"a": -math.inf}]
+    assert value(TEXTS, f'["costs {number}"]') == [f"costs {number}".encode()]
+
+
+def test_a_table_without_an_element_of_a_vector_is_refused(tmp_path: Path) -> None:
+    for header, missing in (("b.0,b.2", "b.1"), ("b.1,b.2", "b.0"), ("b.0,b.00", "b.1")):
+        with pytest.raises(InputError, match=f"has no column {missing}, but {header.replace(',', ', ')}"):
+            columns(TWO, file(tmp_path, "t.csv", f"a,{header}\n1,1,2\n"))
+    swapped = columns(TWO, file(tmp_path, "t.csv", "b.1,a,b.0\n2,0.5,1\n"))
+    assert swapped["rows"] == [{"a": 0.5, "b": [1, 2]}]
+
+
+def test_a_file_of_more_than_4_gib_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with path.open("wb") as large:
+        large.write(b"\0\1")
+        large.truncate((1 << 32) + 1)  # It takes no place on the disk.
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="is larger than 4 GiB"):
+            columns(TEXTS, f"@{path}")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
+@each_of("text", ["4x", "x4", "4xx", "", "0x4", "4x4x4", "-4x4"])
+def test_an_image_size_has_one_number_or_both(text: str) -> None:
+    with pytest.raises(UsageError, match="Invalid image size"):
+        parse_image_size(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 
 import pytest
@@ -125,3 +126,30 @@ def test_booleans_are_true_and_false_alone() -> None:
     assert encoded(dtype_named("bool"), [True, False]) == b"\x01\x00"
     with pytest.raises(ValueError, match="neither true nor false"):
         encoded(dtype_named("bool"), [1])
+
+
+@each_of("value", ["1e39", "-1e39j", 1e39, "1e400", "1-1e400j"])
+def test_a_complex_number_out_of_range_is_named(value: object) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{value!r} is out of range for complex64")):
+        encoded(dtype_named("complex64"), [1, value])
+
+
+def test_a_complex_number_takes_no_boolean_and_loses_no_digits() -> None:
+    for value in (True, "1_0", None, {"b64": ""}):
+        with pytest.raises(ValueError, match="is not a complex number; write it as '1\\+2j'"):
+            encoded(dtype_named("complex64"), [value])
+    with pytest.raises(ValueError, match="16777217 would lose digits"):
+        encoded(dtype_named("complex64"), [(1 << 24) + 1])
+    exact = [1 + 2j, (1 << 24) + 1, "inf-infj", " 1 + 2j "]
+    assert decoded(dtype_named("complex128"), encoded(dtype_named("complex128"), exact)) == [
+        1 + 2j,
+        16777217 + 0j,
+        complex(math.inf, -math.inf),
+        1 + 2j,
+    ]
+
+
+def test_half_of_a_surrogate_pair_is_not_text() -> None:
+    with pytest.raises(ValueError, match=r"'a\\ud800' contains half of a surrogate pair"):
+        encoded(dtype_named("string"), ["a\ud800"])
+    assert encoded(dtype_named("string"), ["\udcff"]) == [b"\xff"]  # A byte of the command line.
