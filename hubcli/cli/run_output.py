@@ -11,7 +11,6 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubcli.cli.main import LazyImports
@@ -33,11 +32,13 @@ with LazyImports():
     from hubcli.commands.run import open_run, timing
     from hubcli.running.files import open_input
     from hubcli.running.json_text import has_classes, json_lines, port_rows, ranked_rows, read_labels
-    from hubcli.running.outputs import Collected, output_form, require_free, staged_file, write_outputs
+    from hubcli.running.output_file import output_form, require_free, response_file, staged_file
+    from hubcli.running.outputs import Collected, write_outputs
     from hubcli.running.serving import PredictRequest, answer_text
 
 if TYPE_CHECKING:
     from hubcli.commands.run import ModelRun, RunOptions
+    from hubcli.running.endpoints import Endpoint
 
 __all__ = ["OutputOptions", "RunOutput"]
 
@@ -55,6 +56,18 @@ class OutputOptions:
     labels: str | None
     repeat: int | None
     debug: bool
+
+    def words(self) -> list[str]:
+        """The options that are given, as words of a command line."""
+        given = {
+            "--output": self.file,
+            "--top": self.top,
+            "--labels": self.labels,
+            "--repeat": self.repeat,
+        }
+        flags = {"--force": self.force, "--json-lines": self.json_lines}
+        words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+        return [*words, *(name for name, is_given in flags.items() if is_given)]
 
     def require_valid(self, *, as_json: bool, has_request: bool) -> None:
         """Raises UsageError for options that contradict each other."""
@@ -100,12 +113,10 @@ class RunOutput:
 
     def run(self, inputs: tuple[str, ...], request: str | None) -> None:
         """Runs the model and shows what comes out."""
+        self._require_free_place(has_request=request is not None)
         if request is not None:
             self._answer(request)
             return
-        if self.form.file is not None:
-            form = output_form(self.form.file)  # Before anything is fetched; once more when it is written.
-            require_free(form.path, force=self.form.force, is_directory=form.kind == "dir")
         opened: ModelRun | None = None
         try:
             with (
@@ -117,6 +128,16 @@ class RunOutput:
                 self._show(opened, texts)
         finally:
             self._say_log(opened)
+
+    def _require_free_place(self, *, has_request: bool) -> None:
+        """Before anything is fetched; once more when it is written."""
+        if self.form.file is None:
+            return
+        if has_request:
+            require_free(response_file(self.form.file), force=self.form.force)
+            return
+        form = output_form(self.form.file)
+        require_free(form.path, force=self.form.force, is_directory=form.kind == "dir")
 
     def _texts(self, opened: ModelRun, inputs: tuple[str, ...]) -> tuple[str, ...]:
         """The inputs; without any, those on standard input, unless it is a terminal."""
@@ -136,12 +157,7 @@ class RunOutput:
         if opened.has_stream:
             gc.enable()  # Rows may be without end.
         if self.options.dry_run:
-            opened.check_rows()
-            command = _command_line(self.target, opened, texts)
-            if self.output.as_json:
-                self.output.document(dry_run_document(opened, command))
-            else:
-                self.output.payload(dry_run_text(opened, command))
+            self._show_dry_run(opened, _input_words(opened.endpoint, texts))
         elif self.form.repeat is not None:
             self._time(opened, self.form.repeat)
         elif self.form.file is not None:
@@ -150,6 +166,17 @@ class RunOutput:
             self._print_lines(opened)
         else:
             self._print_outputs(opened)
+
+    def _show_dry_run(self, opened: ModelRun, input_words: Sequence[str]) -> None:
+        """What would be run, and the command with everything in it that was left out."""
+        self._labels()  # A file that can't be read would end the run, too.
+        opened.check_rows()
+        options = (*_option_words(self.options), *self.form.words())
+        command = shlex.join(["hubcli", "run", self.target, *_endpoint_words(opened), *input_words, *options])
+        if self.output.as_json:
+            self.output.document(dry_run_document(opened, command))
+        else:
+            self.output.payload(dry_run_text(opened, command))
 
     def _print_outputs(self, opened: ModelRun) -> None:
         labels, top = self._labels(), self.form.top
@@ -230,13 +257,13 @@ class RunOutput:
     def _answer(self, file: str) -> None:
         """Answers a request; a failure, too, as TensorFlow Serving has it."""
         try:
-            self._answer_request(_read_request(file))
+            self._answer_request(_read_request(file), file)
         except HubcliError as error:
             if not self.output.as_json:  # Then the error is a document of its own.
                 self.output.text(json.dumps({"error": error.message}, ensure_ascii=False) + "\n")
             raise
 
-    def _answer_request(self, request: PredictRequest) -> None:
+    def _answer_request(self, request: PredictRequest, file: str) -> None:
         options = self.options
         if request.signature is not None:
             if options.signature not in (None, request.signature):
@@ -250,6 +277,9 @@ class RunOutput:
             open_run(self.target, self.settings, options, listener) as opened,
         ):
             opened.give_request(request)
+            if options.dry_run:
+                self._show_dry_run(opened, ("--request", file))
+                return
             batches = list(opened.outputs())
             if len(batches) != 1:
                 raise UsageError("--batch-size cannot be used with --request", hint="Remove --batch-size.")
@@ -257,7 +287,7 @@ class RunOutput:
         if self.form.file is None:
             self.output.text(text)
             return
-        with staged_file(Path(self.form.file).expanduser(), force=self.form.force) as staged:
+        with staged_file(response_file(self.form.file), force=self.form.force) as staged:
             staged.write_text(text, encoding="utf-8")
         self.output.payload(self.form.file)
 
@@ -270,14 +300,37 @@ def _read_request(file: str) -> PredictRequest:
         opened.close()
 
 
-def _command_line(target: str, opened: ModelRun, texts: Sequence[str]) -> str:
-    """The command with everything in it that was left out: what is run, names of inputs, defaults."""
+def _endpoint_words(opened: ModelRun) -> list[str]:
+    """The options that choose what is run."""
     endpoint = opened.endpoint
-    words = ["hubcli", "run", target, f"--{endpoint.kind}", endpoint.name]
+    words = [f"--{endpoint.kind}", endpoint.name]
     for name, value in endpoint.call:
         words += ["--arg", f"{name}={value}"]
+    return words
+
+
+def _input_words(endpoint: Endpoint, texts: Sequence[str]) -> list[str]:
+    """The values with the names of their inputs."""
+    words = []
     names = [port.name for port in endpoint.inputs]
     for text in texts:
         is_named = text.partition("=")[0] in names or len(names) != 1
         words += ["--input", text if is_named else f"{names[0]}={text}"]
-    return shlex.join(words)
+    return words
+
+
+def _option_words(options: RunOptions) -> list[str]:
+    """The other options of the run that are not the defaults."""
+    defaults = type(options)()
+    tags, size = options.tag_set, options.image_size
+    given = {
+        "--tag-set": None if tags is None else ",".join(sorted(tags)),
+        "--batch-size": options.batch_size,
+        "--image-size": None if size is None else f"{size[0]}x{size[1]}",
+        "--runner": None if options.runner == defaults.runner else options.runner,
+        "--timeout": None if options.timeout_s == defaults.timeout_s else f"{options.timeout_s:.16g}s",
+    }
+    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    if options.scale != defaults.scale:  # One word: the first number may be negative.
+        words.append("--scale={:.16g},{:.16g}".format(*options.scale))
+    return [*words, *(["--unsafe"] if options.unsafe else [])]

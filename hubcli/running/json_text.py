@@ -7,6 +7,7 @@ Serving has.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -209,7 +210,8 @@ class Ranked(NamedTuple):
     def text(self) -> str:
         """It as JSON."""
         label = "" if self.label is None else f'"label": {json.dumps(self.label, ensure_ascii=False)}, '
-        return f'{{"index": {self.place}, {label}"value": {self.value}}}'
+        value = _NON_FINITE.get(self.value, self.value)
+        return f'{{"index": {self.place}, {label}"value": {value}}}'
 
 
 def read_labels(file: str) -> tuple[str, ...]:
@@ -222,12 +224,19 @@ def read_labels(file: str) -> tuple[str, ...]:
         ) from error
     if len(data) > _MAX_LABEL_BYTES:
         raise InputError(f"{file} is larger than 64 MiB")
-    return tuple(data.decode("utf-8-sig", "replace").splitlines())
+    # str.splitlines ends lines at more characters, which a label may contain.
+    lines = io.StringIO(data.decode("utf-8-sig", "replace"), newline=None)
+    return tuple(line.rstrip("\n") for line in lines)
 
 
 def has_classes(tensor: Tensor) -> bool:
-    """Whether it has a number for each class, in its last dimension: [classes] or [batch, classes]."""
-    return tensor.dtype != STRING and len(tensor.shape) in (1, 2) and tensor.shape[-1] > 1
+    """Whether it has a number for each class, in its last dimension: [classes] or [batch, classes].
+
+    Complex numbers have no order, so none of them is the largest.
+    """
+    if tensor.dtype == STRING or DType.of(tensor.dtype).name.startswith("complex"):
+        return False
+    return len(tensor.shape) in (1, 2) and tensor.shape[-1] > 1
 
 
 def best_of(port: Port, tensor: Tensor, count: int, labels: Sequence[str] | None) -> list[list[Ranked]]:

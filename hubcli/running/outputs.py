@@ -2,58 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING
 
-from hubcli.errors import OutputError, UsageError
+from hubcli.errors import UsageError
 from hubcli.formats.npy import npy_header
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.json_text import json_lines, port_text, require_rows, whole_rows
+from hubcli.running.output_file import OutputForm, staged_file
 from hubcli.running.values import join
 from hubcli.savedmodel.types import shape_text
 from hubcli.tf.run_protocol import STRING, Tensor
+from hubcli.units import plural
 
 if TYPE_CHECKING:  # It starts processes, which a dry run does not.
     from hubcli.running.session import OutputBatch
 
-__all__ = ["Collected", "OutputForm", "output_form", "staged_file", "write_outputs"]
+__all__ = ["Collected", "write_outputs"]
 
-_FORMS = {".npz": "npz", ".npy": "npy", ".json": "json", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _MAX_COLLECTED_BYTES = 1 << 32
 _COPY_BYTES = 1 << 20
-
-
-class OutputForm(NamedTuple):
-    """What to write, `npz`, `npy`, `json`, `csv`, `jsonl` or `dir`, and where."""
-
-    kind: str
-    path: Path
-
-
-def output_form(text: str, endpoint: Endpoint | None = None) -> OutputForm:
-    """The form that the name of a file says; a name without a suffix is a directory. Raises UsageError."""
-    path = Path(text).expanduser()
-    suffix = path.suffix.lower()
-    if text.endswith("/") or not suffix or path.is_dir():
-        return OutputForm("dir", path)
-    if suffix not in _FORMS:
-        raise UsageError(
-            f"Unknown output format '{suffix}'", hint=f"Use a file in {', '.join(_FORMS)}, or a directory."
-        )
-    if suffix == ".npy" and endpoint is not None and len(endpoint.outputs) > 1:
-        names = ", ".join(port.name for port in endpoint.outputs)
-        raise UsageError(
-            f"A .npy file holds one array, but the outputs are {names}",
-            hint="Use a .npz file, or a directory.",
-        )
-    return OutputForm(_FORMS[suffix], path)
+_MAX_NAME_BYTES = 200  # File systems take 255, with the suffix and a number.
 
 
 class Collected:
@@ -105,61 +78,6 @@ class Collected:
             yield port, joined, shape
 
 
-# Files -------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def staged_file(path: Path, *, force: bool, is_directory: bool = False) -> Iterator[Path]:
-    """A temporary place beside the path, moved there at the end; removed where anything fails.
-
-    Raises OutputError if something already exists, unless `force`, and where it can't be written.
-    """
-    import shutil
-
-    require_free(path, force=force, is_directory=is_directory)
-    staged = path.with_name(f".{path.name}.hubcli-{os.getpid()}.tmp")
-    try:
-        if is_directory:
-            staged.mkdir()
-        yield staged
-        if not is_directory:
-            with staged.open("rb") as file:
-                os.fsync(file.fileno())
-        require_free(path, force=force, is_directory=is_directory)
-        if is_directory and path.is_dir():
-            old = path.with_name(f".{path.name}.hubcli-{os.getpid()}.old")
-            path.rename(old)
-            staged.rename(path)
-            shutil.rmtree(old)
-        else:
-            staged.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}", hint="Check the path, or use another."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            if staged.is_dir():
-                shutil.rmtree(staged)
-            else:
-                staged.unlink(missing_ok=True)
-
-
-def require_free(path: Path, *, force: bool, is_directory: bool = False) -> None:
-    """Raises OutputError if something is at the path, or with `force` something of another kind."""
-    if not os.path.lexists(path):
-        return
-    if not force:
-        raise OutputError(f"{path} already exists", hint="Replace it with --force.")
-    is_ours = path.is_dir() and all(file.suffix == ".npy" for file in path.iterdir())
-    if is_directory and not is_ours:
-        raise OutputError(
-            f"Cannot replace {path}: it contains more than arrays", hint="Use another directory."
-        )
-    if not is_directory and path.is_dir():
-        raise OutputError(f"{path} is a directory", hint="Specify a file.")
-
-
 class _Spool:
     """The elements of an output, written to a file as they come: an array once all are there."""
 
@@ -194,6 +112,12 @@ class _Spool:
             return
         self._width = max(self._width, *map(len, part.data), 0, 0)
         for value in part.data:
+            if value[-1:] == b"\0":
+                raise UsageError(
+                    f"Cannot write the output {self._port.name} as an array: NumPy drops the zero bytes at "
+                    "the end of its texts",
+                    hint="Use JSON: -o FILE.json or -o FILE.jsonl",
+                )
             self._file.write(struct.pack("<I", len(value)) + value)
 
     def write(self, target: IO[bytes]) -> None:
@@ -277,6 +201,7 @@ def _write_arrays(kind: str, staged: Path, endpoint: Endpoint, batches: Iterator
             )
         npy_header(port.dtype, ())  # Raises for a type that NumPy can't store, before anything runs.
     spools = [_Spool(port, staged.parent) for port in endpoint.outputs]
+    names = _file_names([port.name for port in endpoint.outputs])
     try:
         for number, batch in enumerate(batches):
             batch = whole_rows(batch)
@@ -288,12 +213,12 @@ def _write_arrays(kind: str, staged: Path, endpoint: Endpoint, batches: Iterator
             import zipfile
 
             with zipfile.ZipFile(staged, "w", zipfile.ZIP_STORED) as archive:
-                for port, spool in zip(endpoint.outputs, spools, strict=True):
-                    with archive.open(f"{_file_name(port.name)}.npy", "w", force_zip64=True) as member:
+                for name, spool in zip(names, spools, strict=True):
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                         spool.write(member)
             return
-        for port, spool in zip(endpoint.outputs, spools, strict=True):
-            path = staged if kind == "npy" else staged / f"{_file_name(port.name)}.npy"
+        for name, spool in zip(names, spools, strict=True):
+            path = staged if kind == "npy" else staged / f"{name}.npy"
             with path.open("wb") as file:
                 spool.write(file)
     finally:
@@ -301,10 +226,25 @@ def _write_arrays(kind: str, staged: Path, endpoint: Endpoint, batches: Iterator
             spool.close()
 
 
-def _file_name(name: str) -> str:
-    """The output's name as a file may have it: a model chooses names, but no places."""
-    safe = "".join(letter if letter.isalnum() or letter in "-_. " else "_" for letter in name)
-    return safe.lstrip(".")[:200] or "output"
+def _file_names(outputs: Sequence[str]) -> list[str]:
+    """The outputs' names as files may have them: a model chooses names, but no places.
+
+    All are different; where two outputs would have one, also on a file system that ignores case, the
+    later one gets a number.
+    """
+    names: list[str] = []
+    taken = set[str]()
+    for output in outputs:
+        safe = "".join(letter if letter.isalnum() or letter in "-_. " else "_" for letter in output)
+        safe = safe.lstrip(".").encode("utf-8", "replace")[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
+        safe = safe or "output"
+        name, number = safe, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{safe}_{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
 
 
 def _csv(endpoint: Endpoint, batches: Iterator[OutputBatch]) -> Iterator[str]:
@@ -314,20 +254,37 @@ def _csv(endpoint: Endpoint, batches: Iterator[OutputBatch]) -> Iterator[str]:
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
+    first: list[str] = []
     for number, batch in enumerate(batches):
         batch = whole_rows(batch)
         columns: list[list[str]] = []
         header: list[str] = []
         for port, parts in zip(endpoint.outputs, batch.parts, strict=True):
+            if number:
+                require_rows(port, parts, batch.rows)
             names, own = _csv_columns(port, parts[0], batch.rows)
             header += names
             columns += own
         if not number:
             writer.writerow(header)
+            first = header
+        _require_table(header, first, columns)
         writer.writerows(zip(*columns, strict=True))
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
+
+
+def _require_table(header: list[str], first: list[str], columns: list[list[str]]) -> None:
+    """Raises UsageError if the rows have other columns than those before, or the columns other rows."""
+    hint = "Use a .npz, .json or .jsonl file."
+    if header != first:
+        raise UsageError(
+            f"Cannot write a table: its rows have {plural(len(first), 'column')}, then {len(header)}",
+            hint=hint,
+        )
+    if len({len(column) for column in columns}) > 1:
+        raise UsageError("Cannot write a table: the outputs differ in their number of rows", hint=hint)
 
 
 def _csv_columns(port: Port, part: Tensor, rows: int | None) -> tuple[list[str], list[list[str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,32 @@ def test_a_model_that_reads_files_is_named_by_the_scan(hubcli: Run, tmp_path: Pa
     (tmp_path / "empty").mkdir()
     completed = hubcli("run", str(tmp_path / "empty"), "-i", "1", "--dry-run")
     assert completed.returncode == 6
+
+
+def test_a_dry_run_prints_the_options_that_are_given(hubcli: Run) -> None:
+    options = ["--batch-size", "2", "--runner", "c", "--timeout", "90s", "--scale=-1,1", "--unsafe"]
+    output = ["--output", "y.npz", "--force"]
+    completed = hubcli("run", MUL, "-i", "[1]", "--dry-run", *options, *output)
+    command = shlex.split(completed.stdout.splitlines()[-1])
+    assert command[-len(options + output) :] == options + output
+    completed = hubcli("run", MUL, "-i", "[1]", "--dry-run", "--top", "2", "--json-lines")
+    assert completed.stdout.splitlines()[-1].endswith("--top 2 --json-lines")
+
+
+def test_a_dry_run_of_a_request_checks_it(hubcli: Run, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text('{"instances": [[1], [2]]}')
+    completed = hubcli("run", MUL, "--request", str(request), "--dry-run")
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.splitlines()[1:] == [
+        "  x (float32 [?, 1]) gets [2, 1]",
+        f"hubcli run {MUL} --signature serving_default --request {request}",
+    ]
+    request.write_text('{"instances": [[1, 2]]}')
+    assert hubcli("run", MUL, "--request", str(request), "--dry-run").returncode == 2
+
+
+def test_a_dry_run_fails_where_the_run_could_not_write_or_name_its_classes(hubcli: Run) -> None:
+    for options, status in ((("-o", "missing/y.npz"), 8), (("--top", "1", "--labels", "missing"), 4)):
+        completed = hubcli("run", MUL, "-i", "[1]", "--dry-run", *options)
+        assert completed.returncode == status, completed.stderr

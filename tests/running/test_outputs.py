@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import struct
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from hubcli.commands.run import RunResult
-from hubcli.errors import OutputError
-from hubcli.running.outputs import OutputForm, require_free, write_outputs
+from hubcli.errors import OutputError, UsageError
+from hubcli.running.output_file import OutputForm, output_form, require_free
+from hubcli.running.outputs import write_outputs
 from hubcli.running.session import OutputBatch
 from hubcli.tf.run_protocol import STRING, Tensor
+from tests.cases import each_of
 from tests.running.ports import port, signature
 
 
@@ -60,3 +66,88 @@ def test_texts_of_several_runs_are_one_array_as_wide_as_the_longest(tmp_path: Pa
     content = form.path.read_bytes()
     assert b"'|S9'" in content
     assert content.endswith(b"a".ljust(9, b"\0") + b"long text" + bytes(9))
+
+
+def batch_of(*parts: Tensor, rows: int = 1) -> OutputBatch:
+    return OutputBatch(tuple((part,) for part in parts), rows, whole=False, seconds=())
+
+
+def floats(*values: float, shape: tuple[int, ...] | None = None) -> Tensor:
+    return Tensor(1, (len(values),) if shape is None else shape, struct.pack(f"<{len(values)}f", *values))
+
+
+@each_of("kind", ["dir", "npz"])
+def test_outputs_with_like_names_have_files_of_their_own(tmp_path: Path, kind: str) -> None:
+    names = ["a/b", "a_b", "A:b", ".c", "c", "é" * 200, "é" * 201]
+    endpoint = signature(outputs=tuple(port(name, shape=(None,)) for name in names))
+    batch = batch_of(*(floats(number) for number in range(len(names))))
+    form = OutputForm(kind, tmp_path / kind)
+    write_outputs(form, endpoint, iter([batch]), force=False)
+    if kind == "npz":
+        with zipfile.ZipFile(form.path) as archive:
+            written = [archive.read(member)[-4:] for member in archive.infolist()]
+            assert archive.namelist()[:5] == ["a_b.npy", "a_b_2.npy", "A_b_3.npy", "c.npy", "c_2.npy"]
+            assert len(set(map(str.casefold, archive.namelist()))) == len(names)
+    else:
+        written = [file.read_bytes()[-4:] for file in form.path.iterdir()]
+    assert sorted(struct.unpack("<f", data)[0] for data in written) == list(range(len(names)))
+
+
+def test_a_table_takes_neither_other_columns_nor_other_rows_later(tmp_path: Path) -> None:
+    two = signature(outputs=(port("y", shape=(None, None)), port("loss", shape=())))
+    matrix = floats(1, 2, 3, 4, shape=(2, 2))
+    for endpoint, batches, message in (
+        (two, [batch_of(matrix, floats(0, shape=()), rows=2)], "the outputs differ in their number of rows"),
+        (
+            signature(outputs=two.outputs[:1]),
+            [batch_of(matrix, rows=2), batch_of(floats(1, 2, 3, shape=(1, 3)))],
+            "its rows have 2 columns, then 3",
+        ),
+        (
+            signature(outputs=two.outputs[1:]),
+            [batch_of(floats(0, shape=()), rows=2), batch_of(floats(1, shape=()), rows=2)],
+            "Cannot join the output loss of several runs",
+        ),
+    ):
+        with pytest.raises(UsageError, match=message):
+            write_outputs(OutputForm("csv", tmp_path / "y.csv"), endpoint, iter(batches), force=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_that_numpy_would_shorten_is_not_written_as_an_array(tmp_path: Path) -> None:
+    endpoint = signature(outputs=(port("y", "string", (None,)),))
+    batch = batch_of(Tensor(STRING, (1,), [b"PNG\0"]))
+    with pytest.raises(UsageError, match="NumPy drops the zero bytes at the end of its texts"):
+        write_outputs(OutputForm("npz", tmp_path / "y.npz"), endpoint, iter([batch]), force=False)
+    write_outputs(OutputForm("json", tmp_path / "y.json"), endpoint, iter([batch]), force=False)
+    assert json.loads((tmp_path / "y.json").read_text()) == {"outputs": {"y": ["PNG\0"]}}
+
+
+def test_what_is_not_a_regular_file_is_never_replaced(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe.npz", tmp_path / "link.npz"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        for is_directory in (False, True):
+            with pytest.raises(OutputError, match="is not a regular file"):
+                require_free(path, force=True, is_directory=is_directory)
+
+
+def test_a_place_in_a_directory_that_is_missing_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="missing is not a directory") as refused:
+        require_free(tmp_path / "missing" / "y.npz", force=False)
+    assert refused.value.hint == "Create it, or use another path."
+
+
+def test_a_dash_is_not_the_name_of_a_file() -> None:
+    with pytest.raises(UsageError, match="--output writes files, not standard output"):
+        output_form("-")
+    assert output_form("./-").kind == "dir"
+
+
+def test_a_directory_of_arrays_is_replaced_in_one_step(arrays: Path) -> None:
+    (arrays / "old.npy").touch()
+    endpoint = signature(outputs=(port("y", shape=(None,)),))
+    write_outputs(OutputForm("dir", arrays), endpoint, iter([batch_of(floats(1))]), force=True)
+    assert [file.name for file in arrays.iterdir()] == ["y.npy"]
+    assert list(arrays.parent.iterdir()) == [arrays]
