@@ -81,6 +81,8 @@ def _is_ours(index: Path) -> bool:
 # Of the paths of models in a tree.
 SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 VERSION = re.compile(r"[0-9]{1,18}")  # TensorFlow Serving reads an int64.
+# One of them is in each directory that is a model; the last is that of TensorFlow 1's hub modules.
+_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "tfhub_module.pb")
 # Suffixes of archives that hubcli does not write.
 _OTHER_SUFFIXES = (".zip", ".zst", ".7z", *COMPRESSED_SUFFIXES)
 
@@ -220,10 +222,9 @@ def require_free(
 ) -> Path:
     """The place that the destination means, links followed, if something may be written there.
 
-    Raises OutputError for the cache and what is in it, for what is there
-    already without `force`, and, with `force` too, for a place within the
-    `source`, and for a directory whose replacement would take the source, what
-    else is `read`, the cache, the working or the home directory with it.
+    Raises OutputError for the cache and what is in it, for what is there already without `force`, and, with
+    `force` too, for a place within the `source`, for a device or a pipe, for a directory that is not a model,
+    and for one that holds the source, what else is `read`, the cache, the working or the home directory.
     UsageError for a path that can't be one.
     """
     try:
@@ -294,8 +295,12 @@ def _free_place(
             raise _holding(destination, path)
     if place.is_dir():
         _require_replaceable(destination, place, protected)
-        if not force and any(place.iterdir()):
-            raise _occupied(destination, "exists and is not empty")
+        if any(place.iterdir()):
+            if not force:
+                raise _occupied(destination, "exists and is not empty")
+            _require_model(destination, place)
+    elif place.exists() and not place.is_file():  # --force must not replace /dev/null.
+        raise OutputError(f"{destination} is not a regular file", hint="Use another path.")
     elif os.path.lexists(place) and not force:
         raise _occupied(destination, "already exists")
     return place
@@ -320,6 +325,15 @@ def _require_replaceable(destination: Path, place: Path, protected: Sequence[Pat
     for path in protected:
         if path.is_relative_to(place):
             raise _holding(destination, path)
+
+
+def _require_model(destination: Path, place: Path) -> None:
+    """Raises OutputError for a directory of other files: a path without its last part would lose all."""
+    if not any(os.path.lexists(place / name) for name in _MODEL_FILES):
+        raise OutputError(
+            f"Cannot replace {destination}: it is not empty, and not a model",
+            hint=f"Use a directory in it, {destination / 'model'}, or remove what is in it first.",
+        )
 
 
 def _publish(staged: Path, place: Path) -> None:

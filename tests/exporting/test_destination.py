@@ -20,7 +20,7 @@ from tests.disks import mounted
 
 as_a_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 NEW = {"saved_model.pb": b"new", "variables/shard": b"values"}
-OLD = {"old": b"old"}
+OLD = {"saved_model.pb": b"old", "old": b"old"}
 
 
 @pytest.fixture
@@ -59,6 +59,28 @@ def refusal(place: Path, cache: Path, **options: bool) -> HubcliError:
     with pytest.raises(HubcliError) as caught:
         write(place, cache, lambda staged: pytest.fail("it was filled"), **options)
     return caught.value
+
+
+@pytest.mark.parametrize("make", [make_directory, make_file])
+def test_force_does_not_replace_a_directory_that_is_not_a_model(
+    make: Callable[[Path], None], room: Path, cache: Path
+) -> None:
+    models.write_tree(room / "models" / "first", OLD)
+    before = everything(room)
+    error = refusal(room / "models", cache, force=True)
+    assert error.message == f"Cannot replace {room / 'models'}: it is not empty, and not a model"
+    assert str(room / "models" / "model") in error.hint
+    assert everything(room) == before
+    write(room / "models" / "first", cache, make, force=True)
+
+
+def test_force_does_not_replace_what_is_not_a_regular_file(room: Path, cache: Path) -> None:
+    os.mkfifo(room / "pipe")
+    (room / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        for force in (False, True):
+            assert refusal(room / name, cache, force=force).message.endswith(f"{name} is not a regular file")
+    assert stat.S_ISFIFO((room / "pipe").stat().st_mode)
 
 
 # What is there afterwards
