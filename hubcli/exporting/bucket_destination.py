@@ -20,8 +20,13 @@ from hubcli.concurrency import run_in_threads
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, OutputError, UsageError
 from hubcli.exporting import Layout
-from hubcli.exporting.destination import INDEX_NAME
-from hubcli.exporting.hub_index import INDEX_FILE, MAX_INDEX_BYTES, add_to_stored_index, parse_index
+from hubcli.exporting.hub_index import (
+    INDEX_FILE,
+    MAX_INDEX_BYTES,
+    NEWEST_FILE,
+    add_to_stored_index,
+    parse_index,
+)
 from hubcli.fetching.byte_sources import first_bytes
 from hubcli.formats import MAIN_FILES
 from hubcli.net.bucket_store import PART_BYTES, BucketStore
@@ -175,16 +180,16 @@ class _Upload:
         """
         folder, _, version = key.rpartition("/")
         beside = self._objects_beside(folder)
-        versions, index = _versions(beside), beside.get(INDEX_NAME)
+        versions, index = _versions(beside), beside.get(NEWEST_FILE)
         if any(number > int(version) for number in versions):
             return None
         if index is not None and not self._is_copy(index, versions):
             self._listener.note(
-                f"{self._name(folder)}/{INDEX_NAME} was not created by hubcli and was kept: "
+                f"{self._name(folder)}/{NEWEST_FILE} was not created by hubcli and was kept: "
                 "a handle without a version does not work there"
             )
             return None
-        return f"{folder}/{INDEX_NAME}"
+        return f"{folder}/{NEWEST_FILE}"
 
     def is_newest(self, key: str) -> bool:
         """Whether no later version is beside this one."""

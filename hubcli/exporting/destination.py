@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubcli.archive.compression import COMPRESSED_SUFFIXES
-from hubcli.durability import SYNCED, Durability, exchange, exchange_at_once, hidden_beside
+from hubcli.durability import SYNCED, Durability, exchange, exchange_at_once
 from hubcli.errors import DiskFullError, NotFoundError, OutputError, UsageError, means_full
 from hubcli.exporting import ExportFormat, Layout
 from hubcli.exporting.staging import REPLACED, Staging, remove_leftovers_of
+from hubcli.formats import MAIN_FILES
 from hubcli.regular_file import NotRegularError
 
 TYPE_CHECKING = False
@@ -22,67 +23,18 @@ if TYPE_CHECKING:
     from hubcli.providers.handle import Handle
 
 __all__ = [
-    "INDEX_NAME",
     "SEGMENT",
     "VERSION",
     "Placement",
-    "publish_newest",
     "require_free",
     "staged_output",
 ]
-
-INDEX_NAME = "index.html"
-
-
-def publish_newest(model: Path) -> str | None:
-    """Lets `index.html` in the model's directory lead to its newest version; why not, else None.
-
-    It is a relative link, which `cp -a`, rsync and tar keep, and copying follows. One that is
-    somebody's own file or link stays. Another process may export a version at the same time.
-    """
-    index = model / INDEX_NAME
-    if os.path.lexists(index) and not _is_ours(index):
-        return (
-            f"{index} was not created by hubcli and was kept: a handle without a version does not work there"
-        )
-    newest = max(_versions(model), key=lambda file: int(file.name), default=None)
-    if newest is None:
-        return None
-    temporary = hidden_beside(index)
-    try:
-        try:
-            temporary.symlink_to(newest.name)
-        except OSError:  # A file system without symbolic links.
-            os.link(newest, temporary)
-        temporary.replace(index)
-    except OSError as error:
-        reason = error.strerror or error
-        return f"{index} cannot be created ({reason}): a handle without a version does not work there"
-    finally:
-        temporary.unlink(missing_ok=True)
-    return None
-
-
-def _versions(model: Path) -> list[Path]:
-    return [file for file in model.iterdir() if _is_version(file.name) and file.is_file()]
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdecimal()
-
-
-def _is_ours(index: Path) -> bool:
-    """Whether it is a link to a version beside it, whether that is still there or not."""
-    if index.is_symlink():
-        return _is_version(str(index.readlink()))
-    return index.is_file() and any(index.samefile(file) for file in _versions(index.parent))
-
 
 # Of the paths of models in a tree.
 SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 VERSION = re.compile(r"[0-9]{1,18}")  # TensorFlow Serving reads an int64.
 # One of them is in each directory that is a model; the last is that of TensorFlow 1's hub modules.
-_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "tfhub_module.pb")
+_MODEL_FILES = (*MAIN_FILES, "tfhub_module.pb")
 # Suffixes of archives that hubcli does not write.
 _OTHER_SUFFIXES = (".zip", ".zst", ".7z", *COMPRESSED_SUFFIXES)
 
@@ -269,7 +221,10 @@ def staged_output(
                 shutil.copymode(place, staged)  # The owner of the empty directory chose who may read it.
             durability.tree(staged)
             durability.directory(staging.path)
-            _publish(staged, place)
+            if force:
+                _publish(staged, place)
+            elif not _publish_new(staged, place):
+                raise _occupied(destination, "was created by another process")
             _sync_names(staged, place, folders, durability)
     except NotRegularError as error:  # Raised for files of the source alone.
         raise NotFoundError(
@@ -344,6 +299,27 @@ def _publish(staged: Path, place: Path) -> None:
         staged.replace(place)
         return
     exchange(staged, place, aside=staged.with_name(REPLACED))
+
+
+def _publish_new(staged: Path, place: Path) -> bool:
+    """Moves what is staged to a place without anything but an empty directory.
+
+    False if another process created something there meanwhile: syncing what is staged takes its time.
+    """
+    try:
+        if staged.is_dir():
+            staged.rename(place)  # It replaces an empty directory alone.
+        else:
+            if place.is_dir():
+                place.rmdir()
+            os.link(staged, place)  # A rename would replace a file.
+    except OSError:
+        if os.path.lexists(place):
+            return False
+        if staged.is_dir():
+            raise
+        staged.replace(place)  # A file system without links.
+    return True
 
 
 def _sync_names(staged: Path, place: Path, folders: Sequence[Path], durability: Durability) -> None:

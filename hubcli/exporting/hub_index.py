@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubcli.durability import SYNCED, Durability, write_whole
+from hubcli.durability import SYNCED, Durability, hidden_beside, write_whole
 from hubcli.errors import IntegrityError, NetworkError
-from hubcli.exporting.destination import SEGMENT, VERSION, publish_newest
+from hubcli.exporting.destination import SEGMENT, VERSION
 from hubcli.regular_file import read_regular
 from hubcli.units import from_iso_utc, to_iso_utc
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INDEX_FILE",
     "MAX_INDEX_BYTES",
+    "NEWEST_FILE",
     "IndexEntry",
     "add_to_index",
     "add_to_stored_index",
@@ -36,9 +37,11 @@ __all__ = [
     "list_export",
     "merged",
     "parse_index",
+    "publish_newest",
 ]
 
 INDEX_FILE = "index.json"
+NEWEST_FILE = "index.html"
 _LOCK_FILE = ".index.json.lock"
 MAX_INDEX_BYTES = 32 << 20
 _SCHEMA = 1
@@ -313,3 +316,47 @@ def _time_s(value: object) -> float | None:
     with suppress(ValueError, OverflowError):
         return max(0.0, from_iso_utc(value))
     return None
+
+
+def publish_newest(model: Path) -> str | None:
+    """Lets `index.html` in the model's directory lead to its newest version; why not, else None.
+
+    It is a relative link, which `cp -a`, rsync and tar keep, and copying follows. One that is
+    somebody's own file or link stays. Another process may export a version at the same time.
+    """
+    index = model / NEWEST_FILE
+    if os.path.lexists(index) and not _is_ours(index):
+        return (
+            f"{index} was not created by hubcli and was kept: a handle without a version does not work there"
+        )
+    newest = max(_versions(model), key=lambda file: int(file.name), default=None)
+    if newest is None:
+        return None
+    temporary = hidden_beside(index)
+    try:
+        try:
+            temporary.symlink_to(newest.name)
+        except OSError:  # A file system without symbolic links.
+            os.link(newest, temporary)
+        temporary.replace(index)
+    except OSError as error:
+        reason = error.strerror or error
+        return f"{index} cannot be created ({reason}): a handle without a version does not work there"
+    finally:
+        temporary.unlink(missing_ok=True)
+    return None
+
+
+def _versions(model: Path) -> list[Path]:
+    return [file for file in model.iterdir() if _is_version(file.name) and file.is_file()]
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
+
+
+def _is_ours(index: Path) -> bool:
+    """Whether it is a link to a version beside it, whether that is still there or not."""
+    if index.is_symlink():
+        return _is_version(str(index.readlink()))
+    return index.is_file() and any(index.samefile(file) for file in _versions(index.parent))

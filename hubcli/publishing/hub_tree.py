@@ -28,7 +28,7 @@ from hubcli.errors import (
     UsageError,
     means_full,
 )
-from hubcli.exporting.destination import SEGMENT, VERSION, publish_newest, require_free
+from hubcli.exporting.destination import SEGMENT, VERSION, require_free
 from hubcli.exporting.hub_index import (
     INDEX_FILE,
     MAX_INDEX_BYTES,
@@ -36,6 +36,7 @@ from hubcli.exporting.hub_index import (
     add_to_index,
     add_to_stored_index,
     parse_index,
+    publish_newest,
 )
 from hubcli.exporting.staging import Staging, remove_leftovers_of
 from hubcli.fetching.sources import unpacked_archive

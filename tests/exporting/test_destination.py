@@ -363,6 +363,39 @@ def test_what_came_meanwhile_is_not_replaced(room: Path, cache: Path) -> None:
     assert os.listdir(room) == ["model"]
 
 
+@pytest.mark.parametrize("make", [make_directory, make_file])
+@pytest.mark.parametrize("has_links", [True, False])
+def test_what_comes_in_the_last_moment_is_not_replaced(
+    make: Callable[[Path], None], has_links: bool, room: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = room / "model"
+    if not has_links:
+        monkeypatch.setattr(os, "link", refused)
+    for came in (lambda: models.write_tree(place, OLD), lambda: place.write_bytes(b"old")):
+        monkeypatch.setattr(disk.Durability, "tree", lambda _self, _staged, come=came: come())
+        with pytest.raises(OutputError, match="was created by another process"):
+            write(place, cache, make)
+        assert models.tree_files(place) == OLD if place.is_dir() else place.read_bytes() == b"old"
+        assert os.listdir(room) == ["model"]
+        disk.remove_tree(place)
+
+
+def refused(*_arguments: object) -> None:
+    raise PermissionError(errno.EPERM, "not permitted")
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_an_archive_is_moved_into_place_without_hard_links_too(
+    is_empty: bool, room: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", refused)
+    if is_empty:
+        (room / "model").mkdir()
+    write(room / "model", cache, make_file)
+    assert (room / "model").read_bytes() == b"archive"
+    assert os.listdir(room) == ["model"]
+
+
 @pytest.fixture
 def small_disk(room: Path) -> Iterator[Path]:
     with mounted(room / "disk", "size=1m") as small:

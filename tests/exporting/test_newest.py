@@ -9,7 +9,7 @@ import pytest
 
 from hubcli.commands.export import ExportOptions, Layout, export
 from hubcli.config.settings import Settings
-from hubcli.exporting.destination import publish_newest
+from hubcli.exporting.hub_index import publish_newest
 from hubcli.progress import ProgressListener
 
 
