@@ -56,6 +56,21 @@ def finetune_export(
         return _FinetuneExport(target, place, settings, options, listener).run()
 
 
+def _placement(destination: Path) -> Placement:
+    """The destination itself. Raises UsageError for one that is not a SavedModel's."""
+    try:
+        placement = Placement.plain(destination, None)
+    except UsageError as error:
+        hint = "Use a directory, or a file that ends in .tar.gz or .tar."
+        raise UsageError(error.message, hint=hint) from error
+    if placement.format.is_conversion:
+        raise UsageError(
+            f"Cannot export to {destination}: finetune-export writes only SavedModels",
+            hint=f"Export to a directory, then convert it: hubcli export DIR {destination}",
+        )
+    return placement
+
+
 class _FinetuneExport:
     """One run of the verb."""
 
@@ -72,12 +87,7 @@ class _FinetuneExport:
         self.options = options
         self.listener = listener or ProgressListener()
         self.started_at = time.monotonic()
-        self.placement = None if destination is None else Placement.plain(destination, None)
-        if self.placement is not None and self.placement.format.is_conversion:
-            raise UsageError(
-                f"Cannot export to {destination}: finetune-export writes only SavedModels",
-                hint=f"Export to a directory, then convert it: hubcli export DIR {destination}",
-            )
+        self.placement = None if destination is None else _placement(destination)
         self.edited: EditReport | None = None
         self.read = target.archive or target.directory  # What must not be replaced.
 
@@ -88,7 +98,7 @@ class _FinetuneExport:
 
             assert self.options.edits is not None
             require_comparable(self.options.edits)
-        if self.placement is not None and not self.options.dry_run:
+        if self.placement is not None:
             self._require_free()  # Before anything is fetched or trained; once more before the rename.
         with self._model() as model:
             if self.options.weights is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -270,6 +271,11 @@ def open_run(
     progress = listener or ProgressListener()
     selection = Selection(options.signature, options.function, options.arguments, options.tag_set)
     reference = ModelRef.resolve(target, settings)
+    if reference.is_keras_file:
+        raise UsageError(
+            f"{reference.name} is a Keras file, not a SavedModel",
+            hint=f"Convert it first: hubcli export {shlex.quote(target)} DIR",
+        )
     with naming_target(reference, settings), _directory(reference, settings, progress) as directory:
         session: Session | None = None
         if not options.dry_run:

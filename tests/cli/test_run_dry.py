@@ -125,3 +125,11 @@ def test_a_dry_run_fails_where_the_run_could_not_write_or_name_its_classes(hubcl
     for options, status in ((("-o", "missing/y.npz"), 8), (("--top", "1", "--labels", "missing"), 4)):
         completed = hubcli("run", MUL, "-i", "[1]", "--dry-run", *options)
         assert completed.returncode == status, completed.stderr
+
+
+def test_a_keras_file_is_converted_first(hubcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "my.keras").write_bytes(b"PK\3\4")
+    completed = hubcli("run", str(tmp_path / "my.keras"), "-i", "1")
+    assert completed.returncode == 2
+    assert "my.keras is a Keras file, not a SavedModel\n" in completed.stderr
+    assert f"Hint: Convert it first: hubcli export {tmp_path}/my.keras DIR" in completed.stderr

@@ -282,6 +282,9 @@ def test_what_is_no_model_or_no_weights_is_told(model: Path, tuned: Path, tmp_pa
     (tmp_path / "model.keras").write_bytes(b"PK")
     error = refused(UsageError, tmp_path / "model.keras", out, rewriting(tuned))
     assert error.hint.startswith("Convert it first: hubcli export ")
+    with pytest.raises(UsageError) as caught:
+        finetune_export(str(model), out / "tuned.zip", options=rewriting(tuned))
+    assert caught.value.hint == "Use a directory, or a file that ends in .tar.gz or .tar."
 
 
 def test_offline_a_handle_that_is_not_cached_is_told(settings: Settings, tuned: Path, out: Path) -> None:
@@ -293,8 +296,10 @@ def test_offline_a_handle_that_is_not_cached_is_told(settings: Settings, tuned: 
 def test_a_place_that_is_taken_is_left_until_it_is_forced(model: Path, tuned: Path, out: Path) -> None:
     models.write_tree(out / "tuned", {"mine": b"mine"})
     for force in (False, True):
-        with pytest.raises(OutputError, match="not empty"):
-            finetune_export(str(model), out / "tuned", options=rewriting(tuned, force=force))
+        for dry_run in (True, False):
+            options = rewriting(tuned, force=force, dry_run=dry_run)
+            with pytest.raises(OutputError, match="not empty"):
+                finetune_export(str(model), out / "tuned", options=options)
     assert models.tree_files(out / "tuned") == {"mine": b"mine"}
     (out / "tuned" / "saved_model.pb").touch()
     finetune_export(str(model), out / "tuned", options=rewriting(tuned, force=True))

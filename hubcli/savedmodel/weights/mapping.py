@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as MappingType
 from pathlib import Path
 from typing import NamedTuple
 
 from hubcli._moved import warn_of_old_name
-from hubcli.errors import MappingError, NotFoundError, UsageError, ValuesError
+from hubcli.errors import MappingError, NotFoundError, UsageError, ValuesError, did_you_mean
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.regular_file import read_regular
 from hubcli.savedmodel.objects import LISTS
@@ -193,9 +193,13 @@ def _misfit(
         f"{targets.model}. The closest, {_root_name(best.root)}, matches "
         f"{best.fits}: {reasons}"
     )
-    return MappingError(
-        text, hint="Map values yourself: --map FILE.", candidates=tuple(candidates[:_MAX_LISTED])
-    )
+    hint = "Map values yourself: --map FILE."
+    if weights.kind is WeightsKind.KERAS_ARCHIVE:  # Its layers are in no order, those of its SavedModel are.
+        hint = (
+            f"If it is the whole model: hubcli export {shlex.quote(str(weights.path))} DIR, then "
+            f"--weights DIR. {hint}"
+        )
+    return MappingError(text, hint=hint, candidates=tuple(candidates[:_MAX_LISTED]))
 
 
 def _root_name(root: str) -> str:
@@ -243,7 +247,7 @@ def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingErro
     missing = [key for key, is_required in required.items() if is_required and key not in set(given)]
     left = sorted(set(given) - required.keys())
     reasons = [
-        f"{what} {', '.join(keys[:_MAX_LISTED])}{' …' if len(keys) > _MAX_LISTED else ''}"
+        f"{what} {_listed(keys)}"
         for what, keys in (("lacks", missing), ("also has", left), ("has twice", twice))
         if keys
     ]
@@ -252,6 +256,10 @@ def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingErro
         f"{targets.model}: it {'; it '.join(reasons)}",
         hint="List the keys: hubcli inspect --json. To map values yourself: --map FILE.",
     )
+
+
+def _listed(keys: Sequence[str]) -> str:
+    return f"{', '.join(keys[:_MAX_LISTED])}{' …' if len(keys) > _MAX_LISTED else ''}"
 
 
 def _by_map(targets: AssignableVariables, weights: Weights, named: MappingType[str, str]) -> WeightMapping:
@@ -269,10 +277,14 @@ def _by_map(targets: AssignableVariables, weights: Weights, named: MappingType[s
         _require_one(targets, left)
         if left not in by_name:
             raise UsageError(
-                f"{targets.model} has no variable {left}", hint="List them: hubcli inspect MODEL"
+                f"{targets.model} has no variable {left}{did_you_mean(left, by_name)}",
+                hint="List them: hubcli inspect MODEL",
             )
         if right not in sources:
-            raise UsageError(f"{weights.path} has no value {right}", hint="Use one of its keys.")
+            raise UsageError(
+                f"{weights.path} has no value {right}{did_you_mean(right, sources)}",
+                hint=f"Its keys: {_listed(sorted(weights.tensors))}",
+            )
         target = by_name[left]
         if target.key in pairs:
             raise UsageError(f"The map assigns {target.path} twice", hint="Remove one of the lines.")

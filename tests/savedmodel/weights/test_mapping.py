@@ -311,7 +311,11 @@ def test_a_map_pairs_what_has_other_names(model: Path, tmp_path: Path) -> None:
     error = refused(model, tmp_path / "other.npz", named={"kernel": "w"})
     assert "bias" in error.message
     assert "nothing" in refused(model, tmp_path / "other.npz", named={"nothing": "w"}).message
-    assert "no value x" in refused(model, tmp_path / "other.npz", named={"kernel": "x"}).message
+    error = refused(model, tmp_path / "other.npz", named={"kernel": "stepz"})
+    assert error.message.endswith("no value stepz. Did you mean 'steps'?")
+    assert error.hint == "Its keys: b, steps, w"
+    error = refused(model, tmp_path / "other.npz", named={"kernal": "w"})
+    assert error.message.endswith("no variable kernal. Did you mean 'kernel'?")
     assert isinstance(refused(model, tmp_path / "other.npz", named={"kernel": "b"}), ValuesError)
 
 
@@ -349,6 +353,14 @@ def test_a_dense_layer_of_the_same_shapes_fits_but_in_part(model: Path, tmp_path
     error = refused(model, written(part, tmp_path / "part"))
     assert "matches 2" in error.message
     assert "steps is missing" in error.message
+
+
+def test_a_keras_model_of_several_layers_is_converted_first(model: Path, tmp_path: Path) -> None:
+    import keras
+
+    keras.Sequential([keras.Input([3]), keras.layers.Dense(2)]).save(tmp_path / "my model.keras")
+    error = refused(model, tmp_path / "my model.keras")
+    assert f"hubcli export '{tmp_path}/my model.keras' DIR, then --weights DIR" in error.hint
 
 
 @pytest.mark.parametrize(
