@@ -182,6 +182,8 @@ class InputReader:
         for place, value in enumerate(values):
             found = self._of_file(value, files[place]) if value.is_file else self._of_text(value)
             for name, content in found.items():
+                if name in collected and value.is_file and files[place].kind is FileKind.IMAGE:
+                    _require_batch_of_images(self._endpoint.port(name))
                 collected.setdefault(name, []).append(content)
         return collected
 
@@ -277,6 +279,15 @@ class InputReader:
         # Each is a part of the batch, whose size counts at the end alone.
         part = port if port.shape is None else port._replace(shape=(None, *port.shape[1:]))
         return [tensor_of(port, join([tensor_of(part, value) for value in values]))]
+
+
+def _require_batch_of_images(port: Port) -> None:
+    """Raises InputError for an input of one image: the rows of a second one would be more of its height."""
+    if port.dtype.name != "string" and port.shape is not None and len(port.shape) < 4:
+        raise InputError(
+            f"{port.name} takes one image: it has no dimension for a batch",
+            hint=f"Run them one by one. It is {port}.",
+        )
 
 
 def _rounding(port: Port, value: Any) -> str:

@@ -107,18 +107,19 @@ def _require_decodable(data: bytes, where: str) -> None:
         raise InputError(f"{where} is an animated WebP, which TensorFlow cannot decode", hint=hint)
 
 
-def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> Tensor | None:
+def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> Tensor:
     """The samples in [-1, 1] as the input's rank has them: [samples], [batch, samples], or with channels.
 
-    None without a decoder. Raises InputError for an input that takes no sound.
+    Without a decoder the shape alone is right. Raises InputError for an input that takes no sound.
     """
     if not port.dtype.is_floating:
         raise InputError(
             f"{port.name} does not accept audio: it is {port.dtype.name}", hint=f"{where} is a WAV file."
         )
     if decoder is None:
-        return None
-    samples = decoder("wav", data, f"decoding {where}")[1][0]
+        samples = Tensor(port.dtype.number, _wav_shape(data, where), None)
+    else:
+        samples = decoder("wav", data, f"decoding {where}")[1][0]
     count, channels = samples.shape
     rank = 1 if port.shape is None else len(port.shape)
     shapes: dict[int, tuple[int, ...]] = {1: (count,), 2: (1, count), 3: (1, count, channels)}
@@ -130,7 +131,20 @@ def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> 
             hint="Convert it to mono: ffmpeg -i IN.wav -ac 1 OUT.wav",
         )
     samples.shape = (count, channels) if is_split else shapes[rank]
-    return cast_tensor(port, samples)
+    return samples if decoder is None else cast_tensor(port, samples)
+
+
+def _wav_shape(data: bytes, where: str) -> tuple[int, int]:
+    """How many samples there are in how many channels, by the header. Raises InputError."""
+    place, channels = 12, 0
+    while place + 8 <= len(data):
+        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        if name == b"fmt ":
+            channels = int.from_bytes(data[place + 10 : place + 12], "little")
+        elif name == b"data" and channels:
+            return min(size, len(data) - place - 8) // (2 * channels), channels
+        place += 8 + size + size % 2
+    raise InputError(f"Cannot read the header of {where}: it is corrupt", hint="Use WAV with 16 bits.")
 
 
 def image_size(data: bytes, where: str) -> tuple[int, int]:

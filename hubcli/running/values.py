@@ -350,6 +350,11 @@ def join(tensors: Sequence[Tensor]) -> Tensor:
             f"Cannot join values of different shapes: {shapes}",
             hint="Run them one by one; images of several sizes: --image-size",
         )
-    data = [element for tensor in tensors for element in tensor.data] if first.dtype == STRING else None
-    joined = b"".join([bytes(tensor.data) for tensor in tensors]) if data is None else data
+    joined: list[bytes] | bytes | None
+    if any(tensor.data is None for tensor in tensors):  # Images of a dry run have shapes alone.
+        joined = None
+    elif first.dtype == STRING:
+        joined = [element for tensor in tensors for element in tensor.data]
+    else:
+        joined = b"".join([bytes(tensor.data) for tensor in tensors])
     return Tensor(first.dtype, (sum(tensor.shape[0] for tensor in tensors), *first.shape[1:]), joined)

@@ -477,3 +477,5 @@ def test_sound_is_samples_between_minus_one_and_one(hubcli: Run, images: Path, t
     (tmp_path / "tone.wav").write_bytes(header + samples)
     arguments = ["--signature", "sound", "-i", f"@{tmp_path / 'tone.wav'}", "--json"]
     assert values(hubcli("run", str(images), *arguments)) == 0.5
+    dry = hubcli("run", str(images), *arguments, "--dry-run")
+    assert json.loads(dry.stdout)["inputs"][0]["given"] == [100], dry.stderr

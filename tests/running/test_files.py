@@ -15,7 +15,8 @@ from hubcli.errors import InputError, UsageError
 from hubcli.formats.checksums import masked_crc32c
 from hubcli.formats.npy import read_array
 from hubcli.running.file_kind import FileKind, kind_of
-from hubcli.running.media import MediaOptions, decode_image, parse_image_size
+from hubcli.running.inputs import InputReader
+from hubcli.running.media import MediaOptions, decode_image, decode_wav, parse_image_size
 from hubcli.savedmodel.types import Shape
 from tests.cases import each_of
 from tests.running.ports import port, signature
@@ -147,6 +148,41 @@ def test_an_image_is_taken_by_an_input_of_rank_3_or_4_and_the_latter_has_a_batch
             decode_image(taking, bitmap(24, b""), "the image", MediaOptions(), None)
     else:
         assert decode_image(taking, bitmap(24, b""), "the image", MediaOptions(), None).shape == result
+
+
+def test_several_images_need_an_input_with_a_batch(tmp_path: Path) -> None:
+    image = file(tmp_path, "x.bmp", bitmap(24, b""))
+    one = signature(port("images", shape=(None, None, 3)))
+    assert InputReader(one).of_texts([image])
+    with pytest.raises(InputError, match="images takes one image: it has no dimension for a batch"):
+        InputReader(one).of_texts([image, image])
+    (batch,) = InputReader(signature(IMAGES)).of_texts([image, image]).tensors["images"]  # type: ignore[union-attr]
+    assert batch.shape == (2, 1, 1, 3)
+    assert value(TEXTS, image, image) == [bitmap(24, b"")] * 2
+
+
+@each_of(
+    "channels, shape, result",
+    [
+        (1, (None,), (6,)),
+        (1, (None, None), (1, 6)),
+        (2, (None, 2), (3, 2)),
+        (2, (None, None, None), (1, 3, 2)),
+        (2, (None,), None),
+    ],
+)
+def test_the_shape_of_sound_is_known_without_tensorflow(channels: int, shape: Shape, result: Shape) -> None:
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, 8000, 16000 * channels, 2 * channels, 16)
+    content = b"RIFF\0\0\0\0WAVE" + form + b"LIST\1\0\0\0x\0" + struct.pack("<4sI12x", b"data", 12)
+    taking = port("sound", shape=shape)
+    if result is None:
+        with pytest.raises(InputError, match="has 2 audio channels"):
+            decode_wav(taking, content, "the sound", None)
+    else:
+        assert decode_wav(taking, content, "the sound", None).shape == result
+    for damaged in (content[:20], content[:36]):
+        with pytest.raises(InputError, match="Cannot read the header of the sound"):
+            decode_wav(taking, damaged, "the sound", None)
 
 
 def test_columns_and_features_that_are_no_inputs_are_listed(tmp_path: Path) -> None:
