@@ -194,7 +194,7 @@ class BucketStore(ObjectStore):
             self._client.obstore.put(store, full, data, mode="create", use_multipart=False)
 
         try:
-            self._call(key, create)
+            self._call(key, create, is_conditional=True)
         except self._client.condition_errors:
             if attempts == 1:
                 return False
@@ -246,7 +246,7 @@ class BucketStore(ObjectStore):
             self._client.obstore.put(store, full, data, mode=mode, use_multipart=False)
 
         try:
-            self._call(key, swap)
+            self._call(key, swap, is_conditional=True)
         except self._client.condition_errors:
             return attempts > 1 and self._holds(key, data)
         except FileNotFoundError:  # S3 has no ETag to compare with where nothing is.
@@ -286,7 +286,9 @@ class BucketStore(ObjectStore):
         """Writes a small object, over what is there."""
         put = self._client.obstore.put
         with self._write_errors(key):
-            self._call(key, lambda store, full: put(store, full, data, use_multipart=False))
+            self._call(
+                key, lambda store, full: put(store, full, data, use_multipart=False), is_conditional=True
+            )
 
     def upload(
         self, key: str, path: Path, on_sent: Callable[[int], None] = lambda size_bytes: None
@@ -310,7 +312,7 @@ class BucketStore(ObjectStore):
         sender = _Sender(on_sent)
         with self._write_errors(key):
             try:
-                self._call(key, upload, with_retries=True)
+                self._call(key, upload, with_retries=True, is_conditional=True)
             finally:
                 sender.is_stopped = True
         info = self.head(key)

@@ -403,6 +403,38 @@ def test_the_words_of_a_key_are_no_reason_for_a_failure(key: str) -> None:
         assert caught.value.is_transient
 
 
+@each_of("status", [304, 409, 412])
+def test_a_failed_condition_that_nobody_set_is_an_error_of_the_network(
+    status: int, server: HubServer
+) -> None:
+    server.serve("/models/x", Reply(b"", status=status))
+    server.serve("/models", Reply(b"", status=status))
+    variables = {**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"}
+    store = open_store("s3://models", replace(Settings.read(variables), retries=0))
+
+    for ask in (
+        lambda: store.head("x"),
+        lambda: store.read("x", 9),
+        lambda: list(store.list_objects("x/")),
+        lambda: store.delete("x"),
+        lambda: store.delete_all(["x"]),
+    ):
+        with pytest.raises(NetworkError, match=f"answers {status}"):
+            ask()
+
+
+@each_of("page", [b"Log in", b"{}", b"<ListBucketResult><Contents><Key>a</Key></Cont"])
+def test_a_page_in_place_of_a_listing_is_not_called_a_closed_connection(
+    page: bytes, server: HubServer
+) -> None:
+    server.serve("/models", Reply(page))
+    variables = {**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"}
+    store = open_store("s3://models", replace(Settings.read(variables), retries=0))
+
+    with pytest.raises(NetworkError, match=f"^The answer from {server.url} for s3://models is invalid$"):
+        list(store.list_objects())
+
+
 def test_a_session_token_of_the_environment_is_not_sent_with_the_keys_of_a_profile(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
