@@ -161,25 +161,31 @@ class BucketStore(ObjectStore):
         return BucketTree(self._client, self._name(folder), files, known_etag)
 
     def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
-        """The objects whose keys begin with the prefix, in order of their keys, page by page.
+        """The objects whose keys begin with the prefix, page by page, in the order of the service.
 
-        Raises IntegrityError where one of them has a key that obstore can't spell.
+        That is the order of their keys, but for S3's directory buckets and services that sort each folder by
+        itself. Raises IntegrityError where one of them has a key that obstore can't spell.
         """
         folder = self._key(prefix.rpartition("/")[0])
         last, name = start_after, str(self._place.container._replace(key=folder))
-        retries = self._client.retries()
+        retries, is_ordered = self._client.retries(), True
         while True:
-            pages = self._client.pages(name, folder, last and self._key(last))
+            begin, previous = last, None
+            pages = self._client.pages(name, folder, begin and self._key(begin))
             try:
                 for page in pages:
                     for found in page:
                         info = self._info(found)
                         # Azurite ignores where to start.
-                        if info.key.startswith(prefix) and (last is None or info.key > last):
-                            last = info.key
+                        is_new = info.key != previous and (begin is None or info.key > begin)
+                        if is_new and info.key.startswith(prefix):
+                            is_ordered &= last is None or info.key > last
+                            last = previous = info.key
                             yield info
                     retries = self._client.retries()  # A page is progress.
             except HubcliError as error:
+                if not is_ordered:  # What comes after the last key is not what is missing.
+                    raise
                 retries.wait(error)  # The next listing starts after the last key.
             else:
                 return

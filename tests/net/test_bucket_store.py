@@ -512,6 +512,30 @@ def test_a_listing_begins_again_in_the_region_of_the_bucket(server: HubServer) -
     assert [info.key for info in store.list_objects()] == ["a", "b"]  # Not an empty one.
 
 
+def test_a_service_that_sorts_each_folder_by_itself_hides_no_object(server: HubServer) -> None:
+    keys = ["m/assets/a", "m/assets.extra/b", "m/variables/c", "m/variables-d"]
+    server.serve("/models", Reply(_page(*keys, keys[-1])))
+    settings = Settings.read({**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"})
+    store = open_store("s3://models", replace(settings, retries=0))
+
+    assert [info.key for info in store.list_objects("m/")] == keys
+    # One that ignores where to start, as Azurite does.
+    assert [info.key for info in store.list_objects("m/", start_after=keys[2])] == []
+    assert [info.key for info in store.list_objects("m/", start_after=keys[0])] == keys[2:]
+
+
+def test_a_listing_without_order_that_fails_is_not_resumed_after_its_last_key(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubcli.net.bucket_client._PAGE", 2)
+    more = [Reply(_page("b", "a", more=True)), Reply(b"", status=503)]
+    server.serve("/models", Reply(_page("c"), first=more))
+    settings = Settings.read({**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"})
+
+    with pytest.raises(NetworkError, match="answers 503"):
+        list(open_store("s3://models", replace(settings, retries=3)).list_objects())
+
+
 def test_a_listing_without_an_end_is_left(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hubcli.net.bucket_client._PAGE", 2)
     server.serve("/models", Reply(_page("a", "b", more=True)))
