@@ -264,7 +264,12 @@ class _StoreUpload(TreeUpload):
         if found is None:
             return None
         with self._temporary_archive() as archive:
-            require_room(archive.parent, found.size_bytes, self.place.address, "set TMPDIR to another disk")
+            require_room(
+                archive.parent,
+                found.size_bytes,
+                self.place.address,
+                "set TMPDIR to a directory on another disk",
+            )
             with self.store.open(self.place.key) as source, self._disk_errors(), archive.open("wb") as file:
                 for block in source.read():
                     file.write(block)
