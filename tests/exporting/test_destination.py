@@ -371,8 +371,8 @@ def test_what_comes_in_the_last_moment_is_not_replaced(
     place = room / "model"
     if not has_links:
         monkeypatch.setattr(os, "link", refused)
-    for came in (lambda: models.write_tree(place, OLD), lambda: place.write_bytes(b"old")):
-        monkeypatch.setattr(disk.Durability, "tree", lambda _self, _staged, come=came: come())
+    for create in (lambda: models.write_tree(place, OLD), lambda: place.write_bytes(b"old")):
+        monkeypatch.setattr(disk.Durability, "tree", lambda _self, _staged, create=create: create())
         with pytest.raises(OutputError, match="was created by another process"):
             write(place, cache, make)
         assert models.tree_files(place) == OLD if place.is_dir() else place.read_bytes() == b"old"

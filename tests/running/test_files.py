@@ -152,10 +152,10 @@ def test_an_image_is_taken_by_an_input_of_rank_3_or_4_and_the_latter_has_a_batch
 
 def test_several_images_need_an_input_with_a_batch(tmp_path: Path) -> None:
     image = file(tmp_path, "x.bmp", bitmap(24, b""))
-    one = signature(port("images", shape=(None, None, 3)))
-    assert InputReader(one).of_texts([image])
+    single = signature(port("images", shape=(None, None, 3)))
+    assert InputReader(single).of_texts([image])
     with pytest.raises(InputError, match="images takes one image: it has no dimension for a batch"):
-        InputReader(one).of_texts([image, image])
+        InputReader(single).of_texts([image, image])
     (batch,) = InputReader(signature(IMAGES)).of_texts([image, image]).tensors["images"]  # type: ignore[union-attr]
     assert batch.shape == (2, 1, 1, 3)
     assert value(TEXTS, image, image) == [bitmap(24, b"")] * 2
