@@ -7,6 +7,7 @@ read differently is refused.
 from __future__ import annotations
 
 from functools import cache
+from operator import add, gt
 from typing import Any
 
 from hubcli.errors import BrokenModelError
@@ -16,7 +17,8 @@ from hubcli.formats.wire import LENGTH_DELIMITED, scan
 __all__ = ["DefinitionReader"]
 
 _MAX_BYTES = 1 << 25
-_MAX_TAGS, _MAX_SIGNATURE_TENSORS, _MAX_COLLECTED = 1000, 50_000, 200_000
+# Of tags, signatures, their inputs and outputs, collections with their values, and assets.
+_LIMITS = (1000, 50_000, 50_000, 200_000, 100_000)
 _MAX_FIELDS = 600_000
 
 
@@ -24,7 +26,8 @@ class DefinitionReader:
     """Reads the definitions of a file's MetaGraphs; its limits hold for all of them together."""
 
     def __init__(self) -> None:
-        self._bytes = self._tags = self._tensors = self._collected = 0
+        self._bytes = 0
+        self._counts: tuple[int, ...] = (0,) * len(_LIMITS)
 
     def count(self, size_bytes: int) -> None:
         """Counts bytes that `read` will be given. Raises BrokenModelError if there are too many."""
@@ -45,17 +48,17 @@ class DefinitionReader:
 
     def _require_moderate(self, parsed: Any) -> None:
         definitions, collections = parsed.signature_def.values(), parsed.collection_def.values()
-        self._tags += len(parsed.meta_info_def.tags)
-        self._tensors += sum(len(definition.inputs) + len(definition.outputs) for definition in definitions)
-        self._collected += sum(
-            len(collection.bytes_list.value) + len(collection.node_list.value) for collection in collections
+        counts = (
+            len(parsed.meta_info_def.tags),
+            len(definitions),
+            sum(len(definition.inputs) + len(definition.outputs) for definition in definitions),
+            len(collections)
+            + sum(len(each.bytes_list.value) + len(each.node_list.value) for each in collections),
+            len(parsed.asset_file_def),
         )
-        if (
-            self._tags > _MAX_TAGS
-            or self._tensors > _MAX_SIGNATURE_TENSORS
-            or self._collected > _MAX_COLLECTED
-        ):
-            raise BrokenModelError("it has too many tags, signatures or collections")
+        self._counts = tuple(map(add, self._counts, counts))
+        if any(map(gt, self._counts, _LIMITS)):
+            raise BrokenModelError("it has too many tags, signatures, collections or assets")
 
 
 def _require_plain_entries(data: bytes, start: int, end: int, descriptor: Any) -> None:

@@ -281,6 +281,7 @@ _COLLECTION_DEF, _ASSET_FILE_DEF = 4, 6
 _KEY, _VALUE, _ANY_LIST, _ANY, _ANY_VALUE = 1, 2, 5, 1, 2
 _FILENAME = 2
 _COLLECTION = b"saved_model_assets"
+_MAX_ASSETS = 100_000
 
 
 def declared_assets(data: Bytes) -> tuple[str, ...]:
@@ -288,12 +289,14 @@ def declared_assets(data: Bytes) -> tuple[str, ...]:
 
     Found without parsing, so that a check of files needn't load protobuf; with an outline, use
     `declared_assets_of`. Names are as declared: they may lead out of `assets/`, see `climbs_out`. Raises
-    BrokenModelError for a truncated message.
+    BrokenModelError for a truncated message, and for more assets than a model can need.
     """
     names: set[bytes] = set()
-    for meta_graph in messages(data, _META_GRAPHS):
-        found = _within(data, _FILENAME, _assets_of(data, meta_graph))
-        names.update(data[name.start : name.end] for name in found)
+    meta_graphs = messages(data, _META_GRAPHS)
+    for count, asset in enumerate(asset for found in meta_graphs for asset in _assets_of(data, found)):
+        if count >= _MAX_ASSETS:
+            raise BrokenModelError(f"it declares more than {_MAX_ASSETS} assets")
+        names.update(data[name.start : name.end] for name in _within(data, _FILENAME, [asset]))
     return tuple(sorted(name.decode("utf-8", "surrogateescape") for name in names))
 
 

@@ -80,11 +80,19 @@ def test_several_graphs_have_no_more_nodes_than_one_may_have(
 
 
 def test_limits_hold_for_all_meta_graphs_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    half = meta_graph(tags=["a", "b", "c"])
-    monkeypatch.setattr(definitions, "_MAX_TAGS", 5)
-    assert len(read(tmp_path, half).meta_graphs[0].tags) == 3
-    with pytest.raises(BrokenModelError, match="too many tags"):
-        read(tmp_path, half, half)
+    graph_def, asset = delimited(2, b""), delimited(6, delimited(2, b"a"))
+    halves = {
+        "tags": delimited(1, delimited(4, b"a")) * 2,
+        "signatures": b"".join(delimited(5, delimited(1, name)) for name in (b"a", b"b")),
+        "inputs": delimited(5, _entry(b"s", INPUTS + delimited(2, _entry(b"y", TENSOR)))),
+        "collections": delimited(4, _entry(b"c", delimited(1, delimited(1, b"a")))),
+        "assets": asset * 2,
+    }
+    monkeypatch.setattr(definitions, "_LIMITS", (3,) * len(halves))
+    for half in halves.values():
+        assert read(tmp_path, graph_def + half).meta_graphs
+        with pytest.raises(BrokenModelError, match="too many tags"):
+            read(tmp_path, graph_def + half, graph_def + half)
 
 
 def test_what_would_fill_the_memory_is_not_parsed(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from hubcli.commands.fetch import fetch
 from hubcli.errors import BrokenModelError, HubcliError
-from hubcli.savedmodel.layout import ModelFormat, check_structure, detect_format
+from hubcli.savedmodel import layout
+from hubcli.savedmodel.layout import ModelFormat, check_structure, declared_assets, detect_format
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.archives import read_tree
@@ -97,6 +98,19 @@ def test_an_object_graph_in_pieces_is_of_the_kind_that_inspect_reads(
     (tmp_path / "saved_model.pb").write_bytes(delimited(2, delimited(1, b"") + pieces))
     assert detect_format(tmp_path) is kind
     assert read_model(ModelFiles.of_directory(tmp_path)).format is kind
+
+
+def test_all_meta_graphs_together_declare_a_bounded_number_of_assets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two million in 19 MB took verify a quarter of a minute of processor time."""
+    monkeypatch.setattr(layout, "_MAX_ASSETS", 3)
+    two = delimited(
+        2, delimited(1, b"") + delimited(6, delimited(2, b"a")) + delimited(6, delimited(2, b"b"))
+    )
+    assert declared_assets(two) == ("a", "b")
+    with pytest.raises(BrokenModelError, match="more than 3 assets"):
+        declared_assets(two * 2)
 
 
 def test_the_first_of_several_meta_graphs_decides(tmp_path: Path) -> None:
