@@ -12,7 +12,7 @@ import typer
 
 from hubcli import __version__
 from hubcli.cli.main import LazyImports, restore_garbage_collection
-from hubcli.cli.options import CompletionWords, with_option_groups
+from hubcli.cli.options import CompletionWords, value_option, with_option_groups
 from hubcli.cli.output import Output
 
 with LazyImports():
@@ -128,23 +128,21 @@ def root(
     ] = False,
     install_completion: Annotated[
         str | None,
-        typer.Option(
-            metavar="[SHELL]",
-            help="Install completion for the current shell, or for SHELL.",
+        value_option(
+            "[SHELL]",
+            "Install completion for the current shell, or for SHELL.",
             callback=_install_completion,
             is_eager=True,
-            show_default=False,
         ),
         CompletionWords(_shells),
     ] = None,
     show_completion: Annotated[
         str | None,
-        typer.Option(
-            metavar="[SHELL]",
-            help="Print the completion script of the current shell, or of SHELL.",
+        value_option(
+            "[SHELL]",
+            "Print the completion script of the current shell, or of SHELL.",
             callback=_show_completion,
             is_eager=True,
-            show_default=False,
         ),
         CompletionWords(_shells),
     ] = None,

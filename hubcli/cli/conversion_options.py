@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import typer
-
 from hubcli.cli.main import LazyImports
-from hubcli.cli.options import CompletionHint, value_option
+from hubcli.cli.options import CompletionHint, option, value_option
 from hubcli.errors import UsageError
 from hubcli.exporting import Quantization
 
@@ -25,11 +23,8 @@ _PANEL = "Conversion to LiteRT and ONNX, by TensorFlow"
 
 Quantize: TypeAlias = Annotated[
     Quantization | None,
-    typer.Option(
-        "--quantize",
-        help="Store the weights of a .tflite file in fewer bits.",
-        show_default=False,
-        rich_help_panel=_PANEL,
+    option(
+        "Store the weights of a .tflite file in fewer bits.", "--quantize", show_default=False, panel=_PANEL
     ),
 ]
 Representative: TypeAlias = Annotated[
@@ -37,17 +32,15 @@ Representative: TypeAlias = Annotated[
     value_option(
         "[SIGNATURE=]FILE",
         "Inputs to calibrate --quantize int8 on: npz, npy, JSON Lines or CSV. Repeatable.",
-        rich_help_panel=_PANEL,
+        panel=_PANEL,
     ),
     CompletionHint(files=True),
 ]
 SelectTfOps: TypeAlias = Annotated[
-    bool,
-    typer.Option("--select-tf-ops", help="Allow TensorFlow ops in a .tflite file.", rich_help_panel=_PANEL),
+    bool, option("Allow TensorFlow ops in a .tflite file.", "--select-tf-ops", panel=_PANEL)
 ]
 Opset: TypeAlias = Annotated[
-    int | None,
-    value_option("N", "ONNX opset, 9 to 18. \\[default: 18]", "--opset", rich_help_panel=_PANEL),
+    int | None, value_option("N", "ONNX opset, 9 to 18. \\[default: 18]", "--opset", panel=_PANEL)
 ]
 ComparedInputs: TypeAlias = Annotated[
     list[str] | None,
@@ -55,7 +48,7 @@ ComparedInputs: TypeAlias = Annotated[
         "[SIGNATURE=]FILE",
         "Inputs to compare the outputs on. Repeatable. \\[default: sampled]",
         "--inputs",
-        rich_help_panel=_PANEL,
+        panel=_PANEL,
     ),
     CompletionHint(files=True),
 ]
@@ -65,7 +58,7 @@ ConversionTimeout: TypeAlias = Annotated[
         "TIME",
         "Limit for the conversion, and for each run. \\[default: 1h, 2m a run]",
         "--timeout",
-        rich_help_panel=_PANEL,
+        panel=_PANEL,
     ),
 ]
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, TypeAlias
 
-import typer
-
 from hubcli.cli.conversion_options import ConversionFlags
 from hubcli.cli.edit_options import EditFlags
 from hubcli.cli.main import LazyImports
-from hubcli.cli.options import BUILT_IN, BucketFlags, CompletionHint, GlobalOptions, NoSync, Replace
+from hubcli.cli.options import (
+    BUILT_IN,
+    BucketFlags,
+    CompletionHint,
+    GlobalOptions,
+    NoSync,
+    Replace,
+    argument,
+    option,
+    value_option,
+)
 from hubcli.exporting import ExportFormat, Layout
 
 with LazyImports():
@@ -27,90 +35,51 @@ _KERAS = "Keras models, by TensorFlow"
 
 SourceArgument: TypeAlias = Annotated[
     str,
-    typer.Argument(
-        metavar="SOURCE", help="A handle, a directory, an archive or a Keras file.", show_default=False
-    ),
+    argument("SOURCE", "A handle, a directory, an archive or a Keras file."),
     CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 DestinationArgument: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        metavar="DEST",
-        help="A directory, or a .tar.gz, .tar, .tflite or .onnx file, also in a bucket.",
-        show_default=False,
-    ),
+    str, argument("DEST", "A directory, or a .tar.gz, .tar, .tflite or .onnx file, also in a bucket.")
 ]
 Format: TypeAlias = Annotated[
     ExportFormat | None,
-    typer.Option("--format", help="Output format; default: by the name of DEST.", show_default=False),
+    option("Output format; default: by the name of DEST.", "--format", show_default=False),
 ]
 LayoutOption: TypeAlias = Annotated[
     Layout,
-    typer.Option(
+    option(
+        "serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive.",
         "--layout",
-        help="serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive.",
-        rich_help_panel=_LAYOUTS,
+        panel=_LAYOUTS,
     ),
 ]
 Name: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--name",
-        metavar="NAME",
-        help="Model name; default: from the handle. With hub: PUBLISHER/MODEL.",
-        show_default=False,
-        rich_help_panel=_LAYOUTS,
+    value_option(
+        "NAME", "Model name; default: from the handle. With hub: PUBLISHER/MODEL.", "--name", panel=_LAYOUTS
     ),
 ]
 Version: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--version",
-        metavar="N",
-        help="Version; default: from the handle.",
-        show_default=False,
-        rich_help_panel=_LAYOUTS,
-    ),
+    str | None, value_option("N", "Version; default: from the handle.", "--version", panel=_LAYOUTS)
 ]
 OutputLayers: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Last layer of the exported part. Repeatable.",
-        show_default=False,
-        rich_help_panel=_KERAS,
-    ),
+    list[str] | None, value_option("NAME", "Last layer of the exported part. Repeatable.", panel=_KERAS)
 ]
 InputLayers: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        help="First layer of the exported part. Repeatable.",
-        show_default=False,
-        rich_help_panel=_KERAS,
-    ),
+    list[str] | None, value_option("NAME", "First layer of the exported part. Repeatable.", panel=_KERAS)
 ]
 CustomObjects: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="MODULE|FILE",
-        help="Python file or module with the model's custom classes.",
-        show_default=False,
-        rich_help_panel=_KERAS,
-    ),
+    value_option("MODULE|FILE", "Python file or module with the model's custom classes.", panel=_KERAS),
 ]
 Unsafe: TypeAlias = Annotated[
     bool,
-    typer.Option(
-        "--unsafe",
-        help="Trust the model: run code in a Keras model, convert despite the scan.",
-        rich_help_panel=_KERAS,
-    ),
+    option("Trust the model: run code in a Keras model, convert despite the scan.", "--unsafe", panel=_KERAS),
 ]
 
 
 DryRun: TypeAlias = Annotated[
-    bool, typer.Option("--dry-run", help="Show what the export would lose without writing it.")
+    bool, option("Show what the export would lose without writing it.", "--dry-run")
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import CompletionWords, GlobalOptions, value_option
+from hubcli.cli.options import CompletionWords, GlobalOptions, argument, option, value_option
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, NotFoundError, UsageError
@@ -33,12 +33,11 @@ def _filters() -> list[str]:
 
 
 Patterns: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[PATTERN...]", help="Handles or globs such as '*bert*'.", show_default=False),
+    list[str] | None, argument("[PATTERN...]", "Handles or globs such as '*bert*'.")
 ]
 Sort: TypeAlias = Annotated[
     str,
-    typer.Option(metavar="KEY[:asc|:desc]", help="Sort by name, size, fetched or used."),
+    option("Sort by name, size, fetched or used.", metavar="KEY[:asc|:desc]"),
     CompletionWords(_sort_orders),
 ]
 Filters: TypeAlias = Annotated[
@@ -51,12 +50,8 @@ Filters: TypeAlias = Annotated[
     CompletionWords(_filters),
 ]
 Limit: TypeAlias = Annotated[int | None, value_option("N", "Show at most N models.", min=0)]
-OnlyPath: TypeAlias = Annotated[
-    bool, typer.Option("--path", help="Print only the path of the model or the cache.")
-]
-OnlySize: TypeAlias = Annotated[
-    bool, typer.Option("--size", help="Print only the total size (with -q: in bytes).")
-]
+OnlyPath: TypeAlias = Annotated[bool, option("Print only the path of the model or the cache.", "--path")]
+OnlySize: TypeAlias = Annotated[bool, option("Print only the total size (with -q: in bytes).", "--size")]
 
 
 def ls_command(
@@ -105,9 +100,9 @@ def ls_command(
 def _require_alone(size: bool, filters: list[str] | None, limit: int | None) -> None:
     """Raises UsageError for options that --path has no use for."""
     others = {"--size": size, "--filter": bool(filters), "--limit": limit is not None}
-    for option, is_given in others.items():
+    for name, is_given in others.items():
         if is_given:
-            raise UsageError(f"--path and {option} cannot be used together", hint="Use only one of them.")
+            raise UsageError(f"--path and {name} cannot be used together", hint="Use only one of them.")
 
 
 class _PathRun:

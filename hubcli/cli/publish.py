@@ -15,6 +15,8 @@ from hubcli.cli.options import (
     GlobalOptions,
     NoSync,
     Timeout,
+    argument,
+    option,
     value_option,
 )
 from hubcli.cli.output import Output
@@ -50,16 +52,12 @@ _MAX_DESCRIPTION_BYTES, _WAIT_S = 1 << 20, 10.0
 
 SourceArgument: TypeAlias = Annotated[
     str,
-    typer.Argument(metavar="SOURCE", help="A handle, a directory or an archive.", show_default=False),
+    argument("SOURCE", "A handle, a directory or an archive."),
     CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 TargetArgument: TypeAlias = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[HANDLE]",
-        help="OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, or DIR/PUBLISHER/MODEL/VERSION.",
-        show_default=False,
-    ),
+    argument("[HANDLE]", "OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, or DIR/PUBLISHER/MODEL/VERSION."),
     CompletionHint(directories=True),
 ]
 License: TypeAlias = Annotated[
@@ -68,51 +66,36 @@ License: TypeAlias = Annotated[
     CompletionHint(words=("Apache 2.0", "MIT", "CC BY 4.0", "CC0: Public Domain", "BSD-3-Clause")),
 ]
 Title: TypeAlias = Annotated[str | None, value_option("TEXT", "Title of a new model.")]
-Notes: TypeAlias = Annotated[
-    str | None, value_option("TEXT", "Notes of the version.", rich_help_panel=_KAGGLE)
-]
+Notes: TypeAlias = Annotated[str | None, value_option("TEXT", "Notes of the version.", panel=_KAGGLE)]
 Description: TypeAlias = Annotated[
     str | None,
-    value_option("FILE", "Markdown text for a new model and a new variation.", rich_help_panel=_KAGGLE),
+    value_option("FILE", "Markdown text for a new model and a new variation.", panel=_KAGGLE),
     CompletionHint(files=True),
 ]
 Framework: TypeAlias = Annotated[
     str | None,
-    value_option("NAME", "tensorFlow2 or tensorFlow1, if HANDLE has no framework.", rich_help_panel=_KAGGLE),
+    value_option("NAME", "tensorFlow2 or tensorFlow1, if HANDLE has no framework.", panel=_KAGGLE),
     CompletionHint(words=("tensorFlow2", "tensorFlow1")),
 ]
 Public: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--public", help="Let everyone download the model. \\[default: private]", rich_help_panel=_KAGGLE
-    ),
+    bool, option("Let everyone download the model. \\[default: private]", "--public", panel=_KAGGLE)
 ]
 NoWait: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--no-wait", help="Do not wait for processing, and skip the comparison.", rich_help_panel=_KAGGLE
-    ),
+    bool, option("Do not wait for processing, and skip the comparison.", "--no-wait", panel=_KAGGLE)
 ]
 Wait: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="Wait for processing at most this long.", rich_help_panel=_KAGGLE)
+    str, option("Wait for processing at most this long.", metavar="TIME", panel=_KAGGLE)
 ]
 Restart: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--restart", help="Discard an earlier upload, even one with unknown outcome.", rich_help_panel=_KAGGLE
-    ),
+    bool, option("Discard an earlier upload, even one with unknown outcome.", "--restart", panel=_KAGGLE)
 ]
 Check: TypeAlias = Annotated[
-    bool, typer.Option("--check", help="Only check the model against the checklist for publishers.")
+    bool, option("Only check the model against the checklist for publishers.", "--check")
 ]
-Card: TypeAlias = Annotated[
-    bool, typer.Option("--card", help="Only print a model card to fill in, as Markdown.")
-]
-DryRun: TypeAlias = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be created without sending it.")
-]
-Unsafe: TypeAlias = Annotated[bool, typer.Option("--unsafe", help="Publish despite findings of the scan.")]
-Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Publish without asking.")]
+Card: TypeAlias = Annotated[bool, option("Only print a model card to fill in, as Markdown.", "--card")]
+DryRun: TypeAlias = Annotated[bool, option("Show what would be created without sending it.", "--dry-run")]
+Unsafe: TypeAlias = Annotated[bool, option("Publish despite findings of the scan.", "--unsafe")]
+Yes: TypeAlias = Annotated[bool, option("Publish without asking.", "--yes", "-y")]
 
 
 def publish_command(
