@@ -1,11 +1,10 @@
-"""`hubcli export`."""
+"""`hubcli export`: its options, with those of a conversion, and its run."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, TypeAlias
 
-from hubcli.cli.conversion_options import ConversionFlags
 from hubcli.cli.edit_options import EditFlags
 from hubcli.cli.main import LazyImports
 from hubcli.cli.options import (
@@ -19,18 +18,22 @@ from hubcli.cli.options import (
     option,
     value_option,
 )
-from hubcli.exporting import ExportFormat, Layout
+from hubcli.errors import UsageError
+from hubcli.exporting import ExportFormat, Layout, Quantization
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
     from hubcli.cli.views.conversion import show_conversion
     from hubcli.cli.views.export import export_document, export_summary, losses_payload
     from hubcli.commands.export import ExportOptions, export
+    from hubcli.exporting.conversion import ConversionOptions
+    from hubcli.units import parse_duration_s
 
 __all__ = ["export_command"]
 
 _LAYOUTS = "Layouts of many models"
 _KERAS = "Keras models, by TensorFlow"
+_CONVERSION = "Conversion to LiteRT and ONNX, by TensorFlow"
 
 
 SourceArgument: TypeAlias = Annotated[
@@ -81,6 +84,87 @@ Unsafe: TypeAlias = Annotated[
 DryRun: TypeAlias = Annotated[
     bool, option("Show what the export would lose without writing it.", "--dry-run")
 ]
+Quantize: TypeAlias = Annotated[
+    Quantization | None,
+    option(
+        "Store the weights of a .tflite file in fewer bits.",
+        "--quantize",
+        show_default=False,
+        panel=_CONVERSION,
+    ),
+]
+Representative: TypeAlias = Annotated[
+    list[str] | None,
+    value_option(
+        "[SIGNATURE=]FILE",
+        "Inputs to calibrate --quantize int8 on: npz, npy, JSON Lines or CSV. Repeatable.",
+        panel=_CONVERSION,
+    ),
+    CompletionHint(files=True),
+]
+SelectTfOps: TypeAlias = Annotated[
+    bool, option("Allow TensorFlow ops in a .tflite file.", "--select-tf-ops", panel=_CONVERSION)
+]
+Opset: TypeAlias = Annotated[
+    int | None, value_option("N", "ONNX opset, 9 to 18. \\[default: 18]", "--opset", panel=_CONVERSION)
+]
+ComparedInputs: TypeAlias = Annotated[
+    list[str] | None,
+    value_option(
+        "[SIGNATURE=]FILE",
+        "Inputs to compare the outputs on. Repeatable. \\[default: sampled]",
+        "--inputs",
+        panel=_CONVERSION,
+    ),
+    CompletionHint(files=True),
+]
+ConversionTimeout: TypeAlias = Annotated[
+    str | None,
+    value_option(
+        "TIME",
+        "Limit for the conversion, and for each run. \\[default: 1h, 2m a run]",
+        "--timeout",
+        panel=_CONVERSION,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionFlags:
+    """These options as they stand on the command line; a command with a parameter of this type has them."""
+
+    quantize: Quantize = None
+    representative: Representative = None
+    select_tf_ops: SelectTfOps = False
+    opset: Opset = None
+    inputs: ComparedInputs = None
+    timeout: ConversionTimeout = None
+
+    def options(self, edits: EditFlags) -> ConversionOptions:
+        """The options as values; signatures, tolerance and comparison are among those of edits."""
+        more = {} if self.timeout is None else {"timeout_s": parse_duration_s(self.timeout)}
+        return ConversionOptions(
+            signatures=tuple(edits.signature or ()),
+            quantize=self.quantize,
+            representative=tuple(self.representative or ()),
+            select_tf_ops=self.select_tf_ops,
+            opset=self.opset,
+            inputs=tuple(self.inputs or ()),
+            tolerance=edits.tolerance,
+            compare=not edits.no_compare,
+            **more,
+        )
+
+    def refuse(self) -> None:
+        """Raises UsageError if one is given, for a destination that the model isn't converted to."""
+        for flag in fields(self):
+            value = getattr(self, flag.name)
+            if value is not None and value is not False:  # A mere 0 or "" is an option too.
+                option = "--" + flag.name.replace("_", "-")
+                raise UsageError(
+                    f"{option} requires a conversion to LiteRT or ONNX",
+                    hint=f"Use a DEST that ends in .tflite or .onnx, or remove {option}.",
+                )
 
 
 def export_command(

@@ -22,11 +22,10 @@ from hubcli.issues import Issue, Severity
 from hubcli.progress import ProgressListener
 from hubcli.providers.kaggle import KaggleModel, handle_of
 from hubcli.publishing.checklist import checklist
-from hubcli.publishing.hub_tree import HubPlace, open_tree
+from hubcli.publishing.hub_tree import HubPlace, open_tree, parse_target
 from hubcli.publishing.journal import open_journal
 from hubcli.publishing.kaggle_creation import PublishedState
 from hubcli.publishing.kaggle_upload import KaggleRequest, KaggleUpload
-from hubcli.publishing.target import parse_target
 from hubcli.publishing.upload_files import file_issues, files_of, read_files
 from hubcli.savedmodel.layout import ModelFormat
 
