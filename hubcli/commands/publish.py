@@ -175,24 +175,17 @@ def _directory(reference: ModelRef, settings: Settings, listener: ProgressListen
         yield directory.resolve()
 
 
+@dataclass(eq=False)
 class _Publish:
     """One run of the verb."""
 
-    def __init__(
-        self,
-        source: str,
-        settings: Settings,
-        options: PublishOptions,
-        confirm: Confirm,
-        listener: ProgressListener,
-    ) -> None:
-        self.source = source
-        self.settings = settings
-        self.options = options
-        self.confirm = confirm
-        self.listener = listener
-        self.began_s = time.monotonic()
-        self.is_tf1 = False
+    source: str
+    settings: Settings
+    options: PublishOptions
+    confirm: Confirm
+    listener: ProgressListener
+    began_s: float = field(default_factory=time.monotonic)
+    is_tf1: bool = False
 
     def run(self, directory: Path, place: HubPlace | KaggleModel) -> PublishResult:
         """Checks, then publishes what passed."""
