@@ -10,15 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
-from hubcli.cli.options import (
-    CaFile,
-    CompletionHint,
-    GlobalOptions,
-    Timeout,
-    argument,
-    option,
-    value_option,
-)
+from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Timeout, argument, option, value_option
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, Interrupted, UsageError

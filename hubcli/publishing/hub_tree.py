@@ -21,14 +21,7 @@ from hubcli.archive import FileRecord
 from hubcli.archive.pack import PackedArchive, pack
 from hubcli.archive.tree import Tree, hashed_files
 from hubcli.config.settings import Settings
-from hubcli.errors import (
-    DiskFullError,
-    HandleError,
-    IntegrityError,
-    OutputError,
-    UsageError,
-    means_full,
-)
+from hubcli.errors import DiskFullError, HandleError, IntegrityError, OutputError, UsageError, means_full
 from hubcli.exporting.destination import SEGMENT, VERSION, publish_newest, require_free
 from hubcli.exporting.hub_index import (
     INDEX_FILE,
