@@ -79,6 +79,8 @@ Local: TypeAlias = Annotated[
     str | None, value_option("FILE|DIR|-", "Import a local archive or directory as HANDLE.", "--from")
 ]
 Sha256: TypeAlias = Annotated[str | None, value_option("HEX", "Expected SHA-256 of the archive.")]
+Force: TypeAlias = Annotated[bool, option("Fetch again and replace the cached model.", "--force")]
+Pin: TypeAlias = Annotated[bool, option("Protect the model from gc.", "--pin")]
 Refresh: TypeAlias = Annotated[bool, option("Check for a newer version.", "--refresh")]
 KaggleHubLink: TypeAlias = Annotated[
     bool, option("Make models from Kaggle available to kagglehub.", "--kagglehub")
@@ -112,6 +114,11 @@ LockTimeout: TypeAlias = Annotated[
 
 
 _limit = partial(option, panel=ARCHIVE_LIMITS)
+MaxUnpacked: TypeAlias = Annotated[str, _limit("Total size of all files.", metavar="SIZE")]
+MaxMembers: TypeAlias = Annotated[int, _limit("Number of files and directories.", metavar="N", min=1)]
+MaxPathLength: TypeAlias = Annotated[int, _limit("Length of a path in bytes.", metavar="N", min=1)]
+MaxDepth: TypeAlias = Annotated[int, _limit("Depth of directories.", metavar="N", min=1)]
+MaxHeaders: TypeAlias = Annotated[str, _limit("Total size of extension headers.", metavar="SIZE")]
 
 
 def fetch_command(
@@ -125,9 +132,9 @@ def fetch_command(
     dry_run_: FetchDryRun = False,
     local: Local = None,
     sha256: Sha256 = None,
-    force: Annotated[bool, option("Fetch again and replace the cached model.", "--force")] = False,
+    force: Force = False,
     refresh: Refresh = False,
-    pin: Annotated[bool, option("Protect the model from gc.", "--pin")] = False,
+    pin: Pin = False,
     kagglehub: KaggleHubLink = False,
     mirror: Mirrors = None,
     tier: Tiers = None,
@@ -138,15 +145,11 @@ def fetch_command(
     timeout: Timeout = None,
     min_rate: MinRate = None,
     lock_timeout: LockTimeout = None,
-    max_unpacked: Annotated[str, _limit("Total size of all files.", metavar="SIZE")] = _MAX_UNPACKED,
-    max_members: Annotated[
-        int, _limit("Number of files and directories.", metavar="N", min=1)
-    ] = _DEFAULTS.members,
-    max_path_length: Annotated[
-        int, _limit("Length of a path in bytes.", metavar="N", min=1)
-    ] = _DEFAULTS.path_bytes,
-    max_depth: Annotated[int, _limit("Depth of directories.", metavar="N", min=1)] = _DEFAULTS.path_depth,
-    max_headers: Annotated[str, _limit("Total size of extension headers.", metavar="SIZE")] = _MAX_HEADERS,
+    max_unpacked: MaxUnpacked = _MAX_UNPACKED,
+    max_members: MaxMembers = _DEFAULTS.members,
+    max_path_length: MaxPathLength = _DEFAULTS.path_bytes,
+    max_depth: MaxDepth = _DEFAULTS.path_depth,
+    max_headers: MaxHeaders = _MAX_HEADERS,
     no_sync: NoSync = False,
 ) -> None:
     """Fetch models into the cache and print their paths.

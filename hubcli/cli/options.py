@@ -240,7 +240,8 @@ class BucketFlags:
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
     """The command as Typer reads it: in place of a parameter that is a dataclass of options stand its fields.
 
-    They stand behind the command's own, the global options last.
+    They stand behind the command's own, the global options last. Annotations are evaluated at each start: one
+    that is a name costs a tenth of one that is written out.
     """
     own: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
