@@ -149,15 +149,5 @@ class PushRun:
             self.output.payload(f"{what} {pushed.tier}: {printable(pushed.handle)} ({size}{time})")
 
     def _document(self) -> dict[str, Any]:
-        models = [
-            {
-                "handle": pushed.handle,
-                "tier": pushed.tier,
-                "archive_sha256": pushed.archive_sha256,
-                "archive_bytes": pushed.archive_bytes,
-                "was_there": pushed.was_there,
-                "seconds": round(pushed.seconds, 3),
-            }
-            for pushed in self.pushed
-        ]
+        models = [{**pushed._asdict(), "seconds": round(pushed.seconds, 3)} for pushed in self.pushed]
         return {"models": models, **errors_document(self.errors)}
