@@ -23,8 +23,7 @@ from hubcli.exporting import ExportFormat, Layout, Quantization
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
-    from hubcli.cli.views.conversion import show_conversion
-    from hubcli.cli.views.export import export_document, export_summary, losses_payload
+    from hubcli.cli.views.export import export_document, export_summary, losses_payload, show_conversion
     from hubcli.commands.export import ExportOptions, export
     from hubcli.exporting.conversion import ConversionOptions
     from hubcli.units import parse_duration_s
