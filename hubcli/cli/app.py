@@ -94,10 +94,6 @@ def app_of(*names: str, others: str | None = None) -> typer.Typer:
     return app
 
 
-def _shells() -> tuple[str, ...]:
-    return tuple(SHELLS)
-
-
 def _print_version(is_requested: bool) -> None:
     if is_requested:
         Output().payload(f"hubcli {__version__}")
@@ -134,7 +130,7 @@ def root(
             callback=_install_completion,
             is_eager=True,
         ),
-        CompletionWords(_shells),
+        CompletionWords(lambda: SHELLS),
     ] = None,
     show_completion: Annotated[
         str | None,
@@ -144,7 +140,7 @@ def root(
             callback=_show_completion,
             is_eager=True,
         ),
-        CompletionWords(_shells),
+        CompletionWords(lambda: SHELLS),
     ] = None,
 ) -> None:
     """Find, fetch, inspect, run, verify, export and fine-tune TensorFlow SavedModels."""

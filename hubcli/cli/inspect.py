@@ -36,6 +36,7 @@ with LazyImports():
     from hubcli.commands.inspect import Inspection, InspectOptions, inspect
     from hubcli.issues import FINDING_SEVERITIES, Severity
     from hubcli.savedmodel.compare.diff import Difference, compare
+    from hubcli.savedmodel.targets.target import target_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,16 +46,6 @@ __all__ = ["inspect_command"]
 
 _PARTS = "Parts to show"
 _CHECKS = "Checks (exit 9 on findings)"
-
-
-def _target_names() -> list[str]:
-    from hubcli.savedmodel.targets.target import target_names
-
-    return target_names()
-
-
-def _severities() -> list[str]:
-    return [severity.value for severity in FINDING_SEVERITIES]
 
 
 Signatures: TypeAlias = Annotated[bool, option("Show signatures.", "--signatures", panel=_PARTS)]
@@ -88,7 +79,7 @@ FailOn: TypeAlias = Annotated[
         metavar="SEVERITY",
         panel=_CHECKS,
     ),
-    CompletionWords(_severities),
+    CompletionWords(lambda: [severity.value for severity in FINDING_SEVERITIES]),
 ]
 Diff: TypeAlias = Annotated[
     str | None, value_option("OTHER", "Compare with another model, values included.", panel=_CHECKS)
@@ -102,7 +93,7 @@ For: TypeAlias = Annotated[
         "--for",
         panel=_CHECKS,
     ),
-    CompletionWords(_target_names),
+    CompletionWords(lambda: target_names()),
 ]
 Try: TypeAlias = Annotated[
     bool, option("With --for litert: run the converter too; needs TensorFlow.", "--try", panel=_CHECKS)

@@ -24,21 +24,13 @@ with LazyImports():
 __all__ = ["listing_document", "ls_command", "show_listing"]
 
 
-def _sort_orders() -> list[str]:
-    return SortOrder.words()
-
-
-def _filters() -> list[str]:
-    return Filter.words()
-
-
 Patterns: TypeAlias = Annotated[
     list[str] | None, argument("[PATTERN...]", "Handles or globs such as '*bert*'.")
 ]
 Sort: TypeAlias = Annotated[
     str,
     option("Sort by name, size, fetched or used.", metavar="KEY[:asc|:desc]"),
-    CompletionWords(_sort_orders),
+    CompletionWords(lambda: SortOrder.words()),
 ]
 Filters: TypeAlias = Annotated[
     list[str] | None,
@@ -47,7 +39,7 @@ Filters: TypeAlias = Annotated[
         "Filter such as 'size>1GB', 'used>30d', 'kind=TF2' or 'state!=ok'. Repeatable.",
         "--filter",
     ),
-    CompletionWords(_filters),
+    CompletionWords(lambda: Filter.words()),
 ]
 Limit: TypeAlias = Annotated[int | None, value_option("N", "Show at most N models.", min=0)]
 OnlyPath: TypeAlias = Annotated[bool, option("Print only the path of the model or the cache.", "--path")]

@@ -30,10 +30,6 @@ with LazyImports():
 __all__ = ["Refresh", "note_age", "search_command", "time_or_none"]
 
 
-def _orders() -> list[str]:
-    return list(ORDERS)
-
-
 Words: TypeAlias = Annotated[list[str] | None, argument("[QUERY...]", "Words to search for; all must match.")]
 Owner: TypeAlias = Annotated[str | None, value_option("NAME", "Show only models of this publisher.")]
 Framework: TypeAlias = Annotated[
@@ -49,7 +45,7 @@ Sort: TypeAlias = Annotated[
         "Sort by hotness, downloads, votes, created, updated, name or size. "
         "\\[default: hotness; name with --host]",
     ),
-    CompletionWords(_orders),
+    CompletionWords(lambda: ORDERS),
 ]
 Limit: TypeAlias = Annotated[int, option("Show at most N models.", metavar="N", min=1, max=1000)]
 Host: TypeAlias = Annotated[
