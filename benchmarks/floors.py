@@ -1,13 +1,12 @@
 """Floors: the part of a command that nothing can leave out, as a process that takes turns with the command.
 
-A command can't be faster than its floor. Where a bound is missed, the row beside its floor tells what is left.
+A command can't be faster than its floor: where a bound is missed, the floor beside it shows what is left.
 Each begins with `import typer`, as every command of hubcli does.
 """
 
 from __future__ import annotations
 
 import subprocess
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,23 +15,31 @@ from benchmarks.measure import Contender
 
 __all__ = ["copying_after", "hashing", "parsing", "rewriting"]
 
-# One thread for each file: one file can't be hashed on two.
+# One file can't be hashed on two cores, and another core can read it meanwhile: its bytes are not read here.
+# Several are hashed on all cores, by threads that must read them too.
 _HASH = """
-import sys, typer
+import os, sys, typer
 from hashlib import sha256
 from threading import Thread
 
+BLOCK_BYTES = 1 << 19
+
 def digest(path):
-    block, found = memoryview(bytearray(1 << 19)), sha256()
+    block, found = memoryview(bytearray(BLOCK_BYTES)), sha256()
     with open(path, "rb", buffering=0) as file:
         while size := file.readinto(block):
             found.update(block[:size])
 
-threads = [Thread(target=digest, args=(path,)) for path in sys.argv[1:]]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
+if len(sys.argv) == 2:
+    block, found = bytes(BLOCK_BYTES), sha256()
+    for _ in range(os.path.getsize(sys.argv[1]) // BLOCK_BYTES):
+        found.update(block)
+else:
+    threads = [Thread(target=digest, args=(path,)) for path in sys.argv[1:]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 """
 _PARSE = """
 import sys, typer
@@ -42,7 +49,7 @@ from hubcli.formats.protos import parse_uncounted
 parse_uncounted("SavedModel", Path(sys.argv[1], "saved_model.pb").read_bytes())
 """
 _COPY_AFTER = '"$1" export -q --no-sync "$2" "$4/small" > /dev/null && exec cp -r "$3" "$4/out"'
-_REWRITE = 'cp -r "$3" "$5/once" && cp -r "$4" "$5/again" && exec "$1" -c "$2" "$6" "$3" "$5/again"'
+_REWRITE = 'cp -r "$4" "$6/once" && cp -r "$5" "$6/again" && exec "$1" -c "$2" "$3" "$4" "$6/again"'
 _READ_BACK = """
 from hubcli.finetuning.result import require_whole, verify_bytes_preserved
 
@@ -53,12 +60,12 @@ verify_bytes_preserved(source, export)
 
 
 def hashing(python: Path, name: str, files: Sequence[Path]) -> Contender:
-    """OpenSSL's SHA-256 of each file, by Python's hashlib, on as many threads."""
+    """SHA-256 of as many bytes as each file has, by Python's hashlib, on a thread for each."""
     return Contender(name, lambda _: [str(python), "-c", _HASH, *map(str, files)])
 
 
 def parsing(python: Path, name: str, model: Path) -> Contender:
-    """protobuf's parser on saved_model.pb, with the fields that hubcli reads."""
+    """The parser of protobuf on saved_model.pb, with the fields that hubcli reads."""
     return Contender(name, lambda _: [str(python), "-c", _PARSE, str(model)])
 
 
@@ -68,18 +75,14 @@ def copying_after(hubcli: str, name: str, small: Path, source: Path) -> Contende
     return Contender(name, lambda folder: ["sh", "-c", _COPY_AFTER, "sh", *words, str(folder)])
 
 
-def rewriting(python: Path, name: str, command: Sequence[str], model: Path, tuned: Path, work: Path) -> Contender:
-    """What design allows a rewrite: `cp -r` twice, the imports of the command, and the export read back.
+def rewriting(python: Path, name: str, words: Sequence[str], work: Path) -> Contender:
+    """The parts of a rewrite that its bound adds up: imports, `cp -r` twice, the export read back.
 
-    The command, without `hubcli` and a destination, runs once to record what it imports. It is the first
-    copy that stands for the values that are read, the second one for those that are written.
+    `words` are those of the command, `finetune-export`, the model and options, without a destination. It runs
+    once to record what it imports. The second copy is that of the weights, and is read as the export is.
     """
-    modules = work / "modules"
-    recorded = [str(python), "-c", RECORD_IMPORTS, str(modules), *command, str(work / "recorded")]
+    modules, model, tuned = str(work / "modules"), words[1], words[words.index("--weights") + 1]
+    recorded = [str(python), "-c", RECORD_IMPORTS, modules, *words, str(work / "recorded")]
     subprocess.run(recorded, check=True, stdout=subprocess.DEVNULL)
-    script = [str(python), IMPORT_ALL + _READ_BACK, str(model), str(tuned)]
-    return Contender(
-        name, lambda folder: ["sh", "-c", _REWRITE, "sh", *script, str(folder), str(modules)]
-    )
-
-
+    given = [str(python), IMPORT_ALL + _READ_BACK, modules, model, tuned]
+    return Contender(name, lambda folder: ["sh", "-c", _REWRITE, "sh", *given, str(folder)])
