@@ -49,7 +49,10 @@ from hubcli.formats.protos import parse_uncounted
 parse_uncounted("SavedModel", Path(sys.argv[1], "saved_model.pb").read_bytes())
 """
 _COPY_AFTER = '"$1" export -q --no-sync "$2" "$4/small" > /dev/null && exec cp -r "$3" "$4/out"'
-_REWRITE = 'cp -r "$4" "$6/once" && cp -r "$5" "$6/again" && exec "$1" -c "$2" "$3" "$4" "$6/again"'
+_REWRITE = """
+cp -r "$4" "$6/once" && cp -r "$5" "$6/again" && find "$6/again" -exec sync {} + &&
+exec "$1" -c "$2" "$3" "$4" "$6/again"
+"""
 _READ_BACK = """
 from hubcli.finetuning.result import require_whole, verify_bytes_preserved
 
@@ -78,7 +81,7 @@ def copying_after(hubcli: str, name: str, small: Path, source: Path) -> Contende
 def rewriting(python: Path, name: str, words: Sequence[str], work: Path) -> Contender:
     """The parts of a rewrite that its bound adds up: imports, `cp -r` twice, the export read back.
 
-    `words` are those of the command, `finetune-export`, the model and options, without a destination. It runs
+    One copy is synced, as the export is. `words` are those of the command, `finetune-export`, the model and options, without a destination. It runs
     once to record what it imports. The second copy is that of the weights, and is read as the export is.
     """
     modules, model, tuned = str(work / "modules"), words[1], words[words.index("--weights") + 1]

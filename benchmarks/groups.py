@@ -319,7 +319,7 @@ class Groups:
         words = ("finetune-export", model, "-q", "--weights", str(tuned), "--method", "rewrite")
         own = Contender("finetune-export --method rewrite", _into(self.hubcli, *words))
         copy = _copying("cp -r", model)
-        parts = rewriting(self.python, "imports, cp -r twice and read-back", words, self.work)
+        parts = rewriting(self.python, "imports, cp -r twice, sync and read-back", words, self.work)
         rows = [Row(own.name, own, copy.name), Row(f"{own.name}, against its parts", own, parts.name, 1.0)]
         return Group(3, rows, [copy, parts])
 
