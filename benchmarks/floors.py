@@ -81,8 +81,9 @@ def copying_after(hubcli: str, name: str, small: Path, source: Path) -> Contende
 def rewriting(python: Path, name: str, words: Sequence[str], work: Path) -> Contender:
     """The parts of a rewrite that its bound adds up: imports, `cp -r` twice, the export read back.
 
-    One copy is synced, as the export is. `words` are those of the command, `finetune-export`, the model and options, without a destination. It runs
-    once to record what it imports. The second copy is that of the weights, and is read as the export is.
+    The second copy is that of the weights, and is synced and read as the export is. `words` are those of the
+    command: `finetune-export`, the model and options, without a destination. It runs once to record what it
+    imports.
     """
     modules, model, tuned = str(work / "modules"), words[1], words[words.index("--weights") + 1]
     recorded = [str(python), "-c", RECORD_IMPORTS, modules, *words, str(work / "recorded")]
