@@ -258,7 +258,11 @@ def names_at_import(tree: ast.Module) -> Iterator[str]:
 
 
 def names_in(node: ast.AST) -> Iterator[str]:
-    yield from (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+    """The names in an expression, but for those in the body of a lambda, which runs later."""
+    if isinstance(node, ast.Name):
+        yield node.id
+    if not isinstance(node, ast.Lambda):
+        yield from (name for part in ast.iter_child_nodes(node) for name in names_in(part))
 
 
 def test_no_lazy_name_is_used_where_it_would_be_loaded_at_once_or_can_not_stand() -> None:
