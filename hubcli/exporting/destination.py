@@ -22,13 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hubcli.providers.handle import Handle
 
-__all__ = [
-    "SEGMENT",
-    "VERSION",
-    "Placement",
-    "require_free",
-    "staged_output",
-]
+__all__ = ["SEGMENT", "VERSION", "Placement", "require_free", "staged_output"]
 
 # Of the paths of models in a tree.
 SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
