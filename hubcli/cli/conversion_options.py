@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
@@ -70,8 +69,7 @@ ConversionTimeout: TypeAlias = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ConversionFlags:
+class ConversionFlags(NamedTuple):
     """These options as they stand on the command line; a command with a parameter of this type has them."""
 
     quantize: Quantize = None
@@ -98,10 +96,9 @@ class ConversionFlags:
 
     def refuse(self) -> None:
         """Raises UsageError if one is given, for a destination that the model isn't converted to."""
-        for flag in fields(self):
-            value = getattr(self, flag.name)
+        for name, value in self._asdict().items():
             if value is not None and value is not False:  # A mere 0 or "" is an option too.
-                option = "--" + flag.name.replace("_", "-")
+                option = "--" + name.replace("_", "-")
                 raise UsageError(
                     f"{option} requires a conversion to LiteRT or ONNX",
                     hint=f"Use a DEST that ends in .tflite or .onnx, or remove {option}.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, TypeAlias
 
 import typer
@@ -152,7 +151,7 @@ def export_command(
     if form.is_conversion:
         conversion = conversion_flags.options(edit_flags)
         # A conversion chooses its signatures and compares by itself: these options do not edit the model.
-        edit_flags = replace(edit_flags, signature=None, tolerance=None, no_compare=False)
+        edit_flags = edit_flags._replace(signature=None, tolerance=None, no_compare=False)
     else:
         conversion_flags.refuse()
     settings = shared.settings(no_sync=no_sync, **bucket_flags.keywords())
