@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from hubcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from fractions import Fraction
 
 __all__ = [
+    "first_few",
     "format_age",
     "format_duration",
     "format_size",
@@ -176,6 +177,16 @@ def plural(count: int, noun: str, separator: str = "") -> str:
     return f"{count:{separator}} {noun}{ending}"
 
 
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """The first of the names, and how many more there are.
+
+    >>> first_few(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def parse_rate(text: str, source: str) -> int:
     """Bytes a second from a size such as `1KiB`, with or without a trailing `/s`; raises UsageError."""
     try:
@@ -218,6 +229,15 @@ def from_iso_utc(text: str) -> float:
 
 
 _LATEST_DATE = datetime(9998, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
+
+
+def to_utc(seconds: float) -> datetime:
+    """The time in UTC; one outside of the years 1 to 9998 as their end: a sum with it stays in range.
+
+    >>> to_utc(300_000_000_000).year
+    9998
+    """
+    return datetime.fromtimestamp(min(max(seconds, _EARLIEST_S), _LATEST_DATE.timestamp()), timezone.utc)
 
 
 def from_http_date(text: str | None) -> datetime | None:

@@ -10,12 +10,7 @@ from typing import NamedTuple
 
 from hubcli.errors import TensorFlowError
 from hubcli.finetuning import FinetuneOptions, Method
-from hubcli.finetuning.result import (
-    ChangedValues,
-    StagedModel,
-    require_trained,
-    verify_bytes_preserved,
-)
+from hubcli.finetuning.result import ChangedValues, StagedModel, require_trained, verify_bytes_preserved
 from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.compare.diff import Measure, largest_change

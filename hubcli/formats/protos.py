@@ -2,7 +2,7 @@
 
 Generated modules would pin a protobuf release, and TensorFlow's own names can
 stand only once in the default pool. Source: the .proto files below
-tensorflow/core/framework and tensorflow/core/protobuf of TensorFlow 2.21.
+tensorflow/core/example, framework and protobuf of TensorFlow 2.21.
 
 Each message is a line: fields as `name number type`. `*` means repeated,
 `map:` a map from strings, `kind|` a field of that oneof. Fields of type `~…`
@@ -47,6 +47,9 @@ BytesList: value 1 bytes*
 Int64List: value 1 int64*
 FloatList: value 1 float*
 AnyList: value 1 google.protobuf.Any*
+Example: features 1 Features
+Features: feature 1 map:Feature
+Feature: kind|bytes_list 1 BytesList, kind|float_list 2 FloatList, kind|int64_list 3 Int64List
 AssetFileDef: tensor_info 1 TensorInfo, filename 2 string
 SignatureDef: inputs 1 map:TensorInfo, outputs 2 map:TensorInfo, method_name 3 string, \
 defaults 4 map:TensorProto

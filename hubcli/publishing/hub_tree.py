@@ -20,14 +20,9 @@ from pathlib import Path
 from hubcli.archive import FileRecord
 from hubcli.archive.pack import PackedArchive, pack
 from hubcli.archive.tree import Tree, hashed_files
+from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
-from hubcli.errors import (
-    DiskFullError,
-    IntegrityError,
-    OutputError,
-    UsageError,
-    means_full,
-)
+from hubcli.errors import DiskFullError, HandleError, IntegrityError, OutputError, UsageError, means_full
 from hubcli.exporting.destination import SEGMENT, VERSION, publish_newest, require_free
 from hubcli.exporting.hub_index import (
     INDEX_FILE,
@@ -42,11 +37,14 @@ from hubcli.fetching.sources import unpacked_archive
 from hubcli.net.object_store import ObjectStore
 from hubcli.progress import ProgressListener
 from hubcli.providers import BUCKETS
+from hubcli.providers.handle import Handle
+from hubcli.providers.kaggle import KaggleModel
 from hubcli.publishing.kaggle_creation import VersionExistsError, differences
 from hubcli.regular_file import file_sha256, read_regular
 
-__all__ = ["HubPlace", "TreeUpload", "open_tree"]
+__all__ = ["HubPlace", "TreeUpload", "open_tree", "parse_target"]
 
+_LOCAL = ("/", "./", "../", "~/", "file://")
 _SCHEMES = tuple(f"{scheme}://" for scheme in BUCKETS)
 _REMOTE = re.compile(rf"(?:{'|'.join(_SCHEMES)})[^/]")
 _MAX_CLAIM_BYTES = 4096
@@ -94,6 +92,36 @@ class HubPlace:
     def address(self) -> str:
         """The whole place, as it is printed."""
         return f"{self.root.rstrip('/')}/{self.key}"
+
+
+def parse_target(text: str, framework: str | None) -> HubPlace | KaggleModel:
+    """Where to publish. Raises UsageError, HandleError."""
+    if text.startswith((*_LOCAL, *_SCHEMES)):
+        if framework is not None:
+            raise UsageError("--framework cannot be used without Kaggle", hint="Remove --framework.")
+        if text.startswith("file://"):  # As of a source: escapes are undone, another machine is refused.
+            text = str(Handle.parse(text).path)
+        return HubPlace.parse(text)
+    parts = text.strip("/").split("/")
+    if framework is not None and "://" not in text:
+        has_version = len(parts) == 4 and parts[3].isdecimal() and parts[2].lower() != framework.lower()
+        if len(parts) == 3 or has_version:
+            parts.insert(2, framework)
+    try:
+        model = KaggleModel.of(Handle.parse("/".join(parts) if "://" not in text else text))
+    except HandleError as error:
+        error.hint = "Use OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, or ./DIR/PUBLISHER/MODEL/VERSION."
+        raise
+    if model is None:
+        raise UsageError(
+            f"Cannot publish to {text}: not Kaggle, a directory or a bucket",
+            hint="For a host of your own, publish to its directory: ./DIR/PUBLISHER/MODEL/VERSION",
+        )
+    if framework is not None and framework.lower() != model.framework.lower():
+        raise UsageError(
+            f"Framework mismatch: {text} and --framework {framework}", hint="Remove one of them."
+        )
+    return model
 
 
 class TreeUpload:
@@ -259,26 +287,53 @@ class _StoreUpload(TreeUpload):
         self.claim_key = f"{place.name}/.{place.version}.hubcli.json"
 
     def existing(self) -> PackedArchive | None:
-        if self.store.head(self.place.key) is None:
+        found = self.store.head(self.place.key)
+        if found is None:
             return None
-        with tempfile.TemporaryDirectory(prefix="hubcli-") as folder:
-            archive = Path(folder, "archive.tar.gz")
-            with self.store.open(self.place.key) as source, archive.open("wb") as file:
+        with self._temporary_archive() as archive:
+            require_room(
+                archive.parent,
+                found.size_bytes,
+                self.place.address,
+                "set TMPDIR to a directory on another disk",
+            )
+            with self.store.open(self.place.key) as source, self._disk_errors(), archive.open("wb") as file:
                 for block in source.read():
                     file.write(block)
             return self._compared(archive)
 
     def publish(self) -> PackedArchive:
         self.store.require_conditional_writes()
-        with tempfile.TemporaryDirectory(prefix="hubcli-") as folder:
-            archive = Path(folder, "archive.tar.gz")
-            packed = pack(self.tree, archive)
+        with self._temporary_archive() as archive:
+            with self._disk_errors():
+                packed = pack(self.tree, archive)
             self._claim(packed)
             found = self.existing()
             if found is None:
                 self.store.upload(self.place.key, archive, self.listener.received)
         self.add_to_index(found or packed)
         return found or packed
+
+    @contextmanager
+    def _temporary_archive(self) -> Iterator[Path]:
+        """A path for the archive, in a directory that is removed at the end. Raises OutputError."""
+        with self._disk_errors():
+            temporary = tempfile.TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True)
+        with temporary as folder:
+            yield Path(folder, "archive.tar.gz")
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Turns errors of the disk with temporary files into ours."""
+        try:
+            yield
+        except OSError as error:
+            kind = DiskFullError if means_full(error) else OutputError
+            raise kind(
+                f"Cannot write the archive of {self.place.address} in a temporary directory: "
+                f"{error.strerror or error}",
+                hint="Use a directory with enough space: TMPDIR=DIR hubcli publish …",
+            ) from error
 
     def _claim(self, packed: PackedArchive) -> None:
         """Takes the version for these bytes. Raises VersionExistsError if others have it."""

@@ -32,14 +32,7 @@ from hubcli.savedmodel.nodes import (
     takes_functions,
 )
 
-__all__ = [
-    "Graph",
-    "GraphBody",
-    "MetaGraphOutline",
-    "declared_assets_of",
-    "fed_assets_of",
-    "read_outline",
-]
+__all__ = ["Graph", "GraphBody", "MetaGraphOutline", "declared_assets_of", "fed_assets_of", "read_outline"]
 
 _META_GRAPHS = 2
 _ASSETS_COLLECTION = "saved_model_assets"

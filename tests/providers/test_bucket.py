@@ -16,8 +16,7 @@ from hubcli.providers import BUCKETS
 from hubcli.providers.bucket import BucketAddress
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import ACCEPTED
-from hubcli.publishing.hub_tree import HubPlace
-from hubcli.publishing.target import parse_target
+from hubcli.publishing.hub_tree import HubPlace, parse_target
 from tests.cases import each_of
 
 ANONYMOUS = BucketConfig(anonymous=True)
@@ -60,6 +59,9 @@ def test_a_bucket_of_each_scheme_is_opened_and_its_refusals_are_told(scheme: str
         ("https://owner.blob.core.windows.net/models/m", "az://models/m?account=owner"),
         ("https://storage.googleapis.com/models/m?X-Goog-Signature=1", None),
         ("https://storage.googleapis.com/models/../m", None),
+        ("https://models.s3.amazonaws.com/a%23b/m.tar.gz", None),
+        ("https://owner.blob.core.windows.net/models/m%3Faccount=other", None),
+        ("https://storage.googleapis.com/models/a%0Ab", None),
         ("https://storage.googleapis.com/models", None),
         ("https://storage.googleapis.com.example/models/m", None),
         ("https://[/models/m", None),
