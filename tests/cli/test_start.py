@@ -219,12 +219,12 @@ def test_several_names_of_a_module_are_deferred_and_the_module_alone_is_too() ->
     for module in modules:
         sys.modules.pop(module, None)
     with DeferredClasses({"wsgiref.util": "FileWrapper is_hop_by_hop", "wsgiref.headers": ""}):
-        import wsgiref.headers as headers
+        placeholder = sys.modules["wsgiref.headers"]
         from wsgiref.util import FileWrapper, is_hop_by_hop
     assert sys.modules.keys().isdisjoint(modules)
     assert is_hop_by_hop("TE")
     assert FileWrapper.__iter__ is sys.modules["wsgiref.util"].FileWrapper.__iter__
-    assert headers.Headers is sys.modules["wsgiref.headers"].Headers
+    assert placeholder.Headers is sys.modules["wsgiref.headers"].Headers
 
 
 def test_a_lazy_name_of_no_module_fails_where_it_is_used() -> None:
