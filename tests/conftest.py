@@ -227,7 +227,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(cache: Path) -> Settings:
-    return Settings.read({}, cache_dir=cache, timeout_s=5, lock_timeout_s=5)
+    return Settings.read({}, cache_dir=cache, timeout_s=60, lock_timeout_s=60)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def options(
     *,
     connections: int = 4,
     retries: int = 3,
-    timeout_s: float = 5,
+    timeout_s: float = 60,
     retry_log: RetryLog | None = None,
 ) -> DownloadOptions:
     return DownloadOptions(timeout_s, RetryPolicy(retries, retry_log or RetryLog()), connections, spool)
