@@ -81,15 +81,18 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what takes too long for the gate, of slow tests too, unless `-m` asks for it.
+    """Leaves out what takes too long for the gate, of slow tests too, unless `-m` asks for it: then it has an hour.
 
     What needs TensorFlow comes first, and so goes to the first worker. The others import TensorFlow, in five
     seconds of a processor, only if they have nothing else left, and take some of these tests.
     """
     items.sort(key=lambda item: item.get_closest_marker("tensorflow") is None)
-    if "soak" in str(config.getoption("markexpr")):
-        return
     soaked = [item for item in items if item.get_closest_marker("soak")]
+    if "soak" in str(config.getoption("markexpr")):
+        for item in soaked:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(3600))
+        return
     if soaked:
         config.hook.pytest_deselected(items=soaked)
         items[:] = [item for item in items if not item.get_closest_marker("soak")]

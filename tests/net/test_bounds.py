@@ -54,7 +54,9 @@ def endless(*pieces: bytes, pause_s: float = 0.0) -> Callable[[socket.socket, by
     return answer
 
 
-def download(url: str, timeout_s: float = LONG_S, min_rate: int = DEFAULT_MIN_RATE, retries: int = 0) -> bytes:
+def download(
+    url: str, timeout_s: float = LONG_S, min_rate: int = DEFAULT_MIN_RATE, retries: int = 0
+) -> bytes:
     options = DownloadOptions(timeout_s, RetryPolicy(retries), min_rate_bytes_s=min_rate)
     with open_download(url, options) as answer:
         return b"".join(answer.read())

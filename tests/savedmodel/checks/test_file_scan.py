@@ -105,6 +105,7 @@ HOSTILE: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     ),
     "zip behind a script": (b"#comment\n" * 9 + zipped({"__main__.py": b""}), "python-code"),
     "zip with a library": (zipped({"weights.bin": ELF}), "native-code"),
+    "zip with a directory first": (zipped({"a/": b"", "a/b.py": b""}), "python-code"),
     "zip in a zip": (zipped({"a.zip": zipped({"a.py": b""})}), "python-code"),
     "tar": (tarred({"words.txt": b"a", "a/setup.py": b"1"}), "python-code"),
     "tar.gz": (gzip.compress(tarred({"a.so.1": b"1"})), "archive-code"),

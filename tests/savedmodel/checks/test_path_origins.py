@@ -256,6 +256,7 @@ FREE = {
         call("init", "boot", "asset", "h"),
         functions=[BOOT, function("boot", FILL, inputs=("t", "path"))],
     ),
+    "a-function-that-stands-twice": loading(call("init", "boot", "asset", "h"), functions=[BOOT, BOOT]),
     "a-variable-that-is-assigned-twice": loading(
         node("v", "VarHandleOp", shared_name="v"),
         node("set", "AssignVariableOp", "v", "asset"),
