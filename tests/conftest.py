@@ -81,7 +81,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what takes too long for the gate, of slow tests too, unless `-m` asks for it: then it has an hour.
+    """Leaves out what takes too long for the gate, of slow tests too, unless `-m` asks for it, for an hour.
 
     What needs TensorFlow comes first, and so goes to the first worker. The others import TensorFlow, in five
     seconds of a processor, only if they have nothing else left, and take some of these tests.
