@@ -96,6 +96,12 @@ def test_informational_answers_of_a_real_server_are_passed_over() -> None:
         assert download(f"{server.url}/x") == b"ok"
 
 
+def test_a_head_of_eighty_kilobytes_is_taken() -> None:
+    response = OK + b"X: " + b"y" * 80_000 + b"\r\nContent-Length: 2\r\n\r\nok"
+    with raw_server(lambda connection, _: connection.sendall(response)) as server:
+        assert download(f"{server.url}/x") == b"ok"
+
+
 def test_a_body_that_looks_like_informational_answers_is_none() -> None:
     body = b"HTTP/1.1 100 Continue\r\n\r\n" * 1000
     response = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
