@@ -121,6 +121,7 @@ HOSTILE: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     "behind 80 kB of them": (PADDED + pickle.dumps(Marker(), 4)[2:], "pickle"),
     "behind 80 kB of text": (PADDED[2:] + pickle.dumps(Marker(), 0), "pickle"),
     "behind a long word": (pickle.dumps(["w" * 70_000, Marker()], 0), "pickle"),
+    "raw data behind the name of a function": (pickle.dumps(print, 4)[:-1] + b"\xff" * 64, "pickle"),
     "npy in other quotes": (npy('"|O"'), "pickle"),
     "npy with an escape": (npy(r"'\x4f'"), "pickle"),
     "npy by the type's name": (npy("'object'"), "pickle"),
