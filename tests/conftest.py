@@ -147,6 +147,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     # tools.test_times has all that it measured in the last report.
     phases = ("call", "teardown") if item.config.getoption("times", None) else ("call",)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    # Private, but what plugins that rerun tests call, too: no public hook keeps a report back.
     for report in runtestprotocol(item, log=False, nextitem=nextitem):
         if report.when in phases or not report.passed:
             item.ihook.pytest_runtest_logreport(report=report)
