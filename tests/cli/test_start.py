@@ -86,6 +86,21 @@ def test_a_handle_is_looked_up_without_what_fetches_plans_or_removes(
     assert not loaded & (HEAVY | NOT_OF_A_LOOKUP | more)
 
 
+def test_an_export_to_a_directory_loads_nothing_that_hashes_or_makes_temporary_files(
+    tmp_path: Path,
+) -> None:
+    model = models.write_tree(tmp_path / "model", models.example_files())
+    status, loaded = loaded_by("export", "--no-sync", str(model), str(tmp_path / "out"))
+    assert status == 0
+    assert not loaded & {
+        "hashlib",
+        "tempfile",
+        "random",
+        "hubcli.exporting.editing",
+        "hubcli.fetching.sources",
+    }
+
+
 def test_a_usage_error_loads_no_json_and_nothing_of_the_cache(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
