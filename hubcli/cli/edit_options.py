@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 from hubcli.cli.options import CompletionHint, option, value_option
 from hubcli.errors import UsageError
@@ -64,8 +63,7 @@ AddDefaults: TypeAlias = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class EditFlags:
+class EditFlags(NamedTuple):
     """These options as they stand on the command line; a command with a parameter of this type has them."""
 
     signature: KeepSignature = None

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
-from shutil import get_terminal_size
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -90,6 +89,8 @@ def _may_ask_for_help(argv: Sequence[str]) -> bool:
 def _run(argv: Sequence[str]) -> int:
     if argv and not set(_HELP) & set(argv):
         return _run_app(argv)
+    from shutil import get_terminal_size  # Help alone needs it: the module brings three compressions.
+
     columns = get_terminal_size().columns
     name = next((word for word in argv if word[:1] != "-"), "")
     if columns < _NARROW and (not name or name in COMMANDS):

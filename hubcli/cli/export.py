@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Annotated, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 from hubcli.cli.edit_options import EditFlags
 from hubcli.cli.main import LazyImports
@@ -128,8 +127,7 @@ ConversionTimeout: TypeAlias = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ConversionFlags:
+class ConversionFlags(NamedTuple):
     """These options as they stand on the command line; a command with a parameter of this type has them."""
 
     quantize: Quantize = None
@@ -156,10 +154,9 @@ class ConversionFlags:
 
     def refuse(self) -> None:
         """Raises UsageError if one is given, for a destination that the model isn't converted to."""
-        for flag in fields(self):
-            value = getattr(self, flag.name)
+        for name, value in self._asdict().items():
             if value is not None and value is not False:  # A mere 0 or "" is an option too.
-                option = "--" + flag.name.replace("_", "-")
+                option = "--" + name.replace("_", "-")
                 raise UsageError(
                     f"{option} requires a conversion to LiteRT or ONNX",
                     hint=f"Use a DEST that ends in .tflite or .onnx, or remove {option}.",
@@ -204,7 +201,7 @@ def export_command(
     if form.is_conversion:
         conversion = conversion_flags.options(edit_flags)
         # A conversion chooses its signatures and compares by itself: these options do not edit the model.
-        edit_flags = replace(edit_flags, signature=None, tolerance=None, no_compare=False)
+        edit_flags = edit_flags._replace(signature=None, tolerance=None, no_compare=False)
     else:
         conversion_flags.refuse()
     settings = shared.settings(no_sync=no_sync, **bucket_flags.keywords())

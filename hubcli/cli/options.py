@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from itertools import chain
 from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
@@ -189,8 +188,7 @@ Model: TypeAlias = Annotated[
 Targets: TypeAlias = Annotated[list[str], argument("HANDLE|PATTERN...", "Handles or globs such as '*bert*'.")]
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalOptions:
+class GlobalOptions(NamedTuple):
     """The options that every command has. A command with a parameter of this type gets them in it."""
 
     as_json: AsJson = False
@@ -225,8 +223,7 @@ class GlobalOptions:
         return Output.of(settings, as_json=self.as_json, quiet=self.quiet, debug=self.debug)
 
 
-@dataclass(frozen=True, slots=True)
-class BucketFlags:
+class BucketFlags(NamedTuple):
     """How the buckets of a command are reached: keywords of `GlobalOptions.settings`."""
 
     anonymous: Anonymous = False
@@ -238,7 +235,7 @@ class BucketFlags:
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer reads it: in place of a parameter that is a dataclass of options stand its fields.
+    """The command as Typer reads it: in place of a parameter that is a tuple of options stand its fields.
 
     They stand behind the command's own, the global options last. Annotations are evaluated at each start: one
     that is a name costs a tenth of one that is written out.
@@ -246,7 +243,7 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
     own: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        if is_dataclass(parameter.annotation):
+        if hasattr(parameter.annotation, "_field_defaults"):
             groups[parameter.name] = parameter.annotation
         else:
             own.append(parameter)
@@ -270,7 +267,7 @@ def _parameters(group: Any) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     return [
         inspect.Parameter(
-            option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=hints[option.name]
+            name, inspect.Parameter.KEYWORD_ONLY, default=group._field_defaults[name], annotation=hints[name]
         )
-        for option in fields(group)
+        for name in group._fields
     ]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -50,7 +48,7 @@ class Style(NamedTuple):
     @classmethod
     def of(cls, output: Output) -> Style:
         """The style that suits where the payload goes."""
-        width = shutil.get_terminal_size().columns if output.is_terminal else None
+        width = _terminal_columns() if output.is_terminal else None
         return cls(width, output.has_color, output.has_color, output.has_unicode)
 
     def paint(self, text: str, style: str) -> str:
@@ -64,6 +62,8 @@ class Style(NamedTuple):
         first = " " * indent
         if self.width is None:
             return [first + text]
+        import textwrap  # For a terminal alone, as is what measures it.
+
         lines = textwrap.wrap(
             re.sub(_KEPT_TOGETHER, lambda found: found[0].replace(" ", "\xa0"), text),
             max(self.width, indent + 20),
@@ -77,6 +77,12 @@ class Style(NamedTuple):
     def arrow(self) -> str:
         """From what goes in to what comes out."""
         return "→" if self.has_unicode else "->"
+
+
+def _terminal_columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 # Shapes, and a key with its value.
@@ -116,6 +122,8 @@ def _stacked(columns: Sequence[Column], cells: Sequence[str], style: Style) -> I
             title = f"{column.title.lower()} " if column.right and column.title != "SIZE" else ""
             word = re.split(r"\W", short_text, maxsplit=1)[0]
             painted_cells.append((f"{title}{short_text}", column.styles.get(word, "")))
+    import textwrap
+
     # Colours take no room on the line.
     for line in textwrap.wrap(
         "  ".join(text.replace(" ", "\xa0") for text, _ in painted_cells), style.width - 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["InspectOptions", "Inspection", "inspect"]
 
 
-@dataclass(frozen=True, slots=True)
-class InspectOptions:
+class InspectOptions(NamedTuple):
     """Options of an inspection.
 
     `submodules` reads the functions of every object, not of the root alone;

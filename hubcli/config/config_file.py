@@ -34,6 +34,9 @@ _MAX_STATEMENT_LINES = 200
 _MAX_UNKNOWN = 10
 _MAX_SHOWN = 60
 _MAX_DEPTH = 32  # No key has more than three levels.
+# No dot in these is part of a key; and the dots of a key of too many parts.
+_STRING_OR_COMMENT = r"""(?s)"{3}(?:\\.|[^\\])*?"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*"""
+_DEEP_KEY = rf"(?:\.[^.\n=,{{}}\[\]]*){{{_MAX_DEPTH}}}"
 _MAX_MESSAGE = 300
 _AT_LINE = r"\s*\(at (?:line (\d+), column \d+|end of document)\)"
 
@@ -286,6 +289,9 @@ def _loads(text: str) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
+    # Before the parser, which takes gigabytes for a key of 20,000 parts.
+    if re.search(_DEEP_KEY, re.sub(_STRING_OR_COMMENT, "_", text)):
+        raise RecursionError
     table: dict[str, Any] = tomllib.loads(text)
     if _is_deep(table):
         raise RecursionError

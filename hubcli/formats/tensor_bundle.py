@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from math import prod
@@ -228,13 +227,14 @@ class BundleEntry(NamedTuple):
         return prod(self.shape)
 
 
-@dataclass(frozen=True)
-class BundleIndex:
-    """`variables.index`, read: the number of shards and the entries, sorted by key."""
-
+class _BundleIndex(NamedTuple):
     shard_count: int
     entries: tuple[BundleEntry, ...]
     is_big_endian: bool = False
+
+
+class BundleIndex(_BundleIndex):  # In a class of its own: named tuples have no place for cached properties.
+    """`variables.index`, read: the number of shards and the entries, sorted by key."""
 
     @classmethod
     def read(cls, data: bytes) -> BundleIndex:

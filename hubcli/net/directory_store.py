@@ -48,6 +48,7 @@ _STALE_S = 86400.0
 _LOCK_S, _LOCK_POLL_S = 30.0, 0.01
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+_MOUNTS = Path("/proc/self/mountinfo")
 # Of NFS mounts whose locks hold on this machine alone; see nfs(5).
 _LOCAL_LOCKS = re.compile(r"\b(?:nolock|local_lock=(?:all|posix))\b")
 # POSIX locks are a process's: its threads exclude each other by this one.
@@ -305,7 +306,7 @@ class DirectoryStore(ObjectStore):
         """Raises UnsupportedError for a mount of NFS whose locks no other machine sees."""
         try:
             device = self.root.stat().st_dev
-            mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
+            mounts = _MOUNTS.read_text(errors="replace")
         except OSError:
             return
         number = f" {os.major(device)}:{os.minor(device)} "

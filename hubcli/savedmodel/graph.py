@@ -45,6 +45,8 @@ _GRADIENTS = {2: "GradientDef", 3: "RegisteredGradient"}
 _NODE_DEF = 3  # of FunctionDef
 _MAX_OP_TYPES = 20_000
 _MAX_FUNCTIONS, _MAX_STORED_NAMES = 40_000, 50_000
+# Functions are parsed together up to this size: what protobuf allocates for more is new memory each time.
+_TOGETHER_BYTES = 1 << 16
 
 
 class MetaGraphOutline(NamedTuple):
@@ -321,9 +323,9 @@ class Graph:
         total: Counter[str] = Counter()
         nodes = 0
         for body in self.bodies:
-            counts = body.op_counts
-            total.update(counts)
-            nodes += counts.total()
+            for op, count in body.op_counts.items():
+                total[op] += count
+                nodes += count
             if nodes > MAX_NODES:
                 raise BrokenModelError(f"its graph has more than {MAX_NODES} nodes")
         if len(total) > _MAX_OP_TYPES:
@@ -346,7 +348,7 @@ class Graph:
             start = position = library.start
             for field in scan(self._data, library.start, library.end, max_fields=_MAX_FUNCTIONS):
                 is_large = field.end - field.start > BATCH_BYTES
-                if is_large or field.end - start > BATCH_BYTES:
+                if is_large or field.end - start > _TOGETHER_BYTES:
                     yield from self._small_functions(start, position, batch)
                     start, batch = position, []
                 if field.is_message(_FUNCTION):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -176,7 +175,6 @@ class SavedModelInfo(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
 class ModelFiles:
     """The files in the directory `top`, at least the main file, and the index if the model has one.
 
@@ -184,10 +182,19 @@ class ModelFiles:
     symbolic links to files outside of the model.
     """
 
-    top: Path
-    sizes_bytes: Mapping[str, int]
-    is_complete: bool = True
-    links_out: tuple[str, ...] = ()
+    __slots__ = ("is_complete", "links_out", "sizes_bytes", "top")
+
+    def __init__(
+        self,
+        top: Path,
+        sizes_bytes: Mapping[str, int],
+        is_complete: bool = True,
+        links_out: tuple[str, ...] = (),
+    ) -> None:
+        self.top = top
+        self.sizes_bytes = sizes_bytes
+        self.is_complete = is_complete
+        self.links_out = links_out
 
     @classmethod
     def of_directory(cls, top: Path) -> ModelFiles:

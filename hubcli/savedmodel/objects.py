@@ -244,18 +244,17 @@ class ObjectGraph:
                 names[number] = [node.bare_concrete_function.concrete_function_name]
         return names
 
-    def held_functions(self) -> Iterator[Child]:
-        """Every function that an object holds, with its name there.
+    def held_functions(self) -> Iterator[tuple[str, list[str]]]:
+        """Every function that an object holds: its name there, and those of its concrete functions.
 
         Without the traces that are children of their own function, which names them already.
         """
         functions = self._concrete_names
         for holder, children in enumerate(self._children):
-            traces = set(functions[holder]) if self._kinds[holder] == "function" else set()
+            traces = set(functions[holder]) if self._kinds[holder] == "function" else None
             for name, node in children:
-                names = functions.get(node)
-                if names is not None and not (traces and traces.issuperset(names)):
-                    yield Child(name, node)
+                if node in functions and not (traces and traces.issuperset(functions[node])):
+                    yield name, functions[node]
 
     def saver_functions(self) -> tuple[list[int], list[int]]:
         """The functions that save, and those that restore, objects that are not variables."""

@@ -160,6 +160,18 @@ def test_a_file_that_differs_from_the_manifest_is_named(
     assert (row.state, row.problem) == (EntryState.GUTTED, problem)
 
 
+def test_of_several_missing_files_the_first_of_the_manifest_is_named(root: Path) -> None:
+    paths = hubcli_entry(root, HANDLE)
+    manifest = CachedModel.read(paths).manifest
+    assert manifest is not None
+    names = [file.path for file in manifest.files]
+    for name in names[1:]:
+        (paths.model / name).unlink()
+
+    assert len(names) > 2
+    assert _only_row(root).problem == f"{names[1]} is missing"
+
+
 def test_a_text_model_of_tensorflow_hub_is_whole(root: Path) -> None:
     paths = tensorflow_hub_entry(root, HANDLE)
     (paths.model / "saved_model.pb").rename(paths.model / "saved_model.pbtxt")
@@ -175,9 +187,11 @@ def test_what_others_put_there_is_foreign(root: Path) -> None:
     (root / key_of("empty")).mkdir()
     (root / "dangling").symlink_to("nowhere")
 
-    foreign = {row.name for row in read_catalog(root).models if row.state is EntryState.FOREIGN}
+    foreign = [row for row in read_catalog(root).models if row.state is EntryState.FOREIGN]
 
-    assert foreign == {"photos", "notes.txt", f"{key_of(HANDLE)}.zip", key_of("empty"), "dangling"}
+    names = {"photos", "notes.txt", f"{key_of(HANDLE)}.zip", key_of("empty"), "dangling"}
+    assert {row.name for row in foreign} == names
+    assert not any(row.is_pinned for row in foreign)
 
 
 def test_links_are_no_rows(root: Path, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_with_force_the_cached_copy_is_said_to_be_kept(server: HubServer, cache:
 def test_what_cannot_resume_is_not_said_to(server: HubServer, cache: Path) -> None:
     url = server.serve("/m/1", Reply(models.archive(), stall_at=100))
     process = start(cache, "fetch", url)
-    assert server.stalled.wait(30)
+    assert server.stalled.wait(120)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=120)
     assert stderr == f"Error: Interrupted: {url} is not in the cache\n"

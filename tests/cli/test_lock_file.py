@@ -130,7 +130,7 @@ def test_after_an_interrupt_it_is_as_it_was(server: HubServer, hubcli: Run, lock
     hubcli("fetch", "example://mul/1", "--lock", str(lock))
     before = lock.read_bytes()
     process = start(cache, "fetch", "example://mul/1", url, "--lock", str(lock))
-    assert server.stalled.wait(30)
+    assert server.stalled.wait(120)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     assert process.returncode == 130

@@ -207,7 +207,7 @@ def test_an_interrupt_cleans_up_and_exits_130(
     packed = models.archive(assets__large=os.urandom(300_000))
     url = server.serve("/m/1", Reply(packed, stall_at=int(len(packed) * part)))
     process = start(cache, "fetch", url, "--json")
-    assert server.stalled.wait(30)
+    assert server.stalled.wait(120)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130

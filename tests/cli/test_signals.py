@@ -142,12 +142,12 @@ def test_what_another_thread_does_holds_nothing_off() -> None:
     def hold() -> None:
         with held_interrupts():
             holding.set()
-            finished.wait(30)
+            finished.wait(120)
 
     thread = threading.Thread(target=hold)
     thread.start()
     try:
-        assert holding.wait(30)
+        assert holding.wait(120)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     finally:

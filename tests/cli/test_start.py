@@ -229,6 +229,19 @@ def test_the_other_names_of_a_module_with_a_deferred_class_are_imported_when_the
     assert not hasattr(placeholder, "nothing")
 
 
+def test_several_names_of_a_module_are_deferred_and_the_module_alone_is_too() -> None:
+    modules = ("wsgiref.headers", "wsgiref.util")
+    for module in modules:
+        sys.modules.pop(module, None)
+    with DeferredClasses({"wsgiref.util": "FileWrapper is_hop_by_hop", "wsgiref.headers": ""}):
+        placeholder = sys.modules["wsgiref.headers"]
+        from wsgiref.util import FileWrapper, is_hop_by_hop
+    assert sys.modules.keys().isdisjoint(modules)
+    assert is_hop_by_hop("TE")
+    assert FileWrapper.__iter__ is sys.modules["wsgiref.util"].FileWrapper.__iter__
+    assert placeholder.Headers is sys.modules["wsgiref.headers"].Headers
+
+
 def test_a_lazy_name_of_no_module_fails_where_it_is_used() -> None:
     names = lazy_module()
     with pytest.raises(ModuleNotFoundError, match=r"string\.nowhere"):
@@ -349,6 +362,7 @@ def test_the_process_ends_at_once_unless_something_is_left_to_do(
 # What an inspection of a directory without Keras metadata does nothing with.
 UNUSED_BY_INSPECT = {
     *("calendar", "difflib", "gettext", "json", "locale", "platform", "subprocess", "uuid"),
+    *("bz2", "ipaddress", "lzma", "shutil", "textwrap", "tokenize", "traceback", "zlib"),
     *("google.protobuf.internal.python_message", "hubcli.cli.progress", "hubcli.providers"),
 }
 

@@ -230,7 +230,7 @@ def test_a_second_interrupt_does_not_stop_the_cleaning(server: HubServer, cache:
     packed = models.archive(**extra, assets__last=os.urandom(500_000))
     url = server.serve("/m/1", Reply(packed, stall_at=len(packed) - 1000))
     process = start(cache, "fetch", url)
-    assert server.stalled.wait(30)
+    assert server.stalled.wait(120)
     for _ in range(50):
         process.send_signal(signal.SIGINT)
         if process.poll() is not None:
@@ -266,7 +266,7 @@ def test_a_terminal_that_is_closed_ends_all_and_nothing_is_left(
     if not child:
         os.environ["HUBCLI_CACHE_DIR"] = str(cache)
         os.execv(sys.executable, [sys.executable, "-m", "hubcli", "fetch", *urls])
-    assert server.stalled.wait(30)
+    assert server.stalled.wait(120)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
     assert set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
@@ -276,7 +276,7 @@ def test_an_interrupted_run_tells_what_it_had_fetched(server: HubServer, cache: 
     packed = models.archive()
     url = server.serve("/m/1", Reply(packed, stall_at=100))
     process = start(cache, "fetch", "--json", "--jobs", "1", "example://mul/1", url)
-    assert server.stalled.wait(30)
+    assert server.stalled.wait(120)
     process.send_signal(signal.SIGTERM)
     document = json.loads(process.communicate(timeout=120)[0])
     assert [model["handle"] for model in document["models"]] == ["example://mul/1"]

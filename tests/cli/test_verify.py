@@ -98,7 +98,7 @@ def test_an_interrupted_repair_tells_what_was_checked_and_exits_130(
     (model / SHARD).unlink()
     server.serve("/m/1", Reply(packed, stall_at=100_000))
     process = start(cache, "verify", "--json", "--repair", "example://mul/1", url)
-    assert server.stalled.wait(30)
+    assert server.stalled.wait(120)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=120)
     document = json.loads(stdout)

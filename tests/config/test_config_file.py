@@ -329,6 +329,36 @@ def test_a_file_that_cannot_be_parsed_is_told_with_its_line(content: bytes, conf
     assert refused.value.hint
 
 
+_DOTS = b".a" * 32_000
+
+
+@each_of(
+    "content",
+    [
+        b"a" + _DOTS + b" = 1",
+        b"'a'" + b""" . "a=" . '#"'""" * 3_000 + b" = 1",
+        b'jobs = 1 # "\n[[a' + _DOTS + b"]]",
+        b'a = {b = """\n\\""" \'"""""", c' + _DOTS + b" = 1}",
+        b"a = {b = '''\n\"''', c" + _DOTS + b" = 1}",
+    ],
+)
+def test_a_key_of_very_many_parts_is_refused_at_once(content: bytes, config: Path) -> None:
+    config.write_bytes(content)
+    began = time.process_time()
+    with pytest.raises(UsageError, match="invalid TOML: nested too deeply"):
+        Settings.read({})
+
+    assert time.process_time() - began < 2  # Ten seconds and gigabytes, if the parser gets the first one.
+
+
+@each_of("quotes", ['"', "'", '"""', "'''", '"""\n', "'''\n"])
+def test_strings_and_comments_may_have_any_number_of_dots(quotes: str, config: Path) -> None:
+    dots = "a." * 100
+    config.write_text(f"# {dots}\nx = {quotes}{dots}{quotes[:3]} # {dots}\njobs = 5\n")
+
+    assert Settings.read({}).jobs == 5
+
+
 def test_a_byte_order_mark_and_windows_line_ends_are_read(config: Path) -> None:
     config.write_bytes(b"\xef\xbb\xbfjobs = 5\r\nretries = 1\r\n")
 

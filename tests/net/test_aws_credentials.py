@@ -47,13 +47,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: HubServer) -> 
     return tmp_path
 
 
-def fetched_by(profile: str, home: Path, config: str, server: HubServer) -> str:
+def fetched_by(profile: str, home: Path, config: str, server: HubServer, **more: str) -> str:
     """The Authorization header by which the object was asked for, of a profile `p` with these lines."""
     import os
 
-    (home / ".aws").mkdir(parents=True, exist_ok=True)
-    (home / ".aws" / "config").write_text(config)
-    variables = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+    path = Path(more.get("AWS_CONFIG_FILE", home / ".aws" / "config"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(config)
+    variables = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")} | more
     fetch("s3://models/m.tar.gz", Settings.read({**variables, "AWS_PROFILE": profile}, cache_dir=home / "c"))
     requests = [request for request in server.requests if request.path.startswith("/models/")]
     return requests[-1].headers["authorization"]
@@ -65,6 +66,14 @@ def test_the_keys_of_a_program_are_used(home: Path, server: HubServer) -> None:
     program.write_text(f"print({json.dumps(json.dumps(answer))})")
     config = f"[profile p]\ncredential_process = {sys.executable} {program}\n"
     assert "AKIA-PROGRAM/" in fetched_by("p", home, config, server)
+
+
+def test_the_config_file_is_the_one_that_the_settings_name(home: Path, server: HubServer) -> None:
+    keys = json.dumps({**_KEYS, "AccessKeyId": "AKIA-ELSEWHERE", "Expiration": _LATER})
+    (home / "keys.py").write_text(f"print({keys!r})")
+    config = f"[profile p]\ncredential_process = {sys.executable} {home / 'keys.py'}\n"
+    elsewhere = str(home / "elsewhere" / "aws")
+    assert "AKIA-ELSEWHERE/" in fetched_by("p", home, config, server, AWS_CONFIG_FILE=elsewhere)
 
 
 def test_a_role_is_taken_with_the_keys_of_its_source(home: Path, server: HubServer) -> None:

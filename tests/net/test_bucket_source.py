@@ -1,4 +1,4 @@
-"""Objects of buckets as byte sources, where a server sends them too slowly."""
+"""Objects of buckets as byte sources, where a server sends them too slowly, or sends what was not listed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from hubcli.config.settings import Settings
-from hubcli.errors import TooSlowError
+from hubcli.errors import BodyChangedError, TooSlowError
 from hubcli.net import rate
 from tests.bucket_servers import BucketServer
+from tests.cases import each_of
+from tests.server import HubServer, Reply
 
 pytest.importorskip("obstore", reason="buckets need obstore")
 
@@ -28,3 +30,24 @@ def test_an_object_slower_than_the_minimum_rate_is_aborted(
         list(source.read())
     assert "/a is too slow: " in caught.value.message
     assert caught.value.is_transient
+
+
+@each_of(
+    "body, etag",
+    [
+        pytest.param(b"other", '"2"', id="as many bytes under another ETag"),
+        pytest.param(b"longer model", '"1"', id="more bytes under the same ETag"),
+    ],
+)
+def test_an_object_that_changed_is_refused_where_the_server_ignores_conditions(
+    server: HubServer, body: bytes, etag: str
+) -> None:
+    server.serve("/models/x", Reply(b"model", headers={"ETag": '"1"'}))
+    variables = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "key", "AWS_ENDPOINT_URL": server.url}
+    settings = Settings.read({**variables, "HUBCLI_CACHE_DIR": "/nowhere"})
+    store = open_store("s3://models", replace(settings, retries=0))
+    with store.open("x") as source:
+        server.serve("/models/x", Reply(body, headers={"ETag": etag}))
+        with pytest.raises(BodyChangedError, match=r"/x changed during the download$"):
+            list(source.read())
+    assert server.requests[-1].headers["if-match"] == '"1"'

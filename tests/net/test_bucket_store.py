@@ -330,6 +330,28 @@ def test_a_server_that_takes_etags_without_quotes_alone_is_known_by_a_probe(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(IS_FOREIGN, reason="Ceph needs no emulation")
+def test_a_bucket_that_refuses_the_right_etag_is_found_out_at_each_swap(
+    s3_server: BucketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, put = store_of(s3_server), obstore.put
+
+    def without_matches(*arguments: Any, mode: Any = None, **more: Any) -> Any:
+        return put(*arguments, **({"mode": {"e_tag": '"none"'}} if isinstance(mode, dict) else {}), **more)
+
+    store.put("lease", b"1")
+    before = store.head("lease")
+    assert before is not None
+    monkeypatch.setattr(obstore, "put", without_matches)
+    # Each time: what was learned of its ETags while it was probed is forgotten.
+    for _ in range(2):
+        with pytest.raises(UnsupportedError, match="does not support compare-and-swap"):
+            store.replace("lease", b"2", before)
+    assert (store.read("lease", 10) or (b"",))[0] == b"1"
+    assert [info.key for info in store.list_objects()] == ["lease"]
+
+
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there_is_named(s3_server: BucketServer) -> None:
     store = open_store("s3://no-such-bucket-here/x", settings_of(s3_server))
     for ask in (lambda: store.put("a", b""), lambda: list(store.list_objects())):

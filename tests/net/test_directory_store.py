@@ -13,6 +13,7 @@ import pytest
 
 from hubcli.durability import UNSYNCED
 from hubcli.errors import AuthenticationError, IntegrityError, NetworkError, NotFoundError, UnsupportedError
+from hubcli.net import directory_store
 from hubcli.net.directory_store import DirectoryStore
 from tests.cases import each_of
 
@@ -199,3 +200,30 @@ def test_a_stopped_holder_of_the_lock_is_not_waited_for_without_end(
             store.replace("a", b"2", info)
         holder.communicate(b"\n")
     assert store.replace("a", b"2", info)
+
+
+@each_of(
+    "mount, is_shared",
+    [
+        (" - nfs4 host:/tier rw,vers=4.2,local_lock=none", True),
+        (" - nfs host:/tier rw,vers=3,local_lock=flock", True),
+        (" - nfs host:/tier rw,vers=3,nolock,local_lock=all", False),
+        (" - nfs4 host:/tier rw,local_lock=posix", False),
+        (" - ext4 /dev/vda rw,nolock", True),
+    ],
+)
+def test_a_mount_whose_locks_no_other_machine_sees_takes_no_swap(
+    mount: str, is_shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, mounts = DirectoryStore(tmp_path / "tier", UNSYNCED), tmp_path / "mountinfo"
+    store.put("x", b"1")
+    seen, device = store.head("x"), store.root.stat().st_dev
+    assert seen is not None
+    mounts.write_text(f"36 35 {os.major(device)}:{os.minor(device)} / /mnt rw shared:1{mount}\n")
+    monkeypatch.setattr(directory_store, "_MOUNTS", mounts)
+    if is_shared:
+        assert store.replace("x", b"2", seen)
+    else:
+        with pytest.raises(UnsupportedError, match="without locks between machines"):
+            store.replace("x", b"2", seen)
+    assert (store.read("x", 10) or (b"",))[0] == (b"2" if is_shared else b"1")

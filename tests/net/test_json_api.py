@@ -125,6 +125,17 @@ def test_an_answer_is_read_up_to_its_limit(kaggle: FakeKaggle) -> None:
             api.get("/x", limit_bytes=4000)
 
 
+def test_an_answer_is_too_long_even_if_a_block_ends_at_its_limit(
+    kaggle: FakeKaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_api, "body_blocks", lambda *_: iter([b"{}", b" "]))
+    kaggle.script("/x", json_answer({}), json_answer({}))
+    with api_at(kaggle.url) as api:
+        assert api.get("/x", limit_bytes=3) == {}
+        with pytest.raises(NetworkError, match="is longer than"):
+            api.get("/x", limit_bytes=2)
+
+
 def test_an_answer_that_takes_too_long_is_left(kaggle: FakeKaggle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_api, "_MAX_ANSWER_S", -1.0)
     kaggle.script("/x", *[json_answer({}) for _ in range(9)])

@@ -16,7 +16,7 @@ import pytest
 from hubcli.errors import BodyChangedError, CacheError, NetworkError, TruncatedError
 from hubcli.net import download as download_module
 from hubcli.net import spool as spool_module
-from hubcli.net.download import MIN_SEGMENTED_BYTES, DownloadOptions, segment_size
+from hubcli.net.download import MIN_SEGMENTED_BYTES, DownloadOptions, _RestOfBody, segment_size
 from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
 from hubcli.net.spool import Spool, discard_spool
@@ -44,7 +44,7 @@ def options(
     *,
     connections: int = 4,
     retries: int = 3,
-    timeout_s: float = 5,
+    timeout_s: float = 60,
     retry_log: RetryLog | None = None,
 ) -> DownloadOptions:
     return DownloadOptions(timeout_s, RetryPolicy(retries, retry_log or RetryLog()), connections, spool)
@@ -111,6 +111,15 @@ def test_windows_begin_small_grow_and_end_small_within_bounds() -> None:
     assert windows[-8:-1] == [4 << 20] * 7
     assert 1 << 20 <= windows[-1] < 5 << 20
     assert len(windows) < 150
+
+
+def test_the_rest_of_a_body_is_as_many_bytes_as_may_be_kept() -> None:
+    rest = _RestOfBody(10)
+    for chunk in (b"12345", b"67890"):
+        rest.add(chunk)
+    assert (rest.start, rest.end, b"".join(rest.chunks)) == (0, 10, b"1234567890")
+    rest.add(b"x")
+    assert (rest.start, rest.end, b"".join(rest.chunks)) == (5, 11, b"67890x")
 
 
 def test_one_connection_asks_once_and_no_window_is_a_mere_rest() -> None:

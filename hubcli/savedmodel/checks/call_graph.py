@@ -71,9 +71,10 @@ class CallGraph:
 
     def phases(self, body: GraphBody, node: Node) -> frozenset[ExecutionPhase]:
         """When the node of that body runs, in a function when that does; empty for never."""
-        if body.is_function:
-            return self._phases_of_functions.get(body.name, frozenset())
-        return self._phases_of_nodes.get(node.name, frozenset())
+        masks, name = (
+            (self._masks_of_functions, body.name) if body.is_function else (self._masks_of_nodes, node.name)
+        )
+        return _PHASES[masks.get(name, 0)]
 
     def nodes_calling(self, function: str) -> list[str]:
         """The nodes of the graph itself that name the function, each as often as it does."""
@@ -88,7 +89,7 @@ class CallGraph:
 
     def is_held(self, function: str) -> bool:
         """Whether an object holds the function, so that Python or the loader may call it."""
-        return function in self._phases_of_objects
+        return function in self._masks_of_objects
 
     @cached_property
     def free(self) -> frozenset[str]:
@@ -127,13 +128,13 @@ class CallGraph:
         return _Calls(numbers, callees, callers)
 
     @cached_property
-    def _phases_of_functions(self) -> dict[str, frozenset[ExecutionPhase]]:
+    def _masks_of_functions(self) -> dict[str, int]:
         """When each function runs: those that objects and the graph name, and their transitive callees."""
         numbers, callees, _ = self._calls
         reached = [0] * len(numbers)
-        for name, phases in self._starts().items():
+        for name, mask in self._starts().items():
             if name in numbers:
-                reached[numbers[name]] |= sum(_BITS[phase] for phase in phases)
+                reached[numbers[name]] |= mask
         waiting = [number for number, mask in enumerate(reached) if mask]
         while waiting:
             # A function comes here again only when a phase was added: four times at most.
@@ -143,16 +144,16 @@ class CallGraph:
                 if mask & ~reached[callee]:
                     reached[callee] |= mask
                     waiting.append(callee)
-        return {name: _PHASES[reached[number]] for name, number in numbers.items()}
+        return {name: reached[number] for name, number in numbers.items()}
 
-    def _starts(self) -> dict[str, set[ExecutionPhase]]:
+    def _starts(self) -> dict[str, int]:
         """The phases of functions that nodes of the graph itself, objects or TensorFlow call directly."""
-        starts = {name: set(found) for name, found in self._phases_of_objects.items()}
+        starts = dict(self._masks_of_objects)
         for function, nodes in self._main.callers.items():
             for node in nodes:
-                starts.setdefault(function, set()).update(self._phases_of_nodes.get(node, ()))
+                starts[function] = starts.get(function, 0) | self._masks_of_nodes.get(node, 0)
         for function in self.free:
-            starts.setdefault(function, set()).add(ExecutionPhase.CALL)
+            starts[function] = starts.get(function, 0) | _BITS[ExecutionPhase.CALL]
         return starts
 
     @cached_property
@@ -172,27 +173,28 @@ class CallGraph:
         return _MainGraph(inputs, callers)
 
     @cached_property
-    def _phases_of_objects(self) -> dict[str, set[ExecutionPhase]]:
+    def _masks_of_objects(self) -> dict[str, int]:
         """The phases of functions that objects hold: on load for those of resources, on call for others."""
-        phases: dict[str, set[ExecutionPhase]] = {}
+        masks: dict[str, int] = {}
         objects = self._objects
         if objects is None:
-            return phases
-        for child in objects.held_functions():
-            phase = ExecutionPhase.LOAD if child.name in _LOADERS else ExecutionPhase.CALL
-            for name in objects.concrete_names(child.node):
-                phases.setdefault(name, set()).add(phase)
+            return masks
+        load, call = _BITS[ExecutionPhase.LOAD], _BITS[ExecutionPhase.CALL]
+        for held_as, names in objects.held_functions():
+            bit = load if held_as in _LOADERS else call
+            for name in names:
+                masks[name] = masks.get(name, 0) | bit
         for phase, savers in zip(
             (ExecutionPhase.SAVE, ExecutionPhase.RESTORE), objects.saver_functions(), strict=True
         ):
             for name in (name for saver in savers for name in objects.concrete_names(saver)):
-                phases.setdefault(name, set()).add(phase)
+                masks[name] = masks.get(name, 0) | _BITS[phase]
         for name in objects.concrete_names(0):  # The root may be a function itself.
-            phases.setdefault(name, set()).add(ExecutionPhase.CALL)
-        return phases
+            masks[name] = masks.get(name, 0) | call
+        return masks
 
     @cached_property
-    def _phases_of_nodes(self) -> dict[str, frozenset[ExecutionPhase]]:
+    def _masks_of_nodes(self) -> dict[str, int]:
         """The phases of each node of the graph itself: those of all nodes that depend on it."""
         inputs = self._main.inputs
         masks: dict[str, int] = {}
@@ -203,7 +205,7 @@ class CallGraph:
                 if name in inputs and not masks.get(name, 0) & bit:
                     masks[name] = masks.get(name, 0) | bit
                     waiting += inputs[name]
-        return {name: _PHASES[mask] for name, mask in masks.items()}
+        return masks
 
     def _ends(self) -> dict[ExecutionPhase, list[str]]:
         """The tensors and ops that TensorFlow runs directly, by phase."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import re
-import zlib
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
@@ -213,8 +212,9 @@ def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int 
 
     `head` are the file's first bytes; `budget` is that of the whole scan.
     """
-    import tarfile  # Few models have such files: the others need neither.
+    import tarfile  # Few models have such files: the others need none of these.
     import zipfile
+    import zlib
 
     try:
         if head.startswith(_UNREADABLE):
@@ -358,6 +358,8 @@ def _decompressed(file: IO[bytes], head: bytes) -> IO[bytes] | None:
 
         return lzma.LZMAFile(file)
     if head.startswith(_ZLIB_HEADS):
+        import zlib
+
         return io.BytesIO(zlib.decompressobj().decompress(head, HEAD_BYTES))
     return None
 

@@ -167,6 +167,14 @@ _LIST_ARG = message(
     node_def=[node("fill", TABLE, "a", "path")],
 )  # fmt: skip
 
+
+def _several_at_first(attribute: str) -> Any:
+    """The function `boot`, whose first input stands for as many tensors as its attribute says."""
+    boot = function("boot", FILL, inputs=("path", "t"))
+    setattr(boot.signature.input_arg[0], attribute, "N")
+    return boot
+
+
 FREE = {
     "a-signature-fills-it": _called(loading(node("init", TABLE, "h", "asset"))),
     "a-signature-calls-the-function": _called(
@@ -256,6 +264,17 @@ FREE = {
         call("init", "boot", "asset", "h"),
         functions=[BOOT, function("boot", FILL, inputs=("t", "path"))],
     ),
+    "two-inputs-of-one-name": loading(
+        call("init", "boot", "other", "asset", "h"),
+        functions=[function("boot", FILL, inputs=("path", "path", "t"))],
+    ),
+    "an-input-that-stands-for-several": loading(
+        call("init", "boot", "asset", "h"), functions=[_several_at_first("number_attr")]
+    ),
+    "an-input-that-stands-for-a-list": loading(
+        call("init", "boot", "asset", "h"), functions=[_several_at_first("type_list_attr")]
+    ),
+    "a-function-that-stands-twice": loading(call("init", "boot", "asset", "h"), functions=[BOOT, BOOT]),
     "a-variable-that-is-assigned-twice": loading(
         node("v", "VarHandleOp", shared_name="v"),
         node("set", "AssignVariableOp", "v", "asset"),
