@@ -120,7 +120,7 @@ StrategyOption: TypeAlias = Annotated[
 TagSet: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="TAG,TAG",
+        metavar="TAG,...",
         help="Tags of the MetaGraph to train.",
         show_default=False,
         rich_help_panel=_TRAINING,

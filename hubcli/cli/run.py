@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import BUILT_IN, TAG_SETS, BucketFlags, CompletionHint, GlobalOptions, Replace
+from hubcli.cli.options import BUILT_IN, TAG_SETS, BucketFlags, CompletionHint, GlobalOptions
 from hubcli.errors import UsageError
 
 with LazyImports():
@@ -131,6 +131,9 @@ OutputFile: TypeAlias = Annotated[
     ),
     CompletionHint(files=True, directories=True),
 ]
+Force: TypeAlias = Annotated[
+    bool, typer.Option("--force", help="Overwrite the file of --output.", rich_help_panel=_OUTPUTS)
+]
 JsonLines: TypeAlias = Annotated[
     bool, typer.Option("--json-lines", help="Print one JSON object a row.", rich_help_panel=_OUTPUTS)
 ]
@@ -205,7 +208,7 @@ def run_command(
     image_size: ImageSize = None,
     scale: Scale = None,
     output_file: OutputFile = None,
-    force: Replace = False,
+    force: Force = False,
     json_lines: JsonLines = False,
     top: Top = None,
     labels: Labels = None,
