@@ -38,7 +38,7 @@ class Port(NamedTuple):
 
     def __str__(self) -> str:
         kind = "" if self.kind == "dense" else f"{self.kind} "
-        return f"{self.name} ({kind}{self.dtype.name} {shape_text(self.shape)})"
+        return f"{self.name}: {kind}{self.dtype.name}{shape_text(self.shape)}"
 
     @property
     def part_count(self) -> int:

@@ -307,4 +307,4 @@ def require_packages(model: RunnableModel, installed: Mapping[str, bool]) -> Non
 
 def listed_endpoint(endpoint: Endpoint) -> str:
     """The endpoint in one line: title, inputs and outputs."""
-    return f"{endpoint.title}: {described(endpoint.inputs)} -> {described(endpoint.outputs)}"
+    return f"{endpoint.title}: ({described(endpoint.inputs)}) -> ({described(endpoint.outputs)})"

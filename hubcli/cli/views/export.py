@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hubcli.cli.output import printable
-from hubcli.units import format_size
+from hubcli.units import format_elapsed, format_size
 
 if TYPE_CHECKING:
     from hubcli.commands.export import ExportResult
@@ -20,7 +20,8 @@ def export_summary(result: ExportResult) -> str:
         before, after = format_size(result.edited.size_before), format_size(result.size_bytes)
         return f"Would export {result.source}  {before} to {after}"
     files = "1 file" if result.file_count == 1 else f"{result.file_count} files"
-    return f"Exported {result.source}  {format_size(result.size_bytes)}, {files}, {result.seconds:.1f} s"
+    size, time = format_size(result.size_bytes), format_elapsed(result.seconds)
+    return f"Exported {result.source}  {size}, {files}, {time}"
 
 
 def losses_payload(result: ExportResult) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubcli.cli.output import printable
 from hubcli.issues import Issue
-from hubcli.units import format_duration, format_size, plural
+from hubcli.units import format_elapsed, format_size, plural
 
 if TYPE_CHECKING:
     from hubcli.commands.publish import PublishPlan, PublishResult
@@ -53,7 +53,7 @@ def outcome_line(result: PublishResult) -> str:
     size = ""
     if result.plan is not None:
         files, bytes_ = len(result.plan.files), result.plan.size_bytes
-        size = f"  {plural(files, 'file')}, {format_size(bytes_)}, {format_duration(result.seconds)}"
+        size = f"  {plural(files, 'file')}, {format_size(bytes_)}, {format_elapsed(result.seconds)}"
     compared = "; downloaded and compared" if result.was_compared else ""
     return {
         "published": f"Published {name}{size}{compared}",
