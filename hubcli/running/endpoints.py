@@ -142,7 +142,7 @@ def choose_signature(signatures: tuple[Signature, ...], name: str | None, target
 
 def _line(signature: Signature) -> str:
     inputs = ", ".join(
-        f"{tensor.name} {tensor.dtype}{shape_text(tensor.shape)}" for tensor in signature.inputs
+        f"{tensor.name}: {tensor.dtype}{shape_text(tensor.shape)}" for tensor in signature.inputs
     )
     return f"{signature.name}({inputs})"
 

@@ -27,6 +27,7 @@ from hubcli.savedmodel.targets.packages import module_of, package_by_op
 
 __all__ = ["RunnableModel", "Selection", "read_runnable", "read_signatures_of", "refuse_unsafe"]
 
+_BROKEN = "Fetch or export the model again."
 _CALL = "__call__"
 _SERVE = frozenset({"serve"})
 _PLACEHOLDER = "Placeholder"
@@ -109,7 +110,7 @@ def _reader(name: str, path: Path, selection: Selection) -> Iterator[_Reader]:
         with read_outline(path) as outlines:
             yield _Reader(name, path, selection, outlines)
     except BrokenModelError as error:
-        raise BrokenModelError(f"{name}: {error.message}", hint=error.hint) from error
+        raise BrokenModelError(f"{name}: {error.message}", hint=error.hint or _BROKEN) from error
     except OSError as error:
         raise NotFoundError(
             f"Cannot read {error.filename or path}: {error.strerror}", hint="Check its permissions."

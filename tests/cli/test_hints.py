@@ -77,6 +77,31 @@ def test_an_error_of_the_network_is_in_words_without_the_number_of_the_system(hu
     assert "Errno" not in result.stderr
 
 
+def test_a_directory_without_a_model_is_not_called_an_archive(hubcli_in_turn: Run, tmp_path: Path) -> None:
+    result = hubcli_in_turn("inspect", str(tmp_path))
+    assert result.stderr.splitlines()[1].startswith("Hint: Specify the directory of saved_model.pb.")
+
+
+def test_a_corrupt_model_is_named_with_its_file_and_a_remedy(hubcli_in_turn: Run, tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_text("junk")
+    for words in (["inspect"], ["run", "--input", "1", "--dry-run"]):
+        shown = hubcli_in_turn(*words, str(tmp_path)).stderr
+        assert shown.endswith("Hint: Fetch or export the model again.\n"), shown
+    unpublished = hubcli_in_turn("publish", str(tmp_path), str(tmp_path / "www" / "a" / "b" / "1"), "--yes")
+    assert "exceeds its message in saved_model.pb [model]" in unpublished.stdout + unpublished.stderr
+
+
+def test_a_local_file_that_is_not_an_archive_is_not_called_a_url(hubcli_in_turn: Run, tmp_path: Path) -> None:
+    page = tmp_path / "page.tar.gz"
+    page.write_text("<html>")
+    assert "Hint: Check the URL or path: " in hubcli_in_turn("fetch", str(page)).stderr
+
+
+def test_signatures_are_listed_as_inputs_are(hubcli_in_turn: Run) -> None:
+    result = hubcli_in_turn("run", EXAMPLE, "--dry-run", "--signature", "x", "--input", "1")
+    assert result.stderr.splitlines()[1] == "Hint: Its signatures: serving_default(x: float32[?, 1])"
+
+
 def test_an_invalid_mirror_begins_as_other_errors_do(hubcli_in_turn: Run) -> None:
     result = hubcli_in_turn("fetch", EXAMPLE, "--mirror", "foo")
     assert result.stderr.splitlines()[0] == "Error: Invalid mirror 'foo'"

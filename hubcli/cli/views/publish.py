@@ -41,7 +41,8 @@ def plan_lines(plan: PublishPlan) -> Iterator[str]:
 def issue_lines(issues: Sequence[Issue], indent: str = "") -> Iterator[str]:
     """Each issue with its code, and what to do about it below."""
     for issue in issues:
-        where = f" in {issue.where}" if issue.where and issue.where not in issue.message else ""
+        place = issue.where or issue.file or ""
+        where = f" in {place}" if place not in issue.message else ""
         yield printable(f"{indent}{issue.severity.value}: {issue.message}{where} [{issue.code}]")
         if issue.hint:
             yield printable(f"{indent}  {issue.hint}")
