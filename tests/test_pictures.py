@@ -30,8 +30,8 @@ def test_the_script_makes_every_picture_that_is_shown(tmp_path: Path) -> None:
 
 def test_no_published_picture_shows_a_failure() -> None:
     for name in ("overview", "inspect", "gc", "doctor"):
-        shown = words(make_pictures.PICTURES / f"{name}.svg")
-        assert not re.search(r"Error|Cannot reach|Not in the cache", shown), name
+        text = words(make_pictures.PICTURES / f"{name}.svg")
+        assert not re.search(r"Error|Cannot reach|Not in the cache", text), name
     assert f"Fetched {make_pictures.HANDLE}" in words(make_pictures.PICTURES / "overview.svg")
 
 
