@@ -234,6 +234,15 @@ def from_iso_utc(text: str) -> float:
 _LATEST_DATE = datetime(9998, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
 
 
+def to_utc(seconds: float) -> datetime:
+    """The time in UTC; one outside of the years 1 to 9998 as their end: a sum with it stays in range.
+
+    >>> to_utc(300_000_000_000).year
+    9998
+    """
+    return datetime.fromtimestamp(min(max(seconds, _EARLIEST_S), _LATEST_DATE.timestamp()), timezone.utc)
+
+
 def from_http_date(text: str | None) -> datetime | None:
     """The time in a header such as `Date`, in UTC; None without a header, and for an invalid date.
 

@@ -14,13 +14,21 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from hubcli.archive import Limits, Member, MemberStream
 from hubcli.archive.unpack import MemberCheck, require_room
 from hubcli.cache.disk_usage import directory_size_bytes
 from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
-from hubcli.errors import AuthenticationError, BrokenModelError, NotFoundError
+from hubcli.errors import (
+    AuthenticationError,
+    BrokenModelError,
+    CacheError,
+    DiskFullError,
+    NotFoundError,
+    means_full,
+)
 from hubcli.fetching.byte_sources import Transfer, size_of
 from hubcli.fetching.cached import archive_changed, local_directory, problem_of
 from hubcli.fetching.model_ref import archive_address, latest_of, naming
@@ -38,6 +46,7 @@ __all__ = ["DryRun", "Peek", "PlannedAction", "dry_run", "peek"]
 
 _SMALL_FILES = ("tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb")
 _MAX_TOPS = 100
+_WAY_OUT = "set TMPDIR to a directory on another disk"
 _TOO_LARGE = "If you trust it, fetch it: hubcli fetch HANDLE --max-unpacked SIZE"
 # Until then one connection is enough: others would download bytes that are never read.
 _AT_THE_START_BYTES = 16 << 20
@@ -63,7 +72,7 @@ def peek(
     archive in which they come late the rest is fetched as by `fetch`, over several connections.
 
     The files live as long as the context. Raises what `open_source` does, and
-    BrokenModelError where the archive ends without a model.
+    BrokenModelError where the archive ends without a model; DiskFullError and CacheError of temporary files.
     """
     received = 0
 
@@ -73,8 +82,10 @@ def peek(
         listener.received(size_bytes)
 
     retries = RetryPolicy.of(settings, settings.retries, listener.retrying)
+    with _disk_errors():
+        temporary = tempfile.TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True)
     with (
-        tempfile.TemporaryDirectory(prefix="hubcli-") as folder,
+        temporary as folder,
         open_source(
             handle,
             settings,
@@ -102,7 +113,7 @@ def _take_by_range(
     """The needed files of a source that knows the byte range of each: nothing else is requested."""
     sizes = {path: end - start for path, (start, end) in source.files.items()}
     needed = [path for path in sizes if path in _NEEDED_FILES and not (graph_alone and path == INDEX_FILE)]
-    require_room(folder, sum(sizes[path] for path in needed), source.name)
+    require_room(folder, sum(sizes[path] for path in needed), source.name, _WAY_OUT)
     check = MemberCheck(Limits(), _TOO_LARGE)
     for path in needed:
         check.accept(Member(path, False, sizes[path]), iter(()))
@@ -112,9 +123,8 @@ def _take_by_range(
 
 
 def _copy_range(source: ByteSource, path: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     start, end = source.files[path]
-    with target.open("wb") as file, source.range(start, end) as blocks:
+    with _disk_errors(), source.range(start, end) as blocks, _new_file(target) as file:
         for block in blocks:
             file.write(block)
 
@@ -141,7 +151,7 @@ def _take(members: MemberStream, folder: Path, name: str, *, graph_alone: bool) 
             _drain(pieces, digest := hashlib.sha256())
             check.note(path, member.size_bytes, digest.hexdigest())
             continue
-        require_room(folder, member.size_bytes, name)
+        require_room(folder, member.size_bytes, name, _WAY_OUT)
         top = tops.setdefault(path.removesuffix(inner), folder / str(len(tops)))
         _write(top / inner, pieces, digest := hashlib.sha256())
         check.note(path, member.size_bytes, digest.hexdigest())
@@ -166,11 +176,28 @@ def _has_graph(tops: Mapping[str, Path]) -> bool:
 
 
 def _write(target: Path, pieces: Iterator[memoryview], digest: hashlib._Hash) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as file:
+    with _disk_errors(), _new_file(target) as file:
         for piece in pieces:
             digest.update(piece)
             file.write(piece)
+
+
+def _new_file(target: Path) -> BinaryIO:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.open("wb")
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Turns errors of the disk with temporary files into ours."""
+    try:
+        yield
+    except OSError as error:
+        kind = DiskFullError if means_full(error) else CacheError
+        raise kind(
+            f"Cannot write to a temporary directory: {error.strerror or error}",
+            hint="Use a directory with enough space: TMPDIR=DIR hubcli …",
+        ) from error
 
 
 def _drain(pieces: Iterator[memoryview], digest: hashlib._Hash) -> None:

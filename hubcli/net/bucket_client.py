@@ -189,12 +189,13 @@ class BucketClient(BucketErrors):
         with_retries: bool = False,
         key: str | None = None,
         is_small: bool = False,
+        is_conditional: bool = False,
     ) -> T:
         """The result of `action` on the store, or on that of another region if the bucket is there.
 
         `name` is the object in messages. `key` is given for a HEAD request, whose answer has no body with the
-        reason of an error. A request that `is_small` has a time limit. FileNotFoundError and
-        `condition_errors` pass through.
+        reason of an error. A request that `is_small` has a time limit. FileNotFoundError passes through, and
+        so do the `condition_errors` of a request that `is_conditional`.
         """
         region, limit_s = self.region, max(_ANSWER_S, 2 * self.timeout_s) if is_small else None
         try:
@@ -202,17 +203,26 @@ class BucketClient(BucketErrors):
         except TimeoutError as error:
             raise timed_out(name) from error
         except self.condition_errors as error:
-            if code_of(error) != "ConditionalRequestConflict":
+            if code_of(error) == "ConditionalRequestConflict":
+                # Two writes at once: the service asks for another try.
+                raise NetworkError(f"{name} is being written by another process").transient() from error
+            if is_conditional:
                 raise
-            # Two writes at once: the service asks for another try.
-            raise NetworkError(f"{name} is being written by another process").transient() from error
+            raise self.translated(error, name) from error
         except FileNotFoundError as error:
             if code_of(error) not in NO_BUCKET:
                 raise
             raise self.missing(name, code_of(error)) from error
         except (self.obstore.exceptions.BaseError, ValueError) as error:
             if region is None and self._is_other_region(error) and (self.region or self._switch_region()):
-                return self.once(name, action, with_retries=with_retries, key=key, is_small=is_small)
+                return self.once(
+                    name,
+                    action,
+                    with_retries=with_retries,
+                    key=key,
+                    is_small=is_small,
+                    is_conditional=is_conditional,
+                )
             raise self.translated(self._with_reason(error, key), name) from error
 
     def pages(self, name: str, folder: str, start_after: str | None) -> Iterator[Sequence[Any]]:

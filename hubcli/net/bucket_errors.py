@@ -42,6 +42,11 @@ _TOKEN = re.compile(
 )
 # obstore names the URL, but for one with a signature.
 _REQUEST = re.compile(r"Error performing [A-Z]+ (\S+) in ")
+# What obstore says of an answer that it can't read, such as the page of a proxy or a login.
+_INVALID_ANSWER = re.compile(
+    r"Generic \w+ error: (?:Got invalid |Invalid (?:last modified|content length) |Received header |"
+    r"\S+ Header missing )"
+)
 _NAMES = {"s3": "AWS", "gs": "Google Cloud", "az": "Azure"}
 
 
@@ -148,6 +153,11 @@ class BucketErrors:
                 hint="Try again.",
                 has_ranges=False,
             )
+        if _INVALID_ANSWER.match(text):
+            return NetworkError(
+                f"The answer from {self.options.endpoint} for {name} is invalid",
+                hint="Check the endpoint, and whether a proxy or a login page answers in its place.",
+            ).transient()
         reason = "cannot be reached" if "connect" in text.lower() else "closed the connection"
         return NetworkError(
             f"{self.options.endpoint}, which has {name}, {reason}",

@@ -71,7 +71,7 @@ class _Stream:
     def _receive(self) -> None:
         part, received = self.part, 0
         try:
-            for block in self._client.once(part.name, self._answer):
+            for block in self._client.once(part.name, self._answer, is_conditional=True):
                 received += len(block)
                 if received > part.end - part.start or not self._put(bytes(block)):
                     break

@@ -161,25 +161,31 @@ class BucketStore(ObjectStore):
         return BucketTree(self._client, self._name(folder), files, known_etag)
 
     def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
-        """The objects whose keys begin with the prefix, in order of their keys, page by page.
+        """The objects whose keys begin with the prefix, page by page, in the order of the service.
 
-        Raises IntegrityError where one of them has a key that obstore can't spell.
+        That is the order of their keys, but for S3's directory buckets and services that sort each folder by
+        itself. Raises IntegrityError where one of them has a key that obstore can't spell.
         """
         folder = self._key(prefix.rpartition("/")[0])
         last, name = start_after, str(self._place.container._replace(key=folder))
-        retries = self._client.retries()
+        retries, is_ordered = self._client.retries(), True
         while True:
-            pages = self._client.pages(name, folder, last and self._key(last))
+            begin, previous = last, None
+            pages = self._client.pages(name, folder, begin and self._key(begin))
             try:
                 for page in pages:
                     for found in page:
                         info = self._info(found)
                         # Azurite ignores where to start.
-                        if info.key.startswith(prefix) and (last is None or info.key > last):
-                            last = info.key
+                        is_new = info.key != previous and (begin is None or info.key > begin)
+                        if is_new and info.key.startswith(prefix):
+                            is_ordered &= last is None or info.key > last
+                            last = previous = info.key
                             yield info
                     retries = self._client.retries()  # A page is progress.
             except HubcliError as error:
+                if not is_ordered:  # What comes after the last key is not what is missing.
+                    raise
                 retries.wait(error)  # The next listing starts after the last key.
             else:
                 return
@@ -194,7 +200,7 @@ class BucketStore(ObjectStore):
             self._client.obstore.put(store, full, data, mode="create", use_multipart=False)
 
         try:
-            self._call(key, create)
+            self._call(key, create, is_conditional=True)
         except self._client.condition_errors:
             if attempts == 1:
                 return False
@@ -246,7 +252,7 @@ class BucketStore(ObjectStore):
             self._client.obstore.put(store, full, data, mode=mode, use_multipart=False)
 
         try:
-            self._call(key, swap)
+            self._call(key, swap, is_conditional=True)
         except self._client.condition_errors:
             return attempts > 1 and self._holds(key, data)
         except FileNotFoundError:  # S3 has no ETag to compare with where nothing is.
@@ -286,7 +292,9 @@ class BucketStore(ObjectStore):
         """Writes a small object, over what is there."""
         put = self._client.obstore.put
         with self._write_errors(key):
-            self._call(key, lambda store, full: put(store, full, data, use_multipart=False))
+            self._call(
+                key, lambda store, full: put(store, full, data, use_multipart=False), is_conditional=True
+            )
 
     def upload(
         self, key: str, path: Path, on_sent: Callable[[int], None] = lambda size_bytes: None
@@ -310,7 +318,7 @@ class BucketStore(ObjectStore):
         sender = _Sender(on_sent)
         with self._write_errors(key):
             try:
-                self._call(key, upload, with_retries=True)
+                self._call(key, upload, with_retries=True, is_conditional=True)
             finally:
                 sender.is_stopped = True
         info = self.head(key)

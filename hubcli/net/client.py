@@ -33,6 +33,7 @@ _BUSY = (408, 425, 429)
 # An ETag is stored with the model and sent back; hosts send some forty characters.
 _MAX_ETAG = 512
 _MAX_LENGTH_DIGITS = 19
+_INVALID_LOCATION = "Invalid URL in location header"  # httpx's own words.
 # How httpcore and h11 begin where they quote nothing of the answer.
 _OWN_WORDS = ("Server disconnected", "peer closed connection")
 # Which cookies are masked in messages: only values that look like no word and no address.
@@ -135,8 +136,14 @@ class Client:
             request = self._http.build_request(
                 method, url, headers=sent, extensions=extensions, content=content
             )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise translate(error, stored_url(url)) from error
+        try:
             response = self._http.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+            # httpx reads the address of a redirect that it doesn't follow.
+            if isinstance(error, httpx.InvalidURL) or str(error).startswith(_INVALID_LOCATION):
+                raise _invalid_redirect(stored_url(url)) from error
             raise translate(error, stored_url(url)) from error
         stream = response.extensions.get("network_stream")
         if isinstance(stream, GuardedStream):
@@ -191,7 +198,7 @@ def _redirect_target(response: httpx.Response) -> str:
         target = response.url.join(location)
         origin(str(target))
     except (httpx.InvalidURL, ValueError) as error:
-        raise NetworkError(f"{printed_url} redirects to an invalid URL") from error
+        raise _invalid_redirect(printed_url) from error
     if not location:
         raise NetworkError(f"{printed_url} redirects without a Location header")
     if target.scheme not in ("http", "https") or (response.url.scheme, target.scheme) == ("https", "http"):
@@ -203,6 +210,10 @@ def _redirect_target(response: httpx.Response) -> str:
     if not target.host:
         raise NetworkError(f"{printed_url} redirects without a Location header")
     return str(target)
+
+
+def _invalid_redirect(printed_url: str) -> NetworkError:
+    return NetworkError(f"{printed_url} redirects to an invalid URL", hint="Report it to the host.")
 
 
 def _error_of_status(response: httpx.Response, hint: str | None) -> HubcliError:

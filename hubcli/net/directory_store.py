@@ -33,6 +33,7 @@ from hubcli.net.byte_source import ByteSource
 from hubcli.net.file_source import FileSource
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.regular_file import NotRegularError, open_at_once, open_regular, write_all
+from hubcli.units import to_utc
 
 __all__ = ["DirectoryStore", "require_key"]
 
@@ -354,4 +355,4 @@ def _info(key: str, status: os.stat_result) -> ObjectInfo:
 
 
 def _moment(status: os.stat_result) -> datetime:
-    return datetime.fromtimestamp(status.st_mtime, timezone.utc)
+    return to_utc(status.st_mtime)  # Anyone who may write there sets any time.

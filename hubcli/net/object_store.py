@@ -71,7 +71,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
-        """The objects whose keys begin with the prefix, in order of their keys, page by page."""
+        """The objects whose keys begin with the prefix, page by page, in their order if it has one."""
 
     @abstractmethod
     def create(self, key: str, data: bytes) -> bool:

@@ -83,7 +83,12 @@ class BucketAddress(NamedTuple):
             named = found.groupdict()
             first, _, rest = path.partition("/")
             bucket, key = (named["bucket"], path) if named.get("bucket") else (first, rest)
-            is_valid = _BUCKET.fullmatch(bucket) and not any(part in _BAD_SEGMENTS for part in key.split("/"))
+            is_valid = (
+                _BUCKET.fullmatch(bucket)
+                and not any(part in _BAD_SEGMENTS for part in key.split("/"))
+                # The address of such a key would not be read as it is written.
+                and not any(mark in ";?#" or not mark.isprintable() for mark in key)
+            )
             return cls(scheme, bucket, key, named.get("account")) if is_valid else None
         return None
 

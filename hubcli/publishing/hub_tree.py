@@ -20,6 +20,7 @@ from pathlib import Path
 from hubcli.archive import FileRecord
 from hubcli.archive.pack import PackedArchive, pack
 from hubcli.archive.tree import Tree, hashed_files
+from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
 from hubcli.errors import (
     DiskFullError,
@@ -259,26 +260,53 @@ class _StoreUpload(TreeUpload):
         self.claim_key = f"{place.name}/.{place.version}.hubcli.json"
 
     def existing(self) -> PackedArchive | None:
-        if self.store.head(self.place.key) is None:
+        found = self.store.head(self.place.key)
+        if found is None:
             return None
-        with tempfile.TemporaryDirectory(prefix="hubcli-") as folder:
-            archive = Path(folder, "archive.tar.gz")
-            with self.store.open(self.place.key) as source, archive.open("wb") as file:
+        with self._temporary_archive() as archive:
+            require_room(
+                archive.parent,
+                found.size_bytes,
+                self.place.address,
+                "set TMPDIR to a directory on another disk",
+            )
+            with self.store.open(self.place.key) as source, self._disk_errors(), archive.open("wb") as file:
                 for block in source.read():
                     file.write(block)
             return self._compared(archive)
 
     def publish(self) -> PackedArchive:
         self.store.require_conditional_writes()
-        with tempfile.TemporaryDirectory(prefix="hubcli-") as folder:
-            archive = Path(folder, "archive.tar.gz")
-            packed = pack(self.tree, archive)
+        with self._temporary_archive() as archive:
+            with self._disk_errors():
+                packed = pack(self.tree, archive)
             self._claim(packed)
             found = self.existing()
             if found is None:
                 self.store.upload(self.place.key, archive, self.listener.received)
         self.add_to_index(found or packed)
         return found or packed
+
+    @contextmanager
+    def _temporary_archive(self) -> Iterator[Path]:
+        """A path for the archive, in a directory that is removed at the end. Raises OutputError."""
+        with self._disk_errors():
+            temporary = tempfile.TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True)
+        with temporary as folder:
+            yield Path(folder, "archive.tar.gz")
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Turns errors of the disk with temporary files into ours."""
+        try:
+            yield
+        except OSError as error:
+            kind = DiskFullError if means_full(error) else OutputError
+            raise kind(
+                f"Cannot write the archive of {self.place.address} in a temporary directory: "
+                f"{error.strerror or error}",
+                hint="Use a directory with enough space: TMPDIR=DIR hubcli publish …",
+            ) from error
 
     def _claim(self, packed: PackedArchive) -> None:
         """Takes the version for these bytes. Raises VersionExistsError if others have it."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 
+from hubcli.errors import DiskFullError
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.tiers.layout import (
     BLOBS,
@@ -26,6 +28,7 @@ from hubcli.tiers.layout import (
 __all__ = ["Inventory", "TierStat"]
 
 _BATCH = 1000
+_MAX_BYTES = (1 << 63) - 1
 _SCHEMA = """
 CREATE TABLE manifests (
     model TEXT, sha256 TEXT, used_s REAL, etag TEXT, is_kept INTEGER DEFAULT 0, reason TEXT,
@@ -72,20 +75,30 @@ class Inventory:
         self.now_s = store.now().timestamp()
         # An empty name is a private database, which moves to the disk as it grows, and ends with it.
         self.database = sqlite3.connect("")
-        self.database.executescript(_SCHEMA)
         self._on_objects = on_objects
         self._copies = 0
+        try:
+            with _disk_errors():
+                self._read(store)
+        except BaseException:
+            self.database.close()
+            raise
+
+    def _read(self, store: ObjectStore) -> None:
+        self.database.executescript(_SCHEMA)
         # Archives first: one that comes with its manifest meanwhile is named, never the other way round.
-        self._fill("INSERT INTO blobs VALUES (?, ?, ?)", map(_blob, store.list_objects(BLOBS)))
-        self._fill("INSERT INTO orphans VALUES (?, ?)", map(_orphan, store.list_objects(ORPHANS)))
-        self._fill("INSERT INTO leases VALUES (?, ?)", map(_lease, store.list_objects(LEASES)))
+        self._fill("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", map(_blob, store.list_objects(BLOBS)))
+        self._fill("INSERT OR REPLACE INTO orphans VALUES (?, ?)", map(_orphan, store.list_objects(ORPHANS)))
+        self._fill("INSERT OR REPLACE INTO leases VALUES (?, ?)", map(_lease, store.list_objects(LEASES)))
         self._read_models(store)
 
     def __enter__(self) -> Inventory:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.database.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise _full(error) from error
 
     def _fill(self, statement: str, rows: Iterable[tuple[Any, ...] | None]) -> None:
         found = (row for row in rows if row is not None)
@@ -104,11 +117,11 @@ class Inventory:
                 elif (model := model_of_current(info.key)) is not None:
                     currents.append((model, _time_s(info)))
                     if len(currents) >= _BATCH:
-                        self._fill("INSERT INTO currents VALUES (?, ?)", currents)
+                        self._fill("INSERT OR REPLACE INTO currents VALUES (?, ?)", currents)
                         currents.clear()
 
-        self._fill("INSERT INTO manifests VALUES (?, ?, ?, ?, ?, ?)", manifests())
-        self._fill("INSERT INTO currents VALUES (?, ?)", currents)
+        self._fill("INSERT OR REPLACE INTO manifests VALUES (?, ?, ?, ?, ?, ?)", manifests())
+        self._fill("INSERT OR REPLACE INTO currents VALUES (?, ?)", currents)
 
     def rows(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, a thousand at a time."""
@@ -131,7 +144,7 @@ class Inventory:
     @property
     def named_bytes(self) -> int:
         """What the archives take that manifests name, each once."""
-        return self.number(f"SELECT sum(bytes) FROM blobs WHERE NOT ({_ORPHANED})")  # noqa: S608 - ours
+        return self.number(f"SELECT total(bytes) FROM blobs WHERE NOT ({_ORPHANED})")  # noqa: S608 - ours
 
     def orphaned(self) -> Iterator[OrphanedBlob]:
         """The archives that no manifest names."""
@@ -142,13 +155,13 @@ class Inventory:
         """How many manifests have a reason to go, and what their archives take that none else names."""
         count = self.number("SELECT count(*) FROM manifests WHERE reason IS NOT NULL")
         going = f"{_ORPHANED} AND sha256 IN (SELECT sha256 FROM manifests)"  # noqa: S608 - ours
-        return count, self.number(f"SELECT sum(bytes) FROM blobs WHERE {going}")  # noqa: S608 - ours
+        return count, self.number(f"SELECT total(bytes) FROM blobs WHERE {going}")  # noqa: S608 - ours
 
     def sum_of_orphans(self) -> tuple[int, int]:
         """How many archives no manifest names, and what they take; without those that are about to be."""
         alone = "sha256 NOT IN (SELECT sha256 FROM manifests)"
         count = self.number(f"SELECT count(*) FROM blobs WHERE {alone}")  # noqa: S608 - ours
-        return count, self.number(f"SELECT sum(bytes) FROM blobs WHERE {alone}")  # noqa: S608 - ours
+        return count, self.number(f"SELECT total(bytes) FROM blobs WHERE {alone}")  # noqa: S608 - ours
 
     def stat(self) -> TierStat:
         """The tier in numbers."""
@@ -157,9 +170,9 @@ class Inventory:
             models=self.number("SELECT count(DISTINCT model) FROM manifests"),
             manifests=self.number("SELECT count(*) FROM manifests"),
             blobs=self.number("SELECT count(*) FROM blobs"),
-            blob_bytes=self.number("SELECT sum(bytes) FROM blobs"),
+            blob_bytes=self.number("SELECT total(bytes) FROM blobs"),
             orphans=self.number(f"SELECT count(*) FROM blobs WHERE {_ORPHANED}"),  # noqa: S608
-            orphan_bytes=self.number(f"SELECT sum(bytes) FROM blobs WHERE {_ORPHANED}"),  # noqa: S608
+            orphan_bytes=self.number(f"SELECT total(bytes) FROM blobs WHERE {_ORPHANED}"),  # noqa: S608
             missing=self.number(
                 "SELECT count(*) FROM manifests WHERE sha256 NOT IN (SELECT sha256 FROM blobs)"
             ),
@@ -169,13 +182,30 @@ class Inventory:
         )
 
 
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Turns the database's errors of a full disk into ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise _full(error) from error
+
+
+def _full(error: sqlite3.OperationalError) -> DiskFullError:
+    return DiskFullError(
+        f"Cannot write the list of objects in a temporary file: {error}",
+        hint="Use a directory with enough space: SQLITE_TMPDIR=DIR hubcli tier …",
+    )
+
+
 def _time_s(info: ObjectInfo) -> float:
     return info.modified.timestamp()
 
 
 def _blob(info: ObjectInfo) -> tuple[str, int, float] | None:
     sha256 = blob_of_key(info.key)
-    return None if sha256 is None else (sha256, info.size_bytes, _time_s(info))
+    # A store may claim more than the database can hold.
+    return None if sha256 is None else (sha256, min(info.size_bytes, _MAX_BYTES), _time_s(info))
 
 
 def _orphan(info: ObjectInfo) -> tuple[str, float] | None:

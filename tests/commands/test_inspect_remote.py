@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from hubcli.archive.tree import Tree
 from hubcli.cli.main import main
 from hubcli.commands.inspect import InspectOptions, inspect
 from hubcli.config.settings import Settings
+from hubcli.errors import CacheError, DiskFullError
 from hubcli.net import download
+from tests.disks import mounted
 from tests.entries import SHARD
 from tests.models import example_files, write_tree
 from tests.server import HubServer, Reply
@@ -126,3 +129,20 @@ def test_an_archive_in_any_order_on_a_host_without_ranges_is_read_all_the_same(
     url = server.serve(PATH, shard_first())
     assert inspect(url, settings).info.checkpoint is not None
     assert len(server.requests) == 1
+
+
+def test_without_a_directory_for_temporary_files_the_hint_names_the_variable(
+    tmp_path: Path, server: HubServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.serve(PATH, Reply(exported(tmp_path)))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(CacheError, match="Cannot write to a temporary directory: No such file") as missing:
+        inspect(url, settings)
+    with mounted(tmp_path / "small", "size=1m") as small, monkeypatch.context() as changed:
+        changed.setattr(tempfile, "tempdir", str(small))
+        with pytest.raises(DiskFullError, match="Not enough disk space") as full:
+            inspect(url, settings)
+        assert list(small.iterdir()) == []
+    assert "TMPDIR" in missing.value.hint
+    assert "TMPDIR" in full.value.hint
+    assert "--cache-dir" not in full.value.hint

@@ -403,6 +403,38 @@ def test_the_words_of_a_key_are_no_reason_for_a_failure(key: str) -> None:
         assert caught.value.is_transient
 
 
+@each_of("status", [304, 409, 412])
+def test_a_failed_condition_that_nobody_set_is_an_error_of_the_network(
+    status: int, server: HubServer
+) -> None:
+    server.serve("/models/x", Reply(b"", status=status))
+    server.serve("/models", Reply(b"", status=status))
+    variables = {**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"}
+    store = open_store("s3://models", replace(Settings.read(variables), retries=0))
+
+    for ask in (
+        lambda: store.head("x"),
+        lambda: store.read("x", 9),
+        lambda: list(store.list_objects("x/")),
+        lambda: store.delete("x"),
+        lambda: store.delete_all(["x"]),
+    ):
+        with pytest.raises(NetworkError, match=f"answers {status}"):
+            ask()
+
+
+@each_of("page", [b"Log in", b"{}", b"<ListBucketResult><Contents><Key>a</Key></Cont"])
+def test_a_page_in_place_of_a_listing_is_not_called_a_closed_connection(
+    page: bytes, server: HubServer
+) -> None:
+    server.serve("/models", Reply(page))
+    variables = {**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"}
+    store = open_store("s3://models", replace(Settings.read(variables), retries=0))
+
+    with pytest.raises(NetworkError, match=f"^The answer from {server.url} for s3://models is invalid$"):
+        list(store.list_objects())
+
+
 def test_a_session_token_of_the_environment_is_not_sent_with_the_keys_of_a_profile(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -478,6 +510,30 @@ def test_a_listing_begins_again_in_the_region_of_the_bucket(server: HubServer) -
     store = open_store("s3://models", replace(settings, retries=0))
 
     assert [info.key for info in store.list_objects()] == ["a", "b"]  # Not an empty one.
+
+
+def test_a_service_that_sorts_each_folder_by_itself_hides_no_object(server: HubServer) -> None:
+    keys = ["m/assets/a", "m/assets.extra/b", "m/variables/c", "m/variables-d"]
+    server.serve("/models", Reply(_page(*keys, keys[-1])))
+    settings = Settings.read({**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"})
+    store = open_store("s3://models", replace(settings, retries=0))
+
+    assert [info.key for info in store.list_objects("m/")] == keys
+    # One that ignores where to start, as Azurite does.
+    assert [info.key for info in store.list_objects("m/", start_after=keys[2])] == []
+    assert [info.key for info in store.list_objects("m/", start_after=keys[0])] == keys[2:]
+
+
+def test_a_listing_without_order_that_fails_is_not_resumed_after_its_last_key(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubcli.net.bucket_client._PAGE", 2)
+    more = [Reply(_page("b", "a", more=True)), Reply(b"", status=503)]
+    server.serve("/models", Reply(_page("c"), first=more))
+    settings = Settings.read({**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"})
+
+    with pytest.raises(NetworkError, match="answers 503"):
+        list(open_store("s3://models", replace(settings, retries=3)).list_objects())
 
 
 def test_a_listing_without_an_end_is_left(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

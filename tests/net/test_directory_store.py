@@ -147,6 +147,18 @@ def test_a_pipe_is_no_object(store: DirectoryStore) -> None:
         store.read("pipe", 10)
 
 
+@each_of("seconds", [300_000_000_000, -300_000_000_000])
+def test_a_time_that_no_calendar_has_is_the_nearest_that_it_has(store: DirectoryStore, seconds: int) -> None:
+    store.put("models/a", b"a")
+    os.utime(store.root / "models/a", (seconds, seconds))
+    found = store.head("models/a")
+    assert found is not None
+    assert list(store.list_objects("models/")) == [found]
+    assert 1 <= found.modified.year < 9999
+    assert (store.now() - found.modified).total_seconds() * seconds < 0
+    os.utime(store.root / "models/a")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_denied_write_is_told(store: DirectoryStore) -> None:
     store.put("a", b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -25,7 +26,7 @@ from hubcli.commands.publish import (
     publish,
 )
 from hubcli.config.settings import Settings
-from hubcli.errors import HandleError, OutputError
+from hubcli.errors import DiskFullError, HandleError, OutputError
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.progress import ProgressListener
@@ -36,6 +37,7 @@ from hubcli.publishing.target import parse_target
 from hubcli.publishing.upload_files import read_files
 from tests import models
 from tests.cases import each_of
+from tests.disks import mounted
 from tests.server import HubServer
 
 NAME = "pub/mul"
@@ -311,3 +313,23 @@ def test_other_bytes_do_not_come_under_a_version_that_is_claimed_or_there(
     models.write_tree(model, {"assets/words.txt": b"two\n"})
     with pytest.raises(VersionExistsError, match="exists with other files"):
         upload(store, model, settings, "2").existing()
+
+
+def test_without_space_for_the_archive_nothing_is_claimed_and_the_disk_is_named(
+    model: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.write_tree(model, {"assets/large.bin": bytes(2 << 20)})
+    there, store = MemoryStore(), MemoryStore()
+    upload(there, model, settings).publish()
+    with mounted(tmp_path / "small", "size=1m") as small:
+        monkeypatch.setattr(tempfile, "tempdir", str(small))
+        with pytest.raises(DiskFullError, match=f"the archive of s3://bucket/{NAME}/1 ") as packing:
+            upload(store, model, settings).publish()
+        with pytest.raises(DiskFullError, match="Not enough disk space for s3://bucket"):
+            upload(there, model, settings).existing()
+        assert list(small.iterdir()) == []
+        monkeypatch.setattr(tempfile, "tempdir", str(small / "missing"))
+        with pytest.raises(OutputError, match="in a temporary directory: No such file"):
+            upload(store, model, settings).publish()
+    assert "TMPDIR=DIR" in packing.value.hint
+    assert store.objects == {}
