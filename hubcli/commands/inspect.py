@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["InspectOptions", "Inspection", "inspect"]
 
-_BROKEN = "Fetch or export the model again."
-
 
 @dataclass(frozen=True, slots=True)
 class InspectOptions:
@@ -85,7 +83,7 @@ def inspect(
                 targets=options.targets,
             )
         except BrokenModelError as error:
-            hint = f"Run: hubcli verify --repair {resolved.name}" if resolved.entry else error.hint or _BROKEN
+            hint = f"Run: hubcli verify --repair {resolved.name}" if resolved.entry else error.hint
             raise BrokenModelError(f"{resolved.name}: {error.message}", hint=hint) from error
     if options.try_conversion:
         info = _with_conversion(info, resolved.name, opened.path, options.tag_set)
