@@ -28,7 +28,7 @@ _MEMORY_BOUND_BYTES = 80_000_000
 _LARGE_BYTES = 1 << 30
 _XOR_1 = bytes(value ^ 1 for value in range(256))
 # What the rewrite imports is what it has imported when it is done.
-_RECORD_IMPORTS = """
+RECORD_IMPORTS = """
 import pathlib, sys
 before, file = set(sys.modules), pathlib.Path(sys.argv.pop(1))
 from hubcli.cli.main import main
@@ -37,7 +37,7 @@ try:
 finally:
     file.write_text("\\n".join(name for name in sys.modules if name not in before))
 """
-_IMPORT_ALL = """
+IMPORT_ALL = """
 import importlib, pathlib, sys
 for name in pathlib.Path(sys.argv[1]).read_text().split():
     importlib.import_module(name)
@@ -86,7 +86,7 @@ def _commands(python: Path, model: Path, tuned: Path) -> list[Contender]:
     weights = ["--weights", str(tuned), "-q"]
     steps = [str(python), "-m", "benchmarks.finetune_export", "--run"]
     modules, once = model.with_name("modules"), str(model.with_name("once"))
-    recorded = [str(python), "-c", _RECORD_IMPORTS, str(modules), *hubcli[3:], once, *weights]
+    recorded = [str(python), "-c", RECORD_IMPORTS, str(modules), *hubcli[3:], once, *weights]
     subprocess.run([*recorded, "--method", "rewrite"], check=True, stdout=subprocess.DEVNULL)
     return [
         Contender(
@@ -100,7 +100,7 @@ def _commands(python: Path, model: Path, tuned: Path) -> list[Contender]:
             lambda folder: [*steps, "by-hand", str(model), str(tuned), str(folder / "out")],
             check=_require_model,
         ),
-        Contender(_IMPORT, lambda folder: [str(python), "-c", _IMPORT_ALL, str(modules)]),
+        Contender(_IMPORT, lambda folder: [str(python), "-c", IMPORT_ALL, str(modules)]),
         _copying(model),
     ]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.floors import copying_after, hashing, parsing, rewriting
 from benchmarks.measure import Contender, tool_beside
 from benchmarks.models import is_built
 from benchmarks.row import Group, Row
@@ -112,8 +113,10 @@ class Groups:
             peers.append(_quiet(f"saved_model_cli show --all, {model}", show))
             own = self._fixed(f"inspect, {model}", "inspect", path)
             rows.append(Row(own.name, own, peers[-1].name, bound, "speed"))
+        floor = parsing(self.python, "typer and protobuf alone, resnet50", self.inputs / "resnet50")
         rows.append(Row("inspect, resnet50, by itself", rows[0].own, "", 0.18, "seconds"))
-        return Group(3, rows, peers)
+        rows.append(Row("inspect, resnet50, against its floor", rows[0].own, floor.name))
+        return Group(3, rows, [*peers, floor])
 
     def remote_inspections(self, host: str) -> Group:
         """An archive of ours on a host with 20 MB/s a connection, against a fetch of it."""
@@ -175,7 +178,12 @@ class Groups:
             ("verify, SHA-256, two shards", (_LARGE, *caches[2]), 5.0 if has_cores else None),
         ]
         rows = [Row(name, self._fixed(name, "verify", *line), cat.name, bound) for name, line, bound in forms]
-        return Group(5, rows, [cat])
+        floors, words = [], {1: "one shard", 2: "two shards"}
+        for shards, hashed in zip(words, rows[-2:], strict=True):
+            data = sorted((self.inputs / f"large-{shards}").rglob("*.data-*"))
+            floors.append(hashing(self.python, f"typer and SHA-256 alone, {words[shards]}", data))
+            rows.append(Row(f"{hashed.name}, against its floor", hashed.own, floors[-1].name, 1.1))
+        return Group(5, rows, [cat, *floors])
 
     def fetches(self, host: str) -> Group:
         """A model of 400 MB from loopback, synced to the disk at the end, as are the peers."""
@@ -289,14 +297,18 @@ class Groups:
 
     def unsynced_exports(self) -> Group:
         """Without sync: for 400 MB the start takes as long as the copy, for 2 GiB an eighth of it."""
-        rows, peers = [], []
+        rows, peers, small = [], [], self.work / "example"
+        self._do("export", "-q", _EXAMPLE, str(small), "--cache-dir", str(self.work / "small"))
         for size, model in (("400 MB", "medium"), ("2 GiB", "huge")):
             source = str(self.inputs / model)
             command = [self.hubcli, "export", "-q", "--no-sync", source]
             peers.append(_copying(f"cp -r, {size}", source))
             own = Contender(f"export --no-sync, {size}", _into(*command))
             rows.append(Row(own.name, own, peers[-1].name, 1.3))
-        return Group(3, rows, peers)
+            peers.append(copying_after(self.hubcli, f"its start, then cp -r, {size}", small, Path(source)))
+            rows.append(Row(f"{own.name}, against its floor", own, peers[-1].name, 1.0))
+        start = Contender("export --no-sync, its start", _into(*command[:-1], str(small)))
+        return Group(3, [*rows, Row(start.name, start)], peers)
 
     def rewrites(self) -> Group:
         """ResNet50, each number changed, without TensorFlow; `cp -r` of it imports nothing."""
@@ -304,19 +316,12 @@ class Groups:
         if not tuned.exists():
             tune = [str(self.python), "-m", "benchmarks.finetune_export", "--run", "tune", model]
             subprocess.run([*tune, str(tuned)], check=True)
-        command = [
-            self.hubcli,
-            "finetune-export",
-            "-q",
-            model,
-            "--weights",
-            str(tuned),
-            "--method",
-            "rewrite",
-        ]
-        own = Contender("finetune-export --method rewrite", _into(*command))
+        words = ("finetune-export", model, "-q", "--weights", str(tuned), "--method", "rewrite")
+        own = Contender("finetune-export --method rewrite", _into(self.hubcli, *words))
         copy = _copying("cp -r", model)
-        return Group(3, [Row(own.name, own, copy.name)], [copy])
+        parts = rewriting(self.python, "imports, cp -r twice, sync and read-back", words, self.work)
+        rows = [Row(own.name, own, copy.name), Row(f"{own.name}, against its parts", own, parts.name, 1.0)]
+        return Group(3, rows, [copy, parts])
 
     def trainings(self) -> Group:
         """ResNet50, each number changed; by hand means loaded, changed and saved, without a check."""

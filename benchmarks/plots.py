@@ -23,7 +23,7 @@ _PICTURE = _ROOT / "docs" / "pictures" / "costs.svg"
 _BLOCK = re.compile(r"(<!-- costs -->\n).*?(<!-- end -->)", re.DOTALL)
 # Colours that can be read on white and on black.
 _MET, _MISSED, _TEXT, _LINE = "#2a9d63", "#d1603d", "#7d8590", "#7d8590"
-_ROW, _LEFT, _WIDTH, _RIGHT = 22, 290, 300, 130
+_ROW, _LEFT, _WIDTH, _RIGHT = 22, 330, 300, 130
 # A bar that is longer than this many times its bound is cut.
 _LONGEST = 1.5
 

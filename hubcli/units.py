@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from hubcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from fractions import Fraction
 
 __all__ = [
+    "first_few",
     "format_age",
     "format_duration",
     "format_elapsed",
@@ -188,6 +189,16 @@ def plural(count: int, noun: str, separator: str = "") -> str:
     """
     ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
     return f"{count:{separator}} {noun}{ending}"
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """The first of the names, and how many more there are.
+
+    >>> first_few(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def parse_rate(text: str, source: str) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import benchmarks
-from benchmarks import plots, results
+from benchmarks import floors, plots, results
 from benchmarks.fetch import pack_repeated
 from benchmarks.latency import delaying_proxy
-from benchmarks.measure import Contender, Cost
+from benchmarks.measure import Contender, Cost, tool_beside
 from benchmarks.results import Measurement, Run
 from benchmarks.row import Group, Row
 from hubcli import fetch
@@ -182,6 +184,26 @@ def test_each_row_that_is_kept_has_its_memory() -> None:
     run = Run.read(Path(benchmarks.__file__).with_name("costs.json"))
 
     assert [row.name for row in run.rows if not row.skipped and row.peak_bytes < 1 << 20] == []
+
+
+def test_each_floor_does_the_work_that_it_stands_for(settings: Settings, tmp_path: Path) -> None:
+    model, python = fetch("example://mul/1", settings).path, Path(sys.executable)
+    shards = sorted(model.glob("variables/*.data-*"))
+    words = ("finetune-export", str(model), "-q", "--weights", str(model), "--method", "rewrite")
+
+    for contender in (
+        floors.hashing(python, "one shard", shards),
+        floors.hashing(python, "two shards", shards * 2),
+        floors.parsing(python, "parsed", model),
+        floors.copying_after(tool_beside(python, "hubcli"), "copied", model, model),
+        floors.rewriting(python, "rewritten", (*words, "--allow-unchanged"), tmp_path),
+    ):
+        (tmp_path / contender.name).mkdir()
+        subprocess.run(contender.command(tmp_path / contender.name), check=True)
+
+    copies = {name: {path.name for path in (tmp_path / name).iterdir()} for name in ("copied", "rewritten")}
+    assert copies == {"copied": {"small", "out"}, "rewritten": {"once", "again"}}
+    assert "hubcli.savedmodel.weights.rewrite" in (tmp_path / "modules").read_text().split()
 
 
 def test_the_huge_archive_is_many_streams_of_one_model(settings: Settings, tmp_path: Path) -> None:

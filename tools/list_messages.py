@@ -37,7 +37,8 @@ _SEEN_BY = {  # Calls whose texts reach a user, by their last name; classes endi
     **dict.fromkeys(("Column",), "head"),
     **dict.fromkeys(("Check", "_check", "check", "Issue", "of_part", "of_file", "Finding", "Fault"), "check"),
     **dict.fromkeys(("Problem", "_problem", "_fault", "_finding", "_warning"), "check"),
-    **dict.fromkeys(("Option", "Argument", "value_option", "_limit", "CompletionWords"), "help"),
+    **dict.fromkeys(("Option", "Argument", "option", "value_option", "argument", "CompletionWords"), "help"),
+    **dict.fromkeys(("_limit", "_gc_option"), "help"),
     **dict.fromkeys(("Variable",), "variable"),
     **dict.fromkeys(("Interrupted", "transient", "BrokenPipe"), "error"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -148,7 +147,9 @@ def _reading(path: Path) -> Iterator[None]:
 
 def tree_digest(files: Iterable[FileRecord]) -> str:
     """The SHA-256 in hex of path, size and hash of the files, sorted by path. Each must have its hash."""
-    digest = hashlib.sha256()
+    from hashlib import sha256  # OpenSSL takes 3 ms to load, which a copy has no use for.
+
+    digest = sha256()
     for path, file in sorted((file.path.encode("utf-8", "surrogateescape"), file) for file in files):
         assert file.sha256 is not None, file.path
         digest.update(f"{file.sha256} {file.size_bytes} ".encode() + path + b"\0")
@@ -161,11 +162,13 @@ def hashed_files(top: Path, on_bytes: Callable[[int], None] = lambda size: None)
     Links to files are followed. Raises NotFoundError, UnsafeArchiveError for what is neither a file
     nor a directory.
     """
+    from hashlib import sha256
+
     records = []
     for member, pieces in walk_tree(top):
         if member.is_directory:
             continue
-        digest, size_bytes = hashlib.sha256(), 0
+        digest, size_bytes = sha256(), 0
         for piece in pieces:
             digest.update(piece)
             size_bytes += len(piece)

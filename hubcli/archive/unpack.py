@@ -7,7 +7,6 @@ documentation.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -151,7 +150,9 @@ class MemberCheck:
 
 
 def _sha256(pieces: Iterator[memoryview]) -> str:
-    digest = hashlib.sha256()
+    from hashlib import sha256  # OpenSSL takes 3 ms to load, which an export to a directory has no use for.
+
+    digest = sha256()
     for piece in pieces:
         digest.update(piece)
     return digest.hexdigest()
@@ -223,7 +224,9 @@ def _write(
     durability: Durability,
 ) -> str:
     """Writes one file and returns its SHA-256."""
-    digest, written = hashlib.sha256(), 0
+    from hashlib import sha256
+
+    digest, written = sha256(), 0
     descriptor = os.open(path, _CREATE, 0o666)
     write_back = WriteBack(descriptor, durability)
     try:

@@ -12,7 +12,7 @@ import typer
 
 from hubcli import __version__
 from hubcli.cli.main import LazyImports, restore_garbage_collection
-from hubcli.cli.options import CompletionWords, with_option_groups
+from hubcli.cli.options import CompletionWords, value_option, with_option_groups
 from hubcli.cli.output import Output
 
 with LazyImports():
@@ -94,10 +94,6 @@ def app_of(*names: str, others: str | None = None) -> typer.Typer:
     return app
 
 
-def _shells() -> tuple[str, ...]:
-    return tuple(SHELLS)
-
-
 def _print_version(is_requested: bool) -> None:
     if is_requested:
         Output().payload(f"hubcli {__version__}")
@@ -128,25 +124,23 @@ def root(
     ] = False,
     install_completion: Annotated[
         str | None,
-        typer.Option(
-            metavar="[SHELL]",
-            help="Install completion for the current shell, or for SHELL.",
+        value_option(
+            "[SHELL]",
+            "Install completion for the current shell, or for SHELL.",
             callback=_install_completion,
             is_eager=True,
-            show_default=False,
         ),
-        CompletionWords(_shells),
+        CompletionWords(lambda: SHELLS),
     ] = None,
     show_completion: Annotated[
         str | None,
-        typer.Option(
-            metavar="[SHELL]",
-            help="Print the completion script of the current shell, or of SHELL.",
+        value_option(
+            "[SHELL]",
+            "Print the completion script of the current shell, or of SHELL.",
             callback=_show_completion,
             is_eager=True,
-            show_default=False,
         ),
-        CompletionWords(_shells),
+        CompletionWords(lambda: SHELLS),
     ] = None,
 ) -> None:
     """Find, fetch, inspect, run, verify, export and fine-tune TensorFlow SavedModels."""

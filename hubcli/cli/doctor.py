@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Mirrors
+from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Mirrors, argument, option, value_option
 from hubcli.cli.output import Output, printable
 from hubcli.config.settings import color_choice, environment, read_config
 from hubcli.errors import ExitStatus
@@ -31,27 +31,17 @@ __all__ = ["diagnosis_document", "diagnosis_text", "doctor_command", "problem_li
 
 Hosts: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[HOST...]",
-        help="With --network: hosts to check instead of TF Hub, Kaggle and their storage.",
-        show_default=False,
-    ),
+    argument("[HOST...]", "With --network: hosts to check instead of TF Hub, Kaggle and their storage."),
 ]
-Network: TypeAlias = Annotated[
-    bool, typer.Option("--network", help="Check hosts and shared tiers over the network.")
-]
+Network: TypeAlias = Annotated[bool, option("Check hosts and shared tiers over the network.", "--network")]
 Python: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="PATH",
-        help="Check the packages of this interpreter or virtual environment.",
-        show_default=False,
-    ),
+    value_option("PATH", "Check the packages of this interpreter or virtual environment."),
     CompletionHint(files=True),
 ]
-Fix: TypeAlias = Annotated[bool, typer.Option("--fix", help="Remove leftovers of interrupted exports.")]
+Fix: TypeAlias = Annotated[bool, option("Remove leftovers of interrupted exports.", "--fix")]
 Timeout: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="With --network: fail after this long without data.")
+    str, option("With --network: fail after this long without data.", metavar="TIME")
 ]
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import typer
-
-from hubcli.cli.options import CompletionHint, value_option
+from hubcli.cli.options import CompletionHint, option, value_option
 from hubcli.errors import UsageError
 from hubcli.exporting import EditOptions
 from hubcli.formats import HalfType
@@ -22,84 +20,47 @@ _OF_SIGNATURES = CompletionHint(of_model="signatures")
 
 KeepSignature: TypeAlias = Annotated[
     list[str] | None,
-    value_option(
-        "NAME",
-        "Keep this signature and drop the others. Repeatable.",
-        "--signature",
-        rich_help_panel=_PANEL,
-    ),
+    value_option("NAME", "Keep this signature and drop the others. Repeatable.", "--signature", panel=_PANEL),
     _OF_SIGNATURES,
 ]
 DropSignature: TypeAlias = Annotated[
-    list[str] | None,
-    value_option(
-        "NAME",
-        "Drop this signature. Repeatable.",
-        rich_help_panel=_PANEL,
-    ),
-    _OF_SIGNATURES,
+    list[str] | None, value_option("NAME", "Drop this signature. Repeatable.", panel=_PANEL), _OF_SIGNATURES
 ]
 RenameSignature: TypeAlias = Annotated[
-    list[str] | None,
-    value_option(
-        "OLD=NEW",
-        "Rename a signature. Repeatable.",
-        rich_help_panel=_PANEL,
-    ),
+    list[str] | None, value_option("OLD=NEW", "Rename a signature. Repeatable.", panel=_PANEL)
 ]
 AllowNone: TypeAlias = Annotated[
-    bool,
-    typer.Option("--allow-none", help="Allow an export without signatures.", rich_help_panel=_PANEL),
+    bool, option("Allow an export without signatures.", "--allow-none", panel=_PANEL)
 ]
 ClearDevices: TypeAlias = Annotated[
-    bool,
-    typer.Option("--clear-devices", help="Remove device names from the graph.", rich_help_panel=_PANEL),
+    bool, option("Remove device names from the graph.", "--clear-devices", panel=_PANEL)
 ]
 Serving: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--serving", help="Keep only what the signatures need to be served.", rich_help_panel=_PANEL
-    ),
+    bool, option("Keep only what the signatures need to be served.", "--serving", panel=_PANEL)
 ]
 Half: TypeAlias = Annotated[
     HalfType | None,
-    typer.Option(
-        "--half",
-        help="Store float32 weights in half the bytes.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
+    option("Store float32 weights in half the bytes.", "--half", show_default=False, panel=_PANEL),
 ]
 Tolerance: TypeAlias = Annotated[
     float | None,
     value_option(
         "X",
         "Largest error allowed, relative to an output's largest value. \\[default: 0.01 with --half]",
-        rich_help_panel=_PANEL,
+        panel=_PANEL,
     ),
 ]
 NoCompare: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--no-compare", help="Do not run the export to compare it with SOURCE.", rich_help_panel=_PANEL
-    ),
+    bool, option("Do not run the export to compare it with SOURCE.", "--no-compare", panel=_PANEL)
 ]
 Warmup: TypeAlias = Annotated[
     str | None,
-    value_option(
-        "FILE|N",
-        "Write warmup requests: those in FILE, or N sampled ones.",
-        rich_help_panel=_PANEL,
-    ),
+    value_option("FILE|N", "Write warmup requests: those in FILE, or N sampled ones.", panel=_PANEL),
     CompletionHint(files=True),
 ]
 AddDefaults: TypeAlias = Annotated[
     list[str] | None,
-    value_option(
-        "NAME.INPUT=JSON",
-        "Default of a signature input. Repeatable.",
-        rich_help_panel=_PANEL,
-    ),
+    value_option("NAME.INPUT=JSON", "Default of a signature input. Repeatable.", panel=_PANEL),
 ]
 
 

@@ -25,14 +25,7 @@ from hubcli.cli.output import Output, discard_unwritten_messages, error_document
 from hubcli.config.environment import COLORS
 from hubcli.config.process_variables import variables_set
 from hubcli.config.settings import color_choice, environment, read_config
-from hubcli.errors import (
-    BrokenPipe,
-    ExitStatus,
-    HubcliError,
-    Interrupted,
-    OutputError,
-    UsageError,
-)
+from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, OutputError, UsageError
 
 with LazyImports():
     from hubcli.cli.completion import with_this_shell

@@ -1,117 +1,169 @@
-"""`hubcli export`."""
+"""`hubcli export`: its options, with those of a conversion, and its run."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, TypeAlias
 
-import typer
-
-from hubcli.cli.conversion_options import ConversionFlags
 from hubcli.cli.edit_options import EditFlags
 from hubcli.cli.main import LazyImports
-from hubcli.cli.options import BUILT_IN, BucketFlags, CompletionHint, GlobalOptions, NoSync, Replace
-from hubcli.exporting import ExportFormat, Layout
+from hubcli.cli.options import (
+    BUILT_IN,
+    BucketFlags,
+    CompletionHint,
+    GlobalOptions,
+    NoSync,
+    Replace,
+    argument,
+    option,
+    value_option,
+)
+from hubcli.errors import UsageError
+from hubcli.exporting import ExportFormat, Layout, Quantization
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
-    from hubcli.cli.views.conversion import show_conversion
-    from hubcli.cli.views.export import export_document, export_summary, losses_payload
+    from hubcli.cli.views.export import export_document, export_summary, losses_payload, show_conversion
     from hubcli.commands.export import ExportOptions, export
+    from hubcli.exporting.conversion import ConversionOptions
+    from hubcli.units import parse_duration_s
 
 __all__ = ["export_command"]
 
 _LAYOUTS = "Layouts of many models"
 _KERAS = "Keras models, by TensorFlow"
+_CONVERSION = "Conversion to LiteRT and ONNX, by TensorFlow"
 
 
 SourceArgument: TypeAlias = Annotated[
     str,
-    typer.Argument(
-        metavar="SOURCE", help="A handle, a directory, an archive or a Keras file.", show_default=False
-    ),
+    argument("SOURCE", "A handle, a directory, an archive or a Keras file."),
     CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 DestinationArgument: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        metavar="DEST",
-        help="A directory, or a .tar.gz, .tar, .tflite or .onnx file, also in a bucket.",
-        show_default=False,
-    ),
+    str, argument("DEST", "A directory, or a .tar.gz, .tar, .tflite or .onnx file, also in a bucket.")
 ]
 Format: TypeAlias = Annotated[
     ExportFormat | None,
-    typer.Option("--format", help="Output format; default: by the name of DEST.", show_default=False),
+    option("Output format; default: by the name of DEST.", "--format", show_default=False),
 ]
 LayoutOption: TypeAlias = Annotated[
     Layout,
-    typer.Option(
+    option(
+        "serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive.",
         "--layout",
-        help="serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive.",
-        rich_help_panel=_LAYOUTS,
+        panel=_LAYOUTS,
     ),
 ]
 Name: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--name",
-        metavar="NAME",
-        help="Model name; default: from the handle. With hub: PUBLISHER/MODEL.",
-        show_default=False,
-        rich_help_panel=_LAYOUTS,
+    value_option(
+        "NAME", "Model name; default: from the handle. With hub: PUBLISHER/MODEL.", "--name", panel=_LAYOUTS
     ),
 ]
 Version: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--version",
-        metavar="N",
-        help="Version; default: from the handle.",
-        show_default=False,
-        rich_help_panel=_LAYOUTS,
-    ),
+    str | None, value_option("N", "Version; default: from the handle.", "--version", panel=_LAYOUTS)
 ]
 OutputLayers: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Last layer of the exported part. Repeatable.",
-        show_default=False,
-        rich_help_panel=_KERAS,
-    ),
+    list[str] | None, value_option("NAME", "Last layer of the exported part. Repeatable.", panel=_KERAS)
 ]
 InputLayers: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        help="First layer of the exported part. Repeatable.",
-        show_default=False,
-        rich_help_panel=_KERAS,
-    ),
+    list[str] | None, value_option("NAME", "First layer of the exported part. Repeatable.", panel=_KERAS)
 ]
 CustomObjects: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="MODULE|FILE",
-        help="Python file or module with the model's custom classes.",
-        show_default=False,
-        rich_help_panel=_KERAS,
-    ),
+    value_option("MODULE|FILE", "Python file or module with the model's custom classes.", panel=_KERAS),
 ]
 Unsafe: TypeAlias = Annotated[
     bool,
-    typer.Option(
-        "--unsafe",
-        help="Trust the model: run code in a Keras model, convert despite the scan.",
-        rich_help_panel=_KERAS,
-    ),
+    option("Trust the model: run code in a Keras model, convert despite the scan.", "--unsafe", panel=_KERAS),
 ]
 
 
 DryRun: TypeAlias = Annotated[
-    bool, typer.Option("--dry-run", help="Show what the export would lose without writing it.")
+    bool, option("Show what the export would lose without writing it.", "--dry-run")
 ]
+Quantize: TypeAlias = Annotated[
+    Quantization | None,
+    option(
+        "Store the weights of a .tflite file in fewer bits.",
+        "--quantize",
+        show_default=False,
+        panel=_CONVERSION,
+    ),
+]
+Representative: TypeAlias = Annotated[
+    list[str] | None,
+    value_option(
+        "[SIGNATURE=]FILE",
+        "Inputs to calibrate --quantize int8 on: npz, npy, JSON Lines or CSV. Repeatable.",
+        panel=_CONVERSION,
+    ),
+    CompletionHint(files=True),
+]
+SelectTfOps: TypeAlias = Annotated[
+    bool, option("Allow TensorFlow ops in a .tflite file.", "--select-tf-ops", panel=_CONVERSION)
+]
+Opset: TypeAlias = Annotated[
+    int | None, value_option("N", "ONNX opset, 9 to 18. \\[default: 18]", "--opset", panel=_CONVERSION)
+]
+ComparedInputs: TypeAlias = Annotated[
+    list[str] | None,
+    value_option(
+        "[SIGNATURE=]FILE",
+        "Inputs to compare the outputs on. Repeatable. \\[default: sampled]",
+        "--inputs",
+        panel=_CONVERSION,
+    ),
+    CompletionHint(files=True),
+]
+ConversionTimeout: TypeAlias = Annotated[
+    str | None,
+    value_option(
+        "TIME",
+        "Limit for the conversion, and for each run. \\[default: 1h, 2m a run]",
+        "--timeout",
+        panel=_CONVERSION,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionFlags:
+    """These options as they stand on the command line; a command with a parameter of this type has them."""
+
+    quantize: Quantize = None
+    representative: Representative = None
+    select_tf_ops: SelectTfOps = False
+    opset: Opset = None
+    inputs: ComparedInputs = None
+    timeout: ConversionTimeout = None
+
+    def options(self, edits: EditFlags) -> ConversionOptions:
+        """The options as values; signatures, tolerance and comparison are among those of edits."""
+        more = {} if self.timeout is None else {"timeout_s": parse_duration_s(self.timeout)}
+        return ConversionOptions(
+            signatures=tuple(edits.signature or ()),
+            quantize=self.quantize,
+            representative=tuple(self.representative or ()),
+            select_tf_ops=self.select_tf_ops,
+            opset=self.opset,
+            inputs=tuple(self.inputs or ()),
+            tolerance=edits.tolerance,
+            compare=not edits.no_compare,
+            **more,
+        )
+
+    def refuse(self) -> None:
+        """Raises UsageError if one is given, for a destination that the model isn't converted to."""
+        for flag in fields(self):
+            value = getattr(self, flag.name)
+            if value is not None and value is not False:  # A mere 0 or "" is an option too.
+                option = "--" + flag.name.replace("_", "-")
+                raise UsageError(
+                    f"{option} requires a conversion to LiteRT or ONNX",
+                    hint=f"Use a DEST that ends in .tflite or .onnx, or remove {option}.",
+                )
 
 
 def export_command(

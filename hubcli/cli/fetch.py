@@ -23,6 +23,8 @@ from hubcli.cli.options import (
     Mirrors,
     NoSync,
     Timeout,
+    argument,
+    option,
     value_option,
 )
 from hubcli.cli.output import Output, errors_document
@@ -54,7 +56,7 @@ _MAX_HEADERS = format_size(_DEFAULTS.header_bytes).replace(".0 ", "")
 
 Handles: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[HANDLE...]", help="Handles to fetch.", show_default=False),
+    argument("[HANDLE...]", "Handles to fetch."),
     CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 Lists: TypeAlias = Annotated[
@@ -68,36 +70,30 @@ Jobs: TypeAlias = Annotated[
 ]
 LockOption: TypeAlias = Annotated[str | None, value_option("FILE", "Write a lock file.", "--lock")]
 Locked: TypeAlias = Annotated[
-    bool, typer.Option("--locked", help="Fetch exactly what the lock file records (--lock FILE or -r FILE).")
+    bool, option("Fetch exactly what the lock file records (--lock FILE or -r FILE).", "--locked")
 ]
 FetchDryRun: TypeAlias = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be fetched, with sizes, without fetching.")
+    bool, option("Show what would be fetched, with sizes, without fetching.", "--dry-run")
 ]
 Local: TypeAlias = Annotated[
     str | None, value_option("FILE|DIR|-", "Import a local archive or directory as HANDLE.", "--from")
 ]
 Sha256: TypeAlias = Annotated[str | None, value_option("HEX", "Expected SHA-256 of the archive.")]
-Refresh: TypeAlias = Annotated[bool, typer.Option("--refresh", help="Check for a newer version.")]
+Force: TypeAlias = Annotated[bool, option("Fetch again and replace the cached model.", "--force")]
+Pin: TypeAlias = Annotated[bool, option("Protect the model from gc.", "--pin")]
+Refresh: TypeAlias = Annotated[bool, option("Check for a newer version.", "--refresh")]
 KaggleHubLink: TypeAlias = Annotated[
-    bool, typer.Option("--kagglehub", help="Make models from Kaggle available to kagglehub.")
+    bool, option("Make models from Kaggle available to kagglehub.", "--kagglehub")
 ]
 Connections: TypeAlias = Annotated[
     int | None,
     value_option(
-        "N",
-        f"Parallel connections for a large archive. \\[default: {DEFAULT_CONNECTIONS}]",
-        min=1,
-        max=64,
+        "N", f"Parallel connections for a large archive. \\[default: {DEFAULT_CONNECTIONS}]", min=1, max=64
     ),
 ]
 RetriesOption: TypeAlias = Annotated[
     int | None,
-    value_option(
-        "N",
-        f"Retries after a transient error. \\[default: {DEFAULT_RETRIES}]",
-        "--retries",
-        min=0,
-    ),
+    value_option("N", f"Retries after a transient error. \\[default: {DEFAULT_RETRIES}]", "--retries", min=0),
 ]
 Tiers: TypeAlias = Annotated[
     list[str] | None,
@@ -107,7 +103,7 @@ Tiers: TypeAlias = Annotated[
     CompletionHint(directories=True, words=("s3://", "gs://", "az://", "https://")),
 ]
 RequireTier: TypeAlias = Annotated[
-    bool, typer.Option("--require-tier", help="Fail if a shared tier fails, instead of skipping it.")
+    bool, option("Fail if a shared tier fails, instead of skipping it.", "--require-tier")
 ]
 LockTimeout: TypeAlias = Annotated[
     str | None,
@@ -117,8 +113,12 @@ LockTimeout: TypeAlias = Annotated[
 ]
 
 
-def _limit(metavar: str, text: str, **more: Any) -> Any:
-    return typer.Option(metavar=metavar, help=text, rich_help_panel=ARCHIVE_LIMITS, **more)
+_limit = partial(option, panel=ARCHIVE_LIMITS)
+MaxUnpacked: TypeAlias = Annotated[str, _limit("Total size of all files.", metavar="SIZE")]
+MaxMembers: TypeAlias = Annotated[int, _limit("Number of files and directories.", metavar="N", min=1)]
+MaxPathLength: TypeAlias = Annotated[int, _limit("Length of a path in bytes.", metavar="N", min=1)]
+MaxDepth: TypeAlias = Annotated[int, _limit("Depth of directories.", metavar="N", min=1)]
+MaxHeaders: TypeAlias = Annotated[str, _limit("Total size of extension headers.", metavar="SIZE")]
 
 
 def fetch_command(
@@ -132,9 +132,9 @@ def fetch_command(
     dry_run_: FetchDryRun = False,
     local: Local = None,
     sha256: Sha256 = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch again and replace the cached model.")] = False,
+    force: Force = False,
     refresh: Refresh = False,
-    pin: Annotated[bool, typer.Option("--pin", help="Protect the model from gc.")] = False,
+    pin: Pin = False,
     kagglehub: KaggleHubLink = False,
     mirror: Mirrors = None,
     tier: Tiers = None,
@@ -145,11 +145,11 @@ def fetch_command(
     timeout: Timeout = None,
     min_rate: MinRate = None,
     lock_timeout: LockTimeout = None,
-    max_unpacked: Annotated[str, _limit("SIZE", "Total size of all files.")] = _MAX_UNPACKED,
-    max_members: Annotated[int, _limit("N", "Number of files and directories.", min=1)] = _DEFAULTS.members,
-    max_path_length: Annotated[int, _limit("N", "Length of a path in bytes.", min=1)] = _DEFAULTS.path_bytes,
-    max_depth: Annotated[int, _limit("N", "Depth of directories.", min=1)] = _DEFAULTS.path_depth,
-    max_headers: Annotated[str, _limit("SIZE", "Total size of extension headers.")] = _MAX_HEADERS,
+    max_unpacked: MaxUnpacked = _MAX_UNPACKED,
+    max_members: MaxMembers = _DEFAULTS.members,
+    max_path_length: MaxPathLength = _DEFAULTS.path_bytes,
+    max_depth: MaxDepth = _DEFAULTS.path_depth,
+    max_headers: MaxHeaders = _MAX_HEADERS,
     no_sync: NoSync = False,
 ) -> None:
     """Fetch models into the cache and print their paths.

@@ -6,11 +6,18 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-import typer
-
 from hubcli.cli.edit_options import EditFlags
 from hubcli.cli.main import LazyImports, freeze_loaded_objects, reduce_garbage_collection
-from hubcli.cli.options import TAG_SETS, BucketFlags, GlobalOptions, NoSync, Replace
+from hubcli.cli.options import (
+    TAG_SETS,
+    BucketFlags,
+    GlobalOptions,
+    NoSync,
+    Replace,
+    argument,
+    option,
+    value_option,
+)
 from hubcli.cli.output import own_standard_output
 from hubcli.errors import UsageError
 from hubcli.finetuning import FinetuneOptions, Method
@@ -28,104 +35,64 @@ _WEIGHTS = "Values from a file"
 _TRAINING = "Values from training with TensorFlow"
 
 SourceArgument: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE",
-        help="The original model: a handle, a directory or an archive.",
-        show_default=False,
-    ),
+    str, argument("SOURCE", "The original model: a handle, a directory or an archive.")
 ]
 DestinationArgument: TypeAlias = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="DEST",
-        help="A directory, or a .tar.gz or .tar file. Not needed with --dry-run.",
-        show_default=False,
-    ),
+    str | None, argument("DEST", "A directory, or a .tar.gz or .tar file. Not needed with --dry-run.")
 ]
 MethodOption: TypeAlias = Annotated[
     Method,
-    typer.Option(
-        "--method",
-        help="resave: save with TensorFlow. rewrite: replace values only. auto: what preserves all.",
+    option(
+        "resave: save with TensorFlow. rewrite: replace values only. auto: what preserves all.", "--method"
     ),
 ]
 AllowUnchanged: TypeAlias = Annotated[
-    bool, typer.Option("--allow-unchanged", help="Export even if no trainable value changed.")
+    bool, option("Export even if no trainable value changed.", "--allow-unchanged")
 ]
-AllowNan: TypeAlias = Annotated[bool, typer.Option("--allow-nan", help="Allow NaN and infinite values.")]
+AllowNan: TypeAlias = Annotated[bool, option("Allow NaN and infinite values.", "--allow-nan")]
 Weights: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="A checkpoint, a SavedModel, .weights.h5, .h5, .keras, .npz or .safetensors.",
-        show_default=False,
-        rich_help_panel=_WEIGHTS,
+    value_option(
+        "FILE", "A checkpoint, a SavedModel, .weights.h5, .h5, .keras, .npz or .safetensors.", panel=_WEIGHTS
     ),
 ]
 Root: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH",
-        help="Object or layer in the file that is the model.",
-        show_default=False,
-        rich_help_panel=_WEIGHTS,
-    ),
+    str | None, value_option("PATH", "Object or layer in the file that is the model.", panel=_WEIGHTS)
 ]
 Map: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        "--map",
-        metavar="FILE",
-        help="Mapping of variables to values: lines `variable = key`, or JSON.",
-        show_default=False,
-        rich_help_panel=_WEIGHTS,
+    value_option(
+        "FILE", "Mapping of variables to values: lines `variable = key`, or JSON.", "--map", panel=_WEIGHTS
     ),
 ]
 DryRun: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Show the mapping of values to variables without exporting.",
-        rich_help_panel=_WEIGHTS,
-    ),
+    bool, option("Show the mapping of values to variables without exporting.", "--dry-run", panel=_WEIGHTS)
 ]
 Train: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="FILE.py:FUNCTION",
-        help="Function that trains the loaded object: FILE.py:function or package.module:function.",
-        show_default=False,
-        rich_help_panel=_TRAINING,
+    value_option(
+        "FILE.py:FUNCTION",
+        "Function that trains the loaded object: FILE.py:function or package.module:function.",
+        panel=_TRAINING,
     ),
 ]
 Arg: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="KEY=VALUE",
-        help="Argument of the function; VALUE is JSON or text. Repeatable.",
-        show_default=False,
-        rich_help_panel=_TRAINING,
+    value_option(
+        "KEY=VALUE", "Argument of the function; VALUE is JSON or text. Repeatable.", panel=_TRAINING
     ),
 ]
 StrategyOption: TypeAlias = Annotated[
     StrategyKind | None,
-    typer.Option(
+    option(
+        "Distribution strategy; with TF_CONFIG on several machines, the chief writes.",
         "--strategy",
-        help="Distribution strategy; with TF_CONFIG on several machines, the chief writes.",
         show_default=False,
-        rich_help_panel=_TRAINING,
+        panel=_TRAINING,
     ),
 ]
 TagSet: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TAG,...",
-        help="Tags of the MetaGraph to train.",
-        show_default=False,
-        rich_help_panel=_TRAINING,
-    ),
-    TAG_SETS,
+    str | None, value_option("TAG,...", "Tags of the MetaGraph to train.", panel=_TRAINING), TAG_SETS
 ]
 
 

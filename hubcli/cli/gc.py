@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import DryRun, GlobalOptions, NoSync, Yes
+from hubcli.cli.options import DryRun, GlobalOptions, NoSync, Yes, argument, option, value_option
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, Interrupted, UsageError
@@ -29,57 +29,31 @@ __all__ = ["GcRun", "duration_s", "gc_command", "size_bytes_of"]
 _POLICY = "Retention policy"
 
 Patterns: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[PATTERN...]", help="Only models that match these handles or globs.", show_default=False
-    ),
+    list[str] | None, argument("[PATTERN...]", "Only models that match these handles or globs.")
 ]
 OlderThan: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Remove models not used for this long.",
-        show_default=False,
-        rich_help_panel=_POLICY,
-    ),
+    str | None, value_option("TIME", "Remove models not used for this long.", panel=_POLICY)
 ]
 MaxSize: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="SIZE",
-        help="Remove least recently used models until the cache is at most this large.",
-        show_default=False,
-        rich_help_panel=_POLICY,
+    value_option(
+        "SIZE", "Remove least recently used models until the cache is at most this large.", panel=_POLICY
     ),
 ]
 MinFree: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="SIZE",
-        help="Remove least recently used models until this much disk space is free.",
-        show_default=False,
-        rich_help_panel=_POLICY,
+    value_option(
+        "SIZE", "Remove least recently used models until this much disk space is free.", panel=_POLICY
     ),
 ]
 KeepVersions: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="N",
-        help="Keep the newest N versions of each model.",
-        show_default=False,
-        rich_help_panel=_POLICY,
-    ),
+    int | None, value_option("N", "Keep the newest N versions of each model.", min=1, panel=_POLICY)
 ]
 Broken: TypeAlias = Annotated[
-    bool, typer.Option("--broken", help="Remove models that fail verification.", rich_help_panel=_POLICY)
+    bool, option("Remove models that fail verification.", "--broken", panel=_POLICY)
 ]
-Grace: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="Never remove anything used within this time.")
-]
-KeepPartial: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="Keep partial downloads for this long.")
-]
+Grace: TypeAlias = Annotated[str, option("Never remove anything used within this time.", metavar="TIME")]
+KeepPartial: TypeAlias = Annotated[str, option("Keep partial downloads for this long.", metavar="TIME")]
 
 
 def gc_command(

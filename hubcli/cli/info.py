@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeAlias
-
-import typer
+from typing import Any
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import BUILT_IN, CaFile, CompletionHint, GlobalOptions, Timeout
+from hubcli.cli.options import CaFile, GlobalOptions, Model, Timeout
 from hubcli.cli.output import Output, printable
 from hubcli.cli.search import Refresh, note_age, time_or_none
 from hubcli.units import format_age, format_size
@@ -24,16 +22,11 @@ __all__ = ["info_command", "rendered"]
 
 # Longer texts are cut: what renders Markdown takes more than linear time for some.
 _MAX_RENDERED = 64 << 10
-TargetArgument: TypeAlias = Annotated[
-    str,
-    typer.Argument(metavar="TARGET", help="A handle, a directory or an archive.", show_default=False),
-    CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
-]
 
 
 def info_command(
     shared: GlobalOptions,
-    target: TargetArgument,
+    target: Model,
     refresh: Refresh = False,
     timeout: Timeout = None,
     cacert: CaFile = None,

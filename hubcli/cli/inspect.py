@@ -11,14 +11,15 @@ import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import (
-    BUILT_IN,
     TAG_SETS,
     BucketFlags,
-    CompletionHint,
     CompletionWords,
     GlobalOptions,
     MinRate,
+    Model,
     Timeout,
+    option,
+    value_option,
 )
 from hubcli.cli.output import PICTURE_COLUMNS, Output, printable, write_svg
 from hubcli.config.settings import Settings
@@ -35,6 +36,7 @@ with LazyImports():
     from hubcli.commands.inspect import Inspection, InspectOptions, inspect
     from hubcli.issues import FINDING_SEVERITIES, Severity
     from hubcli.savedmodel.compare.diff import Difference, compare
+    from hubcli.savedmodel.targets.target import target_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,111 +48,62 @@ _PARTS = "Parts to show"
 _CHECKS = "Checks (exit 9 on findings)"
 
 
-def _target_names() -> list[str]:
-    from hubcli.savedmodel.targets.target import target_names
-
-    return target_names()
-
-
-def _severities() -> list[str]:
-    return [severity.value for severity in FINDING_SEVERITIES]
-
-
-TargetArgument: TypeAlias = Annotated[
-    str,
-    typer.Argument(metavar="TARGET", help="A handle, a directory or an archive.", show_default=False),
-    CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
-]
-Signatures: TypeAlias = Annotated[
-    bool, typer.Option("--signatures", help="Show signatures.", rich_help_panel=_PARTS)
-]
+Signatures: TypeAlias = Annotated[bool, option("Show signatures.", "--signatures", panel=_PARTS)]
 Functions: TypeAlias = Annotated[
-    bool, typer.Option("--functions", help="Show functions and their traces.", rich_help_panel=_PARTS)
+    bool, option("Show functions and their traces.", "--functions", panel=_PARTS)
 ]
-Variables: TypeAlias = Annotated[
-    bool, typer.Option("--variables", help="Show all variables.", rich_help_panel=_PARTS)
-]
-Assets: TypeAlias = Annotated[bool, typer.Option("--assets", help="Show assets.", rich_help_panel=_PARTS)]
-Ops: TypeAlias = Annotated[
-    bool, typer.Option("--ops", help="Show ops and how often each occurs.", rich_help_panel=_PARTS)
-]
+Variables: TypeAlias = Annotated[bool, option("Show all variables.", "--variables", panel=_PARTS)]
+Assets: TypeAlias = Annotated[bool, option("Show assets.", "--assets", panel=_PARTS)]
+Ops: TypeAlias = Annotated[bool, option("Show ops and how often each occurs.", "--ops", panel=_PARTS)]
 Tree: TypeAlias = Annotated[
-    bool,
-    typer.Option("--tree", help="Show the object tree with parameter counts.", rich_help_panel=_PARTS),
+    bool, option("Show the object tree with parameter counts.", "--tree", panel=_PARTS)
 ]
-Depth: TypeAlias = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="With --tree: maximum depth.", show_default=False),
-]
-All: TypeAlias = Annotated[bool, typer.Option("--all", help="Include submodules; do not abbreviate.")]
+Depth: TypeAlias = Annotated[int | None, value_option("N", "With --tree: maximum depth.", min=1)]
+All: TypeAlias = Annotated[bool, option("Include submodules; do not abbreviate.", "--all")]
 TagSet: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="TAG,...", help="Tags of the MetaGraph to inspect.", show_default=False),
-    TAG_SETS,
+    str | None, value_option("TAG,...", "Tags of the MetaGraph to inspect."), TAG_SETS
 ]
-Fetch: TypeAlias = Annotated[
-    bool, typer.Option("--fetch", help="Fetch the model into the cache if it is not cached.")
-]
-Svg: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="Also save the output as SVG.", show_default=False),
-]
+Fetch: TypeAlias = Annotated[bool, option("Fetch the model into the cache if it is not cached.", "--fetch")]
+Svg: TypeAlias = Annotated[str | None, value_option("FILE", "Also save the output as SVG.")]
 Check: TypeAlias = Annotated[
-    bool,
-    typer.Option("--check", help="Check for the Reusable SavedModel interface.", rich_help_panel=_CHECKS),
+    bool, option("Check for the Reusable SavedModel interface.", "--check", panel=_CHECKS)
 ]
 Scan: TypeAlias = Annotated[
     bool,
-    typer.Option(
-        "--scan",
-        help="Scan for ops and files that run code or access files or the network.",
-        rich_help_panel=_CHECKS,
-    ),
+    option("Scan for ops and files that run code or access files or the network.", "--scan", panel=_CHECKS),
 ]
 FailOn: TypeAlias = Annotated[
     str,
-    typer.Option(
+    option(
+        "With --scan: minimum severity that fails: info, low, medium, high or critical.",
         metavar="SEVERITY",
-        help="With --scan: minimum severity that fails: info, low, medium, high or critical.",
-        rich_help_panel=_CHECKS,
+        panel=_CHECKS,
     ),
-    CompletionWords(_severities),
+    CompletionWords(lambda: [severity.value for severity in FINDING_SEVERITIES]),
 ]
 Diff: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="OTHER",
-        help="Compare with another model, values included.",
-        show_default=False,
-        rich_help_panel=_CHECKS,
-    ),
+    str | None, value_option("OTHER", "Compare with another model, values included.", panel=_CHECKS)
 ]
 For: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--for",
-        metavar="TARGET,...",
-        help="Check whether these can load the model, such as tensorflow>=2.12, serving==2.19, session, "
+    value_option(
+        "TARGET,...",
+        "Check whether these can load the model, such as tensorflow>=2.12, serving==2.19, session, "
         "litert, cpu, keras3-layer or hub.KerasLayer.",
-        show_default=False,
-        rich_help_panel=_CHECKS,
+        "--for",
+        panel=_CHECKS,
     ),
-    CompletionWords(_target_names),
+    CompletionWords(lambda: target_names()),
 ]
 Try: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--try",
-        help="With --for litert: run the converter too; needs TensorFlow.",
-        rich_help_panel=_CHECKS,
-    ),
+    bool, option("With --for litert: run the converter too; needs TensorFlow.", "--try", panel=_CHECKS)
 ]
 
 
 def inspect_command(
     shared: GlobalOptions,
     bucket_flags: BucketFlags,
-    target: TargetArgument,
+    target: Model,
     signatures: Signatures = False,
     functions: Functions = False,
     variables: Variables = False,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import CompletionWords, GlobalOptions, value_option
+from hubcli.cli.options import CompletionWords, GlobalOptions, argument, option, value_option
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, NotFoundError, UsageError
@@ -24,22 +24,13 @@ with LazyImports():
 __all__ = ["listing_document", "ls_command", "show_listing"]
 
 
-def _sort_orders() -> list[str]:
-    return SortOrder.words()
-
-
-def _filters() -> list[str]:
-    return Filter.words()
-
-
 Patterns: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[PATTERN...]", help="Handles or globs such as '*bert*'.", show_default=False),
+    list[str] | None, argument("[PATTERN...]", "Handles or globs such as '*bert*'.")
 ]
 Sort: TypeAlias = Annotated[
     str,
-    typer.Option(metavar="KEY[:asc|:desc]", help="Sort by name, size, fetched or used."),
-    CompletionWords(_sort_orders),
+    option("Sort by name, size, fetched or used.", metavar="KEY[:asc|:desc]"),
+    CompletionWords(lambda: SortOrder.words()),
 ]
 Filters: TypeAlias = Annotated[
     list[str] | None,
@@ -48,15 +39,11 @@ Filters: TypeAlias = Annotated[
         "Filter such as 'size>1GB', 'used>30d', 'kind=TF2' or 'state!=ok'. Repeatable.",
         "--filter",
     ),
-    CompletionWords(_filters),
+    CompletionWords(lambda: Filter.words()),
 ]
 Limit: TypeAlias = Annotated[int | None, value_option("N", "Show at most N models.", min=0)]
-OnlyPath: TypeAlias = Annotated[
-    bool, typer.Option("--path", help="Print only the path of the model or the cache.")
-]
-OnlySize: TypeAlias = Annotated[
-    bool, typer.Option("--size", help="Print only the total size (with -q: in bytes).")
-]
+OnlyPath: TypeAlias = Annotated[bool, option("Print only the path of the model or the cache.", "--path")]
+OnlySize: TypeAlias = Annotated[bool, option("Print only the total size (with -q: in bytes).", "--size")]
 
 
 def ls_command(
@@ -105,9 +92,9 @@ def ls_command(
 def _require_alone(size: bool, filters: list[str] | None, limit: int | None) -> None:
     """Raises UsageError for options that --path has no use for."""
     others = {"--size": size, "--filter": bool(filters), "--limit": limit is not None}
-    for option, is_given in others.items():
+    for name, is_given in others.items():
         if is_given:
-            raise UsageError(f"--path and {option} cannot be used together", hint="Use only one of them.")
+            raise UsageError(f"--path and {name} cannot be used together", hint="Use only one of them.")
 
 
 class _PathRun:

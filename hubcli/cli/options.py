@@ -37,6 +37,7 @@ __all__ = [
     "GlobalOptions",
     "MinRate",
     "Mirrors",
+    "Model",
     "NoColor",
     "NoProgress",
     "NoSync",
@@ -47,6 +48,8 @@ __all__ = [
     "Targets",
     "Timeout",
     "Yes",
+    "argument",
+    "option",
     "value_option",
     "with_option_groups",
 ]
@@ -87,29 +90,35 @@ BUILT_IN = "example://mul/1"
 TAG_SETS = CompletionHint(words=("serve", "train", "serve,gpu", "serve,tpu"))
 
 
-def value_option(metavar: str, text: str, *names: str, **more: Any) -> Any:
+def option(text: str, *names: str, panel: str | None = None, **more: Any) -> Any:
+    """A flag, or an option whose default the help shows; `panel` is its part of the help."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, **more)
+
+
+def value_option(metavar: str, text: str, *names: str, panel: str | None = None, **more: Any) -> Any:
     """An option that takes a value and has no default to show; named as its parameter without `names`."""
-    return typer.Option(*names, metavar=metavar, help=text, show_default=False, **more)
+    return option(text, *names, panel=panel, metavar=metavar, show_default=False, **more)
 
 
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=GLOBAL_PANEL)]
+def argument(metavar: str, text: str) -> Any:
+    """An argument that has no default to show."""
+    return typer.Argument(metavar=metavar, help=text, show_default=False)
+
+
+AsJson: TypeAlias = Annotated[bool, option("Print JSON.", "--json", panel=GLOBAL_PANEL)]
 Quiet: TypeAlias = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print only paths or handles.", rich_help_panel=GLOBAL_PANEL)
+    bool, option("Print only paths or handles.", "--quiet", "-q", panel=GLOBAL_PANEL)
 ]
 Offline: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--offline", help="Never use the network. \\[env: HUBCLI_OFFLINE=1]", rich_help_panel=GLOBAL_PANEL
-    ),
+    bool, option("Never use the network. \\[env: HUBCLI_OFFLINE=1]", "--offline", panel=GLOBAL_PANEL)
 ]
 CacheDir: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    value_option(
+        "DIR",
+        "Cache directory. \\[env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]",
         "--cache-dir",
-        metavar="DIR",
-        help="Cache directory. \\[env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]",
-        rich_help_panel=GLOBAL_PANEL,
-        show_default=False,
+        panel=GLOBAL_PANEL,
     ),
 ]
 CaFile: TypeAlias = Annotated[
@@ -124,8 +133,7 @@ Mirrors: TypeAlias = Annotated[
     CompletionHint(words=("https://tfhub.dev=", "https://www.kaggle.com/models=")),
 ]
 Timeout: TypeAlias = Annotated[
-    str | None,
-    value_option("TIME", "Fail after this long without data. \\[default: 30s]"),
+    str | None, value_option("TIME", "Fail after this long without data. \\[default: 30s]")
 ]
 MinRate: TypeAlias = Annotated[
     str | None,
@@ -138,60 +146,47 @@ MinRate: TypeAlias = Annotated[
 ]
 Color: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    value_option(
+        "auto|always|never",
+        "When to color the output. \\[env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]",
         "--color",
-        metavar="auto|always|never",
-        help="When to color the output. \\[env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]",
-        rich_help_panel=GLOBAL_PANEL,
-        show_default=False,
+        panel=GLOBAL_PANEL,
     ),
     CompletionHint(words=COLORS),
 ]
-NoColor: TypeAlias = Annotated[
-    bool, typer.Option("--no-color", help="Same as --color never.", rich_help_panel=GLOBAL_PANEL)
-]
+NoColor: TypeAlias = Annotated[bool, option("Same as --color never.", "--no-color", panel=GLOBAL_PANEL)]
 NoProgress: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--no-progress", help="Hide progress. \\[env: HUBCLI_NO_PROGRESS=1]", rich_help_panel=GLOBAL_PANEL
-    ),
+    bool, option("Hide progress. \\[env: HUBCLI_NO_PROGRESS=1]", "--no-progress", panel=GLOBAL_PANEL)
 ]
-Debug: TypeAlias = Annotated[
-    bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=GLOBAL_PANEL)
-]
+Debug: TypeAlias = Annotated[bool, option("Show tracebacks of errors.", "--debug", panel=GLOBAL_PANEL)]
 NoSync: TypeAlias = Annotated[
-    bool,
-    typer.Option("--no-sync", help="Do not wait for data to reach the disk. \\[env: HUBCLI_NO_SYNC=1]"),
+    bool, option("Do not wait for data to reach the disk. \\[env: HUBCLI_NO_SYNC=1]", "--no-sync")
 ]
 Anonymous: TypeAlias = Annotated[
     bool,
-    typer.Option(
+    option(
+        "Read buckets without credentials. \\[env: HUBCLI_BUCKET_ANONYMOUS=1]",
         "--anonymous",
-        help="Read buckets without credentials. \\[env: HUBCLI_BUCKET_ANONYMOUS=1]",
-        rich_help_panel=BUCKET_PANEL,
+        panel=BUCKET_PANEL,
     ),
 ]
 RequesterPays: TypeAlias = Annotated[
     bool,
-    typer.Option(
+    option(
+        "Read requester-pays buckets, and pay for the traffic. \\[env: HUBCLI_BUCKET_REQUESTER_PAYS=1]",
         "--requester-pays",
-        help="Read requester-pays buckets, and pay for the traffic. \\[env: HUBCLI_BUCKET_REQUESTER_PAYS=1]",
-        rich_help_panel=BUCKET_PANEL,
+        panel=BUCKET_PANEL,
     ),
 ]
-DryRun: TypeAlias = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be removed, without removing it.")
+DryRun: TypeAlias = Annotated[bool, option("Show what would be removed, without removing it.", "--dry-run")]
+Yes: TypeAlias = Annotated[bool, option("Remove models without asking.", "--yes", "-y")]
+Replace: TypeAlias = Annotated[bool, option("Overwrite DEST.", "--force")]
+Model: TypeAlias = Annotated[
+    str,
+    argument("TARGET", "A handle, a directory or an archive."),
+    CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
-Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Remove models without asking.")]
-Replace: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite DEST.")]
-Targets: TypeAlias = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="HANDLE|PATTERN...",
-        help="Handles or globs such as '*bert*'.",
-        show_default=False,
-    ),
-]
+Targets: TypeAlias = Annotated[list[str], argument("HANDLE|PATTERN...", "Handles or globs such as '*bert*'.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +240,8 @@ class BucketFlags:
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
     """The command as Typer reads it: in place of a parameter that is a dataclass of options stand its fields.
 
-    They stand behind the command's own, the global options last.
+    They stand behind the command's own, the global options last. Annotations are evaluated at each start: one
+    that is a name costs a tenth of one that is written out.
     """
     own: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}

@@ -1,9 +1,10 @@
-"""`hubcli publish`: options and run."""
+"""`hubcli publish`: options, run, and what it shows: the plan before the question, then its outcome."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -15,21 +16,16 @@ from hubcli.cli.options import (
     GlobalOptions,
     NoSync,
     Timeout,
+    argument,
+    option,
     value_option,
 )
-from hubcli.cli.output import Output
+from hubcli.cli.output import Output, printable
 from hubcli.errors import ExitStatus, Interrupted, UsageError
-from hubcli.units import format_size, parse_duration_s
+from hubcli.units import format_elapsed, format_size, parse_duration_s, plural
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
-    from hubcli.cli.views.publish import (
-        checklist_document,
-        issue_lines,
-        outcome_line,
-        plan_lines,
-        publish_document,
-    )
     from hubcli.commands.publish import (
         KaggleRequest,
         PublishOptions,
@@ -43,23 +39,23 @@ with LazyImports():
     from hubcli.commands.search import framework_named
     from hubcli.regular_file import read_stream
 
+if TYPE_CHECKING:
+    from hubcli.issues import Issue
+
 __all__ = ["publish_command"]
 
 _KAGGLE = "Kaggle"
+_SHOWN_FILES, _SHOWN_WARNINGS = 10, 8
 _MAX_DESCRIPTION_BYTES, _WAIT_S = 1 << 20, 10.0
 
 SourceArgument: TypeAlias = Annotated[
     str,
-    typer.Argument(metavar="SOURCE", help="A handle, a directory or an archive.", show_default=False),
+    argument("SOURCE", "A handle, a directory or an archive."),
     CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 TargetArgument: TypeAlias = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[HANDLE]",
-        help="OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, or DIR/PUBLISHER/MODEL/VERSION.",
-        show_default=False,
-    ),
+    argument("[HANDLE]", "OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, or DIR/PUBLISHER/MODEL/VERSION."),
     CompletionHint(directories=True),
 ]
 License: TypeAlias = Annotated[
@@ -68,51 +64,36 @@ License: TypeAlias = Annotated[
     CompletionHint(words=("Apache 2.0", "MIT", "CC BY 4.0", "CC0: Public Domain", "BSD-3-Clause")),
 ]
 Title: TypeAlias = Annotated[str | None, value_option("TEXT", "Title of a new model.")]
-Notes: TypeAlias = Annotated[
-    str | None, value_option("TEXT", "Notes of the version.", rich_help_panel=_KAGGLE)
-]
+Notes: TypeAlias = Annotated[str | None, value_option("TEXT", "Notes of the version.", panel=_KAGGLE)]
 Description: TypeAlias = Annotated[
     str | None,
-    value_option("FILE", "Markdown text for a new model and a new variation.", rich_help_panel=_KAGGLE),
+    value_option("FILE", "Markdown text for a new model and a new variation.", panel=_KAGGLE),
     CompletionHint(files=True),
 ]
 Framework: TypeAlias = Annotated[
     str | None,
-    value_option("NAME", "tensorFlow2 or tensorFlow1, if HANDLE has no framework.", rich_help_panel=_KAGGLE),
+    value_option("NAME", "tensorFlow2 or tensorFlow1, if HANDLE has no framework.", panel=_KAGGLE),
     CompletionHint(words=("tensorFlow2", "tensorFlow1")),
 ]
 Public: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--public", help="Let everyone download the model. \\[default: private]", rich_help_panel=_KAGGLE
-    ),
+    bool, option("Let everyone download the model. \\[default: private]", "--public", panel=_KAGGLE)
 ]
 NoWait: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--no-wait", help="Do not wait for processing, and skip the comparison.", rich_help_panel=_KAGGLE
-    ),
+    bool, option("Do not wait for processing, and skip the comparison.", "--no-wait", panel=_KAGGLE)
 ]
 Wait: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="Wait for processing at most this long.", rich_help_panel=_KAGGLE)
+    str, option("Wait for processing at most this long.", metavar="TIME", panel=_KAGGLE)
 ]
 Restart: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--restart", help="Discard an earlier upload, even one with unknown outcome.", rich_help_panel=_KAGGLE
-    ),
+    bool, option("Discard an earlier upload, even one with unknown outcome.", "--restart", panel=_KAGGLE)
 ]
 Check: TypeAlias = Annotated[
-    bool, typer.Option("--check", help="Only check the model against the checklist for publishers.")
+    bool, option("Only check the model against the checklist for publishers.", "--check")
 ]
-Card: TypeAlias = Annotated[
-    bool, typer.Option("--card", help="Only print a model card to fill in, as Markdown.")
-]
-DryRun: TypeAlias = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be created without sending it.")
-]
-Unsafe: TypeAlias = Annotated[bool, typer.Option("--unsafe", help="Publish despite findings of the scan.")]
-Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Publish without asking.")]
+Card: TypeAlias = Annotated[bool, option("Only print a model card to fill in, as Markdown.", "--card")]
+DryRun: TypeAlias = Annotated[bool, option("Show what would be created without sending it.", "--dry-run")]
+Unsafe: TypeAlias = Annotated[bool, option("Publish despite findings of the scan.", "--unsafe")]
+Yes: TypeAlias = Annotated[bool, option("Publish without asking.", "--yes", "-y")]
 
 
 def publish_command(
@@ -236,3 +217,91 @@ def _show(result: PublishResult, output: Output) -> None:
         output.payload("\n".join(issue_lines(result.issues)))
     elif result.handle is not None:
         output.payload(result.handle)
+
+
+def plan_lines(plan: PublishPlan) -> Iterator[str]:
+    """What would be created, a line each."""
+    creates = " and ".join(filter(None, (", ".join(plan.creates[:-1]), plan.creates[-1])))
+    number = f" {plan.version}" if plan.creates[-1] == "version" and plan.version else ""
+    yield f"Publish {plan.source} to {plan.target}"
+    yield f"  Creates     {creates}{number}"
+    if plan.creates != ("archive",):
+        yield f"  Visibility  {'public: everyone can download it' if plan.is_public else 'private'}"
+    yield f"  License     {plan.license_name or 'not specified'}"
+    yield f"  Files       {plural(len(plan.files), 'file')}, {format_size(plan.size_bytes)}"
+    for file in plan.files[:_SHOWN_FILES]:
+        yield f"    {file.path}  {format_size(file.size_bytes)}"
+    if len(plan.files) > _SHOWN_FILES:
+        yield f"    {len(plan.files) - _SHOWN_FILES} more"
+    if plan.warnings:
+        yield f"  Warnings    {len(plan.warnings)}"
+    yield from issue_lines(plan.warnings[:_SHOWN_WARNINGS], "    ")
+    if len(plan.warnings) > _SHOWN_WARNINGS:
+        yield f"    {len(plan.warnings) - _SHOWN_WARNINGS} more: hubcli inspect --scan --check {plan.source}"
+
+
+def issue_lines(issues: Sequence[Issue], indent: str = "") -> Iterator[str]:
+    """Each issue with its code, and what to do about it below."""
+    for issue in issues:
+        place = issue.where or issue.file or ""
+        where = f" in {place}" if place not in issue.message else ""
+        yield printable(f"{indent}{issue.severity.value}: {issue.message}{where} [{issue.code}]")
+        if issue.hint:
+            yield printable(f"{indent}  {issue.hint}")
+
+
+def outcome_line(result: PublishResult) -> str:
+    """One line for a person."""
+    name = result.handle or result.target
+    size = ""
+    if result.plan is not None:
+        files, bytes_ = len(result.plan.files), result.plan.size_bytes
+        size = f"  {plural(files, 'file')}, {format_size(bytes_)}, {format_elapsed(result.seconds)}"
+    compared = "; downloaded and compared" if result.was_compared else ""
+    return {
+        "published": f"Published {name}{size}{compared}",
+        "submitted": f"Submitted to {name}: Kaggle is processing it. Run the same command to follow it",
+        "already-published": f"Already published: {name} has the same files",
+        "planned": f"Would publish to {name}{size}",
+        "declined": "Nothing was published",
+        "refused": f"Not published: {plural(len(result.issues), 'problem')} in {result.source}",
+    }[result.status.value]
+
+
+def publish_document(result: PublishResult) -> dict[str, Any]:
+    """`hubcli publish --json`."""
+    plan = result.plan
+    return {
+        "status": result.status.value,
+        "source": result.source,
+        "target": result.target,
+        "handle": result.handle,
+        "version": result.version or (plan.version if plan is not None else None),
+        "creates": [] if plan is None else list(plan.creates),
+        "public": None if plan is None else plan.is_public,
+        "license": None if plan is None else plan.license_name,
+        "files": []
+        if plan is None
+        else [{"path": file.path, "bytes": file.size_bytes} for file in plan.files],
+        "bytes": None if plan is None else plan.size_bytes,
+        "sha256": result.sha256,
+        "compared": result.was_compared,
+        "seconds": round(result.seconds, 3),
+        "issues": list(map(_issue, result.issues)),
+        "warnings": [] if plan is None else list(map(_issue, plan.warnings)),
+    }
+
+
+def checklist_document(source: str, issues: Sequence[Issue]) -> dict[str, Any]:
+    """`hubcli publish --check --json`."""
+    return {"source": source, "issues": list(map(_issue, issues))}
+
+
+def _issue(issue: Issue) -> dict[str, Any]:
+    return {
+        "severity": issue.severity.value,
+        "code": issue.code,
+        "message": issue.message,
+        "where": issue.where or None,
+        "remedy": issue.hint,
+    }

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
-from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Timeout, value_option
+from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Timeout, argument, option, value_option
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, Interrupted, UsageError
@@ -37,21 +37,15 @@ def push_command(
     shared: GlobalOptions,
     targets: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[TARGET...]",
-            help="Handles, cache keys or paths of cached models; others are fetched.",
-            show_default=False,
-        ),
+        argument("[TARGET...]", "Handles, cache keys or paths of cached models; others are fetched."),
     ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Push all cached models that came from a host.")
-    ] = False,
+    every: Annotated[bool, option("Push all cached models that came from a host.", "--all")] = False,
     lock: Annotated[
         str | None, value_option("FILE", "Push exactly what the lock file records.", "--lock")
     ] = None,
     tier: TierToWrite = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Upload again, and replace other archives of the handle.")
+        bool, option("Upload again, and replace other archives of the handle.", "--force")
     ] = False,
     cacert: CaFile = None,
     timeout: Timeout = None,
@@ -155,15 +149,5 @@ class PushRun:
             self.output.payload(f"{what} {pushed.tier}: {printable(pushed.handle)} ({size}{time})")
 
     def _document(self) -> dict[str, Any]:
-        models = [
-            {
-                "handle": pushed.handle,
-                "tier": pushed.tier,
-                "archive_sha256": pushed.archive_sha256,
-                "archive_bytes": pushed.archive_bytes,
-                "was_there": pushed.was_there,
-                "seconds": round(pushed.seconds, 3),
-            }
-            for pushed in self.pushed
-        ]
+        models = [{**pushed._asdict(), "seconds": round(pushed.seconds, 3)} for pushed in self.pushed]
         return {"models": models, **errors_document(self.errors)}

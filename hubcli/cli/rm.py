@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import DryRun, GlobalOptions, NoSync, Targets, Yes
+from hubcli.cli.options import DryRun, GlobalOptions, NoSync, Targets, Yes, option
 
 with LazyImports():
     from hubcli.cli.gc import GcRun
@@ -18,7 +18,7 @@ __all__ = ["rm_command"]
 def rm_command(
     shared: GlobalOptions,
     targets: Targets,
-    force: Annotated[bool, typer.Option("--force", help="Remove pinned models too.")] = False,
+    force: Annotated[bool, option("Remove pinned models too.", "--force")] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     no_sync: NoSync = False,

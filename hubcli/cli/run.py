@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-import typer
-
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import BUILT_IN, TAG_SETS, BucketFlags, CompletionHint, GlobalOptions
+from hubcli.cli.options import (
+    TAG_SETS,
+    BucketFlags,
+    CompletionHint,
+    GlobalOptions,
+    Model,
+    option,
+    value_option,
+)
 from hubcli.errors import UsageError
 
 with LazyImports():
@@ -26,178 +32,100 @@ _INPUTS = "Inputs"
 _OUTPUTS = "Outputs"
 _HOW = "How to run it"
 
-TargetArgument: TypeAlias = Annotated[
-    str,
-    typer.Argument(metavar="TARGET", help="A handle, a directory or an archive.", show_default=False),
-    CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
-]
 Signature: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME",
-        help="A signature. \\[default: serving_default, or the only one]",
-        show_default=False,
-        rich_help_panel=_CHOICE,
-    ),
+    value_option("NAME", "A signature. \\[default: serving_default, or the only one]", panel=_CHOICE),
     CompletionHint(of_model="signatures"),
 ]
 Function: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="PATH",
-        help="A traced function, such as __call__ or encoder.__call__.",
-        show_default=False,
-        rich_help_panel=_CHOICE,
-    ),
+    value_option("PATH", "A traced function, such as __call__ or encoder.__call__.", panel=_CHOICE),
     CompletionHint(of_model="functions"),
 ]
 Arguments: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
+    value_option(
+        "NAME=JSON",
+        "A Python argument that chooses a trace of the function. Repeatable.",
         "--arg",
-        metavar="NAME=JSON",
-        help="A Python argument that chooses a trace of the function. Repeatable.",
-        show_default=False,
-        rich_help_panel=_CHOICE,
+        panel=_CHOICE,
     ),
 ]
 TagSet: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TAG,...",
-        help="Tags of the MetaGraph to run.",
-        show_default=False,
-        rich_help_panel=_CHOICE,
-    ),
-    TAG_SETS,
+    str | None, value_option("TAG,...", "Tags of the MetaGraph to run.", panel=_CHOICE), TAG_SETS
 ]
 Inputs: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
+    value_option(
+        "[NAME=]VALUE",
+        "JSON, text, @FILE or @- (standard input). Repeat to stack a batch.",
         "--input",
         "-i",
-        metavar="[NAME=]VALUE",
-        help="JSON, text, @FILE or @- (standard input). Repeat to stack a batch.",
-        show_default=False,
-        rich_help_panel=_INPUTS,
+        panel=_INPUTS,
     ),
     CompletionHint(of_model="inputs"),
 ]
 Request: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="FILE|-",
-        help="TensorFlow Serving predict request; prints the response of TensorFlow Serving.",
-        show_default=False,
-        rich_help_panel=_INPUTS,
+    value_option(
+        "FILE|-",
+        "TensorFlow Serving predict request; prints the response of TensorFlow Serving.",
+        panel=_INPUTS,
     ),
 ]
 BatchSize: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        help="Rows per run. \\[default: 32 for a stream, else all]",
-        show_default=False,
-        rich_help_panel=_INPUTS,
-    ),
+    int | None, value_option("N", "Rows per run. \\[default: 32 for a stream, else all]", panel=_INPUTS)
 ]
 ImageSize: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="HEIGHTxWIDTH",
-        help="Resize images where the signature has no fixed size.",
-        show_default=False,
-        rich_help_panel=_INPUTS,
-    ),
+    value_option("HEIGHTxWIDTH", "Resize images where the signature has no fixed size.", panel=_INPUTS),
 ]
 Scale: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LOW,HIGH",
-        help="Range of image values. \\[default: 0,1]",
-        show_default=False,
-        rich_help_panel=_INPUTS,
-    ),
+    str | None, value_option("LOW,HIGH", "Range of image values. \\[default: 0,1]", panel=_INPUTS)
 ]
 OutputFile: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    value_option(
+        "FILE|DIR",
+        "Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files.",
         "--output",
         "-o",
-        metavar="FILE|DIR",
-        help="Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files.",
-        show_default=False,
-        rich_help_panel=_OUTPUTS,
+        panel=_OUTPUTS,
     ),
     CompletionHint(files=True, directories=True),
 ]
-Force: TypeAlias = Annotated[
-    bool, typer.Option("--force", help="Overwrite the file of --output.", rich_help_panel=_OUTPUTS)
-]
-JsonLines: TypeAlias = Annotated[
-    bool, typer.Option("--json-lines", help="Print one JSON object a row.", rich_help_panel=_OUTPUTS)
-]
+Force: TypeAlias = Annotated[bool, option("Overwrite the file of --output.", "--force", panel=_OUTPUTS)]
+JsonLines: TypeAlias = Annotated[bool, option("Print one JSON object a row.", "--json-lines", panel=_OUTPUTS)]
 Top: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        metavar="K",
-        min=1,
-        help="Show the K classes with the largest values.",
-        show_default=False,
-        rich_help_panel=_OUTPUTS,
-    ),
+    int | None, value_option("K", "Show the K classes with the largest values.", min=1, panel=_OUTPUTS)
 ]
 Labels: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="With --top: file with the class names, one per line.",
-        show_default=False,
-        rich_help_panel=_OUTPUTS,
-    ),
+    str | None, value_option("FILE", "With --top: file with the class names, one per line.", panel=_OUTPUTS)
 ]
 Repeat: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        min=1,
-        help="Measure latency, throughput and memory over N runs.",
-        show_default=False,
-        rich_help_panel=_HOW,
-    ),
+    int | None, value_option("N", "Measure latency, throughput and memory over N runs.", min=1, panel=_HOW)
 ]
-DryRun: TypeAlias = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Check the inputs without TensorFlow.", rich_help_panel=_HOW),
-]
+DryRun: TypeAlias = Annotated[bool, option("Check the inputs without TensorFlow.", "--dry-run", panel=_HOW)]
 Runner: TypeAlias = Annotated[
     str,
-    typer.Option(
-        metavar="auto|c|python",
-        help="Run with TensorFlow's C library or its Python package.",
-        rich_help_panel=_HOW,
-    ),
+    option("Run with TensorFlow's C library or its Python package.", metavar="auto|c|python", panel=_HOW),
     CompletionHint(words=("auto", "c", "python")),
 ]
 Timeout: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME",
-        help=f"Fail if loading or a run takes longer. \\[default: {_DEFAULT_TIMEOUT}]",
-        show_default=False,
-        rich_help_panel=_HOW,
+    value_option(
+        "TIME", f"Fail if loading or a run takes longer. \\[default: {_DEFAULT_TIMEOUT}]", panel=_HOW
     ),
 ]
 Unsafe: TypeAlias = Annotated[
-    bool,
-    typer.Option("--unsafe", help="Run the model even if the scan finds unsafe ops.", rich_help_panel=_HOW),
+    bool, option("Run the model even if the scan finds unsafe ops.", "--unsafe", panel=_HOW)
 ]
 
 
 def run_command(
     shared: GlobalOptions,
     bucket_flags: BucketFlags,
-    target: TargetArgument,
+    target: Model,
     signature: Signature = None,
     function: Function = None,
     arg: Arguments = None,

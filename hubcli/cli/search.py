@@ -6,10 +6,17 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-import typer
-
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import CaFile, CompletionHint, CompletionWords, GlobalOptions, Timeout, value_option
+from hubcli.cli.options import (
+    CaFile,
+    CompletionHint,
+    CompletionWords,
+    GlobalOptions,
+    Timeout,
+    argument,
+    option,
+    value_option,
+)
 from hubcli.cli.output import Output, printable
 from hubcli.config.settings import Settings
 from hubcli.units import format_age, format_size, parse_size_bytes, to_iso_utc
@@ -23,14 +30,7 @@ with LazyImports():
 __all__ = ["Refresh", "note_age", "search_command", "time_or_none"]
 
 
-def _orders() -> list[str]:
-    return list(ORDERS)
-
-
-Words: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[QUERY...]", help="Words to search for; all must match.", show_default=False),
-]
+Words: TypeAlias = Annotated[list[str] | None, argument("[QUERY...]", "Words to search for; all must match.")]
 Owner: TypeAlias = Annotated[str | None, value_option("NAME", "Show only models of this publisher.")]
 Framework: TypeAlias = Annotated[
     str | None,
@@ -45,16 +45,16 @@ Sort: TypeAlias = Annotated[
         "Sort by hotness, downloads, votes, created, updated, name or size. "
         "\\[default: hotness; name with --host]",
     ),
-    CompletionWords(_orders),
+    CompletionWords(lambda: ORDERS),
 ]
-Limit: TypeAlias = Annotated[int, typer.Option(metavar="N", help="Show at most N models.", min=1, max=1000)]
+Limit: TypeAlias = Annotated[int, option("Show at most N models.", metavar="N", min=1, max=1000)]
 Host: TypeAlias = Annotated[
     str | None,
     value_option("URL|DIR", "Search the index of this host or directory instead of Kaggle."),
     CompletionHint(directories=True),
 ]
 Refresh: TypeAlias = Annotated[
-    bool, typer.Option("--refresh", help="Ask the host again, even if a recent answer is cached.")
+    bool, option("Ask the host again, even if a recent answer is cached.", "--refresh")
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any, TypeAlias
@@ -12,7 +13,16 @@ import typer
 
 from hubcli.cli.gc import duration_s, size_bytes_of
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
-from hubcli.cli.options import CaFile, CompletionHint, DryRun, GlobalOptions, Timeout, Yes
+from hubcli.cli.options import (
+    CaFile,
+    CompletionHint,
+    DryRun,
+    GlobalOptions,
+    Timeout,
+    Yes,
+    argument,
+    value_option,
+)
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.cli.push import TierToWrite, writable_address
 from hubcli.config.settings import Settings
@@ -52,11 +62,7 @@ _OF_GC = "Options of gc"
 _ROWS_IN_MEMORY_BYTES = 1 << 20
 
 
-def _gc_option(metavar: str, text: str, *names: str, **more: Any) -> Any:
-    return typer.Option(
-        *names, metavar=metavar, help=text, show_default=False, rich_help_panel=_OF_GC, **more
-    )
-
+_gc_option = partial(value_option, panel=_OF_GC)
 
 OlderThan: TypeAlias = Annotated[str | None, _gc_option("TIME", "Remove models not used for this long.")]
 MaxCount: TypeAlias = Annotated[
@@ -70,8 +76,7 @@ Keep: TypeAlias = Annotated[
     list[str] | None, _gc_option("FILE", "Keep what the lock file names. Repeatable.", "--keep")
 ]
 Grace: TypeAlias = Annotated[
-    str | None,
-    _gc_option("TIME", "Never remove anything used or written within this time. \\[default: 1d]"),
+    str | None, _gc_option("TIME", "Never remove anything used or written within this time. \\[default: 1d]")
 ]
 
 
@@ -79,7 +84,7 @@ def tier_command(
     shared: GlobalOptions,
     action: Annotated[
         str,
-        typer.Argument(metavar="ls|verify|gc|stat", help="What to do with the tier.", show_default=False),
+        argument("ls|verify|gc|stat", "What to do with the tier."),
         CompletionHint(words=_ACTIONS),
     ],
     tier: TierToWrite = None,

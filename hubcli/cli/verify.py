@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import BucketFlags, GlobalOptions, NoSync
+from hubcli.cli.options import BucketFlags, GlobalOptions, NoSync, argument, option
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, HubcliError, Interrupted, NotFoundError
@@ -33,16 +33,10 @@ def verify_command(
     bucket_flags: BucketFlags,
     targets: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[TARGET...]",
-            help="Handles, directories or archives; default: the whole cache.",
-            show_default=False,
-        ),
+        argument("[TARGET...]", "Handles, directories or archives; default: the whole cache."),
     ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Fetch corrupt models again.")] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Skip SHA-256 of shards; check tensor checksums only.")
-    ] = False,
+    repair: Annotated[bool, option("Fetch corrupt models again.", "--repair")] = False,
+    quick: Annotated[bool, option("Skip SHA-256 of shards; check tensor checksums only.", "--quick")] = False,
     no_sync: NoSync = False,
 ) -> None:
     """Check models against their checksums.

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, TypeAlias
 
-import typer
-
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Timeout
+from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Timeout, argument, option
 from hubcli.cli.output import Output, printable
 from hubcli.cli.search import Refresh, note_age, time_or_none
 from hubcli.config.settings import Settings
@@ -23,12 +21,10 @@ __all__ = ["versions_command"]
 
 HandleArgument: TypeAlias = Annotated[
     str,
-    typer.Argument(
-        metavar="HANDLE", help="A model on Kaggle, or on a host with an index.", show_default=False
-    ),
+    argument("HANDLE", "A model on Kaggle, or on a host with an index."),
     CompletionHint(handles=True, directories=True),
 ]
-Limit: TypeAlias = Annotated[int, typer.Option(metavar="N", help="Show at most N versions.", min=1, max=1000)]
+Limit: TypeAlias = Annotated[int, option("Show at most N versions.", metavar="N", min=1, max=1000)]
 
 
 def versions_command(

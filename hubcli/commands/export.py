@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from hubcli.archive import Limits
@@ -275,13 +274,12 @@ class _Export:
 
     def _dry_run(self) -> ExportResult:
         """Plans an edited export, and tells what it would lose."""
+        from tempfile import TemporaryDirectory
+
         from hubcli.exporting.editing import plan_edits
 
         edits = replace(self.options.edits, dry_run=True)
-        with (
-            TemporaryDirectory(prefix="hubcli-") as folder,
-            self._source(Path(folder, "source")) as source,
-        ):
+        with TemporaryDirectory(prefix="hubcli-") as folder, self._source(Path(folder, "source")) as source:
             self.checks.content(source)
             plan = plan_edits(source.top, edits, self.target.name)
         report = plan.report()
@@ -310,6 +308,8 @@ class _Export:
     def _export_converted(self, job: ConversionJob) -> ExportResult:
         """Converts the model, compares the result with it, and moves the file into place."""
         if self.options.dry_run:
+            from tempfile import TemporaryDirectory
+
             with (
                 TemporaryDirectory(prefix="hubcli-") as folder,
                 self._source(Path(folder, "source")) as source,

@@ -16,13 +16,7 @@ from hubcli.cache.records import LockOwner
 from hubcli.cache.store import Staging, Store
 from hubcli.concurrency import CancellationToken
 from hubcli.config.settings import Settings
-from hubcli.errors import (
-    CacheError,
-    IntegrityError,
-    LockLostError,
-    NetworkError,
-    OfflineError,
-)
+from hubcli.errors import CacheError, IntegrityError, LockLostError, NetworkError, OfflineError
 from hubcli.fetching.cached import (
     Aliases,
     archive_changed,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubcli.archive import Limits
 from hubcli.archive.tree import Tree
 from hubcli.archive.unpack import require_room
+from hubcli.concurrency import CancellationToken, running_beside
 from hubcli.config.settings import Settings
-from hubcli.durability import UNSYNCED
+from hubcli.durability import UNSYNCED, Durability
 from hubcli.errors import BrokenModelError, UsageError
 from hubcli.exporting import ExportFormat
 from hubcli.exporting.destination import Placement, require_free, staged_output
@@ -152,8 +154,13 @@ class _FinetuneExport:
             if self.options.dry_run:
                 self._plan_edits(model)
                 return self._result(mapping=job.mapping)
-            with self._staged(model) as (staged, made_at):
-                staged_model = job.make(self._unedited(made_at), self.listener)
+            with self._staged(model) as (staged, made_at), ExitStack() as stack:
+
+                def begin_sync(written: Path) -> None:  # The disk takes as long as the checks that follow.
+                    sync = partial(self._export_durability.tree, written)
+                    stack.enter_context(running_beside(sync, CancellationToken()))
+
+                staged_model = job.make(self._unedited(made_at), self.listener, begin_sync)
                 self._edit(made_at)
                 written = self._write(made_at, staged)
             if staged_model.reason:
@@ -165,10 +172,7 @@ class _FinetuneExport:
         from hubcli.finetuning.training import FromTraining
 
         self.listener.step("Starting TensorFlow")
-        # What is packed or edited afterwards is removed: only what the export itself has is synced.
-        is_export = not (self._is_archive or self.options.has_edits)
-        durability = self.settings.durability if is_export else UNSYNCED
-        job = FromTraining.prepare(self.target.name, model, self.options, durability)
+        job = FromTraining.prepare(self.target.name, model, self.options, self._export_durability)
         if not job.is_writer:  # The chief writes; the others train with it, and have nothing to show.
             job.train()
             return self._result()
@@ -185,6 +189,12 @@ class _FinetuneExport:
         for note in filter(None, (live.note, staged_model.reason)):
             self.listener.note(note)
         return self._result(staged_model, written)
+
+    @property
+    def _export_durability(self) -> Durability:
+        """Syncs what the export itself has: what is packed or edited afterwards is removed."""
+        is_export = not (self._is_archive or self.options.has_edits)
+        return self.settings.durability if is_export else UNSYNCED
 
     def _unedited(self, made_at: Path) -> Path:
         """Where the model with its new values is made: where it stays, or beside that to be edited."""

@@ -12,15 +12,7 @@ from hubcli._moved import warn_of_old_name
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.disk_usage import Footprint
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect
-from hubcli.cache.gc.plan import (
-    BudgetShortfall,
-    KeepReason,
-    Plan,
-    PlannedItem,
-    Policy,
-    Reason,
-    claim_auto_gc,
-)
+from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Policy, Reason, claim_auto_gc
 from hubcli.cache.gc.planner import candidates, make_plan
 from hubcli.cache.gc.snapshot import Snapshot, require_collectable, take_snapshot
 from hubcli.cache.layout import EntryPaths

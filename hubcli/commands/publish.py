@@ -22,11 +22,10 @@ from hubcli.issues import Issue, Severity
 from hubcli.progress import ProgressListener
 from hubcli.providers.kaggle import KaggleModel, handle_of
 from hubcli.publishing.checklist import checklist
-from hubcli.publishing.hub_tree import HubPlace, open_tree
+from hubcli.publishing.hub_tree import HubPlace, open_tree, parse_target
 from hubcli.publishing.journal import open_journal
 from hubcli.publishing.kaggle_creation import PublishedState
 from hubcli.publishing.kaggle_upload import KaggleRequest, KaggleUpload
-from hubcli.publishing.target import parse_target
 from hubcli.publishing.upload_files import file_issues, files_of, read_files
 from hubcli.savedmodel.layout import ModelFormat
 
@@ -176,24 +175,17 @@ def _directory(reference: ModelRef, settings: Settings, listener: ProgressListen
         yield directory.resolve()
 
 
+@dataclass(eq=False)
 class _Publish:
     """One run of the verb."""
 
-    def __init__(
-        self,
-        source: str,
-        settings: Settings,
-        options: PublishOptions,
-        confirm: Confirm,
-        listener: ProgressListener,
-    ) -> None:
-        self.source = source
-        self.settings = settings
-        self.options = options
-        self.confirm = confirm
-        self.listener = listener
-        self.began_s = time.monotonic()
-        self.is_tf1 = False
+    source: str
+    settings: Settings
+    options: PublishOptions
+    confirm: Confirm
+    listener: ProgressListener
+    began_s: float = field(default_factory=time.monotonic)
+    is_tf1: bool = False
 
     def run(self, directory: Path, place: HubPlace | KaggleModel) -> PublishResult:
         """Checks, then publishes what passed."""

@@ -17,13 +17,7 @@ from hubcli.cache.other_caches import KaggleHub
 from hubcli.diagnosing.context import ROOT_SOURCES, Check, DiagnosisContext, Section, Status
 from hubcli.durability import temporary_beside
 from hubcli.errors import UsageError
-from hubcli.exporting.staging import (
-    Leftover,
-    StagingState,
-    forget_removed,
-    leftovers_in,
-    recorded_folders,
-)
+from hubcli.exporting.staging import Leftover, StagingState, forget_removed, leftovers_in, recorded_folders
 from hubcli.units import format_age, format_size, plural
 from hubcli.urls import without_secrets
 

@@ -53,17 +53,17 @@ def _models(snapshot: Snapshot) -> Check:
 def _gutted(models: Sequence[CachedModelInfo]) -> Iterator[Check]:
     if not models:
         return
-    named = [f"{_handle_text(model.title)}: {model.problem}" for model in models]
+    named = [f"{without_secrets(model.title)}: {model.problem}" for model in models]
     known = [model.handle for model in models if model.handle is not None]
     again = (
-        f"hubcli fetch {_handle_text(known[0])}"
+        f"hubcli fetch {without_secrets(known[0])}"
         if len(models) == len(known) == 1
         else "hubcli verify --repair"
     )
     hint = f"Run: {again}. Or remove it: hubcli gc"
     message = f"{plural(len(models), 'model')} with missing files, which hub.load cannot load: "
     value = [model.handle or model.key for model in models]
-    yield _check("gutted", Status.PROBLEM, message + listed(named), list(map(_handle_text, value)), hint)
+    yield _check("gutted", Status.PROBLEM, message + listed(named), list(map(without_secrets, value)), hint)
 
 
 def _leftovers(items: Sequence[PlannedItem]) -> Iterator[Check]:
@@ -123,22 +123,16 @@ def _locks(snapshot: Snapshot, stale: Sequence[PlannedItem]) -> Iterator[Check]:
 
 def _lock_text(lock: LockFacts, name: str, now_s: float) -> str:
     words = {Holder.DEAD: ", which has ended", Holder.ALIVE: ", which runs", Holder.UNKNOWN: ""}
-    age = format_age(now_s - lock.changed_at_s)
-    return (
-        f"{lock.owner or 'an unknown process'}{words[lock.holder]}, last active {age}: {_handle_text(name)}"
-    )
+    owner, age = lock.owner or "an unknown process", format_age(now_s - lock.changed_at_s)
+    return f"{owner}{words[lock.holder]}, last active {age}: {without_secrets(name)}"
 
 
 def _lock_value(lock: LockFacts, key: str, handles: dict[str, str | None]) -> dict[str, object]:
     handle = handles.get(key)
     return {
-        "handle": None if handle is None else _handle_text(handle),
+        "handle": None if handle is None else without_secrets(handle),
         "key": key,
         "owner": None if lock.owner is None else str(lock.owner),
         "holder": lock.holder.value,
         "changed_at_s": round(lock.changed_at_s, 3),
     }
-
-
-def _handle_text(handle: str) -> str:
-    return without_secrets(handle)

@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
-from typing import (
-    Any,
-)
+from typing import Any
 
 from hubcli.diagnosing.context import Environment
 from hubcli.diagnosing.inventory import TENSORFLOWS, take_inventory

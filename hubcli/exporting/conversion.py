@@ -12,12 +12,7 @@ from typing import Any
 from hubcli.config.environment import require_timeout
 from hubcli.errors import ConversionError, TensorFlowError, UsageError, did_you_mean
 from hubcli.exporting import ExportFormat, Quantization
-from hubcli.exporting.converted_outputs import (
-    Comparer,
-    SignatureComparison,
-    files_by_signature,
-    read_batches,
-)
+from hubcli.exporting.converted_outputs import Comparer, SignatureComparison, files_by_signature, read_batches
 from hubcli.exporting.converter import FORMAT_NAMES, Converter
 from hubcli.formats import MAIN_FILES
 from hubcli.regular_file import file_sha256

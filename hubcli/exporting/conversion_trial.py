@@ -12,11 +12,7 @@ from tempfile import TemporaryDirectory
 
 from hubcli.errors import ConversionError, DiskFullError, TensorFlowError, UnsafeModelError, UsageError
 from hubcli.exporting import ExportFormat
-from hubcli.exporting.conversion import (
-    ConversionOptions,
-    plan_conversion,
-    require_installed,
-)
+from hubcli.exporting.conversion import ConversionOptions, plan_conversion, require_installed
 from hubcli.exporting.converter import Converter
 from hubcli.savedmodel.targets.obstacle import ConversionTrial
 from hubcli.tf.run_process import RunnerError

@@ -21,15 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hubcli.providers.handle import Handle
 
-__all__ = [
-    "INDEX_NAME",
-    "SEGMENT",
-    "VERSION",
-    "Placement",
-    "publish_newest",
-    "require_free",
-    "staged_output",
-]
+__all__ = ["INDEX_NAME", "SEGMENT", "VERSION", "Placement", "publish_newest", "require_free", "staged_output"]
 
 INDEX_NAME = "index.html"
 

@@ -42,26 +42,18 @@ class Claim:
     model: TierModel
 
 
+@dataclass(eq=False)
 class ModelUnpacker:
     """Unpacks one model, from one source after the other until one is whole."""
 
-    def __init__(
-        self,
-        handle: Handle,
-        settings: Settings,
-        options: FetchOptions,
-        listener: ProgressListener,
-        stop: CancellationToken,
-        aliases: Aliases,
-    ) -> None:
-        self.handle = handle
-        self.settings = settings
-        self.options = options
-        self.listener = listener
-        self.stop = stop
-        self.aliases = aliases
-        self.disk_space: DiskSpaceGuard | None = None
-        self.source: ByteSource | None = None
+    handle: Handle
+    settings: Settings
+    options: FetchOptions
+    listener: ProgressListener
+    stop: CancellationToken
+    aliases: Aliases
+    disk_space: DiskSpaceGuard | None = None
+    source: ByteSource | None = None
 
     def _begin(self, source: ByteSource, staging: Staging) -> None:
         """Tells that the bytes of the source come now."""

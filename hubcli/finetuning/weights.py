@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,12 +10,7 @@ from typing import NamedTuple
 
 from hubcli.errors import TensorFlowError
 from hubcli.finetuning import FinetuneOptions, Method
-from hubcli.finetuning.result import (
-    ChangedValues,
-    StagedModel,
-    require_trained,
-    verify_bytes_preserved,
-)
+from hubcli.finetuning.result import ChangedValues, StagedModel, require_trained, verify_bytes_preserved
 from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.compare.diff import Measure, largest_change
@@ -78,9 +73,12 @@ class FromWeights(NamedTuple):
             return self.options.method
         return Method.RESAVE if self.tables else Method.REWRITE
 
-    def make(self, staged: Path, listener: ProgressListener) -> StagedModel:
+    def make(
+        self, staged: Path, listener: ProgressListener, on_written: Callable[[Path], None] = lambda path: None
+    ) -> StagedModel:
         """Writes the model to `staged`, which isn't there yet; other names beside it are used too.
 
+        A rewrite calls `on_written` with `staged` before it is compared with its source.
         Raises UnchangedError, ValuesError, IntegrityError, TensorFlowError.
         """
         is_rewrite = self.method is Method.REWRITE
@@ -103,6 +101,8 @@ class FromWeights(NamedTuple):
         )
         values = ChangedValues.of(report.changed, self.targets)
         require_trained(values, self.options)
+        if is_rewrite:
+            on_written(staged)
         result = StagedModel(values, preserved=verify_bytes_preserved(self.model, place))
         return result if is_rewrite else self._save_again(place, staged, values, listener)
 

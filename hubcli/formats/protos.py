@@ -2,7 +2,7 @@
 
 Generated modules would pin a protobuf release, and TensorFlow's own names can
 stand only once in the default pool. Source: the .proto files below
-tensorflow/core/framework and tensorflow/core/protobuf of TensorFlow 2.21.
+tensorflow/core/example, framework and protobuf of TensorFlow 2.21.
 
 Each message is a line: fields as `name number type`. `*` means repeated,
 `map:` a map from strings, `kind|` a field of that oneof. Fields of type `~…`
@@ -47,6 +47,9 @@ BytesList: value 1 bytes*
 Int64List: value 1 int64*
 FloatList: value 1 float*
 AnyList: value 1 google.protobuf.Any*
+Example: features 1 Features
+Features: feature 1 map:Feature
+Feature: kind|bytes_list 1 BytesList, kind|float_list 2 FloatList, kind|int64_list 3 Int64List
 AssetFileDef: tensor_info 1 TensorInfo, filename 2 string
 SignatureDef: inputs 1 map:TensorInfo, outputs 2 map:TensorInfo, method_name 3 string, \
 defaults 4 map:TensorProto
@@ -192,7 +195,8 @@ def _errors() -> tuple[type[Exception], ...]:
 def require_few_messages(message: str, data: Bytes, *, is_lean: bool = True) -> None:
     """Raises BrokenModelError if parsing `data` would take a hundred times its size in memory.
 
-    An empty message has two bytes in the file and fifty in memory. Small data is not checked.
+    An empty message has two bytes in the file and fifty in memory, and so has a text in a list. Small data
+    is not checked.
     """
     if len(data) > _UNCOUNTED_BYTES:
         descriptor = _message_class(message, is_lean=is_lean).DESCRIPTOR
@@ -208,19 +212,28 @@ class _Budget:
 def _count(data: Bytes, start: int, end: int, descriptor: Any, budget: _Budget, depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise BrokenModelError("its messages are nested too deeply")
-    inner = _inner_messages(descriptor)
+    counted = _counted_fields(descriptor)
     for field in scan(data, start, end, max_fields=2 * _MAX_MESSAGES):
-        if field.wire_type == LENGTH_DELIMITED and field.number in inner:
+        if field.wire_type == LENGTH_DELIMITED and field.number in counted:
             budget.messages -= 1
             if budget.messages < 0:
                 raise BrokenModelError(f"it holds more than {_MAX_MESSAGES} messages")
-            _count(data, field.start, field.end, inner[field.number], budget, depth + 1)
+            inner = counted[field.number]
+            if inner is not None:
+                _count(data, field.start, field.end, inner, budget, depth + 1)
 
 
 @cache
-def _inner_messages(descriptor: Any) -> dict[int, Any]:
-    """The types of a message's fields that are messages, by number."""
-    return {field.number: field.message_type for field in descriptor.fields if field.message_type is not None}
+def _counted_fields(descriptor: Any) -> dict[int, Any]:
+    """The types of a message's fields that are messages, by number; None for lists of texts."""
+    inner = {field.number: field.message_type for field in descriptor.fields}
+    lists = {field.number for field in descriptor.fields if _is_list(field) and field.type in _TEXTS}
+    return {number: kind for number, kind in inner.items() if kind is not None or number in lists}
+
+
+def _is_list(field: Any) -> bool:
+    # Newer releases warn of the label, which older ones have alone.
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == _REPEATED)
 
 
 def from_text(message: str, text: str) -> bytes:
@@ -287,6 +300,7 @@ def is_slow() -> bool:
 # Field numbers and values of google/protobuf/descriptor.proto.
 _OPTIONAL, _REPEATED = 1, 3
 _MESSAGE, _ENUM = 11, 14
+_TEXTS = (9, 12)  # string, bytes
 _SCALARS = {
     "double": 1,
     "float": 2,

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.checksums import masked_crc32c
-from hubcli.formats.tensor_layout import DType, TensorSlice, slice_key
-from hubcli.formats.wire import FIXED32, VARINT, messages, read_varint, scan
+from hubcli.formats.tensor_layout import DType, TensorBox, TensorSlice, fill_exactly, slice_key
+from hubcli.formats.wire import FIXED32, VARINT, messages, read_varint, scan, varints
 
 __all__ = [
     "OBJECT_GRAPH_KEY",
@@ -111,15 +111,18 @@ class _BlockHandle(NamedTuple):
 def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of the table, sorted by key; each block's checksum is verified.
 
-    Raises BrokenModelError for a table that is invalid or truncated.
+    TensorFlow looks a key up by the keys of the index and by the restarts of a block: a table in which it
+    would find another value, or none, is refused. Raises BrokenModelError for a table that is invalid or
+    truncated.
     """
     if len(data) < _FOOTER_BYTES or struct.unpack("<Q", data[-8:])[0] != _MAGIC:
         raise BrokenModelError("The index has no valid footer: it is truncated, or not an index")
     footer = data[-_FOOTER_BYTES:]
     _, used = _BlockHandle.decode(footer)
     index, _ = _BlockHandle.decode(footer[used:])
-    previous, free, key_bytes = None, 0, 0
-    for _, encoded in _entries(_block(data, index)):
+    previous: bytes | None = None
+    free, key_bytes = 0, 0
+    for last, encoded in _entries(_block(data, index)):
         handle, _ = _BlockHandle.decode(encoded)
         if handle.offset < free:
             raise BrokenModelError("The index has overlapping blocks")
@@ -132,6 +135,9 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
                 raise BrokenModelError(f"The index has more than {_MAX_KEY_BYTES} bytes of keys")
             previous = key
             yield key, value
+        if previous is not None and last < previous:
+            raise BrokenModelError("The index has keys out of order")
+        previous = last
 
 
 def _block(data: bytes, handle: _BlockHandle) -> bytes:
@@ -153,13 +159,19 @@ def _block(data: bytes, handle: _BlockHandle) -> bytes:
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(block) < 4:
         raise BrokenModelError("The index has a block without an end")
-    restarts = struct.unpack("<I", block[-4:])[0]
-    end = len(block) - 4 - 4 * restarts
+    count = struct.unpack("<I", block[-4:])[0]
+    end = len(block) - 4 - 4 * count
     if end < 0:
         raise BrokenModelError("The index has a block without an end")
-    key, position = b"", 0
+    if end and not 0 < count <= end:
+        raise BrokenModelError("The index has a block whose restarts are not where its entries are")
+    restarts = struct.unpack_from(f"<{count}I", block, end) if end else ()
+    key, position, found = b"", 0, 0
     while position < end:
+        start = position
         shared, position = read_varint(block, position)
+        if found < count and restarts[found] == start and not shared:
+            found += 1
         unshared, position = read_varint(block, position)
         length, position = read_varint(block, position)
         stop = position + unshared + length
@@ -168,6 +180,8 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         key = key[:shared] + block[position : position + unshared]
         yield key, block[position + unshared : stop]
         position = stop
+    if found < len(restarts) or restarts[:1] not in ((), (0,)):
+        raise BrokenModelError("The index has a block whose restarts are not where its entries are")
 
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -177,6 +191,7 @@ _MAX_SHARDS = 100_000
 _MAX_ENTRIES, _MAX_SLICES = 100_000, 10_000
 _MAX_RANK = 254  # tensorflow::TensorShape::MaxDimensions
 _SLICE_PREFIX = b"\x00"
+_INT32 = (1 << 32) - 1  # What protobuf reads of a number of that type, and of an enum.
 # Field numbers of BundleEntryProto.
 _DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CRC32C, _SLICES = range(1, 8)
 
@@ -228,8 +243,8 @@ class BundleIndex:
         key, header = next(table, (None, b""))
         if key != b"":
             raise BrokenModelError("The index has no header")
-        numbers = {field.number: field.value for field in scan(header) if field.wire_type == VARINT}
-        shard_count = numbers.get(1, 0)
+        numbers = varints(header)
+        shard_count = numbers.get(1, 0) & _INT32
         if not 0 < shard_count <= _MAX_SHARDS:
             raise BrokenModelError(f"The index has {shard_count} shards")
         shapes: dict[bytes, tuple[int, ...]] = {}  # Decoded once: most tensors share theirs with others.
@@ -239,7 +254,7 @@ class BundleIndex:
         for entry in entries:
             if entry.shard >= shard_count:
                 raise BrokenModelError(f"A tensor is recorded in shard {entry.shard} of {shard_count}")
-        return cls(shard_count, entries, numbers.get(2, 0) == 1)
+        return cls(shard_count, entries, numbers.get(2, 0) & _INT32 == 1)
 
     @cached_property
     def by_name(self) -> dict[str, BundleEntry]:
@@ -249,7 +264,7 @@ class BundleIndex:
     def parts(self, entry: BundleEntry) -> list[BundleEntry]:
         """The entries with the tensor's bytes: its own, or those of its slices in their order.
 
-        Raises BrokenModelError if a slice has no entry.
+        Raises BrokenModelError if a slice has no entry, or the slices aren't the tensor.
         """
         if not entry.slices:
             return [entry]
@@ -259,6 +274,13 @@ class BundleIndex:
             raise BrokenModelError(
                 f"The index lacks {len(found) - len(parts)} of {len(found)} slices of {entry.name}"
             )
+        boxes = [TensorBox.of(part, entry.shape, 1) for part in entry.slices]
+        are_alike = all(
+            (part.dtype, part.element_count) == (entry.dtype, box.size_bytes)
+            for part, box in zip(parts, boxes, strict=True)
+        )
+        if not are_alike or not fill_exactly(entry.shape, boxes):
+            raise BrokenModelError(f"The index has slices of {entry.name} that do not make up the tensor")
         return parts
 
     @cached_property
@@ -279,7 +301,7 @@ class BundleIndex:
 
 def _entry(key: bytes, value: bytes, shapes: dict[bytes, tuple[int, ...]]) -> BundleEntry:
     numbers: dict[int, int] = {}
-    shape: tuple[int, ...] = ()
+    encoded_shape = b""
     slices = []
     for field in scan(value):
         if field.wire_type == VARINT:
@@ -287,19 +309,18 @@ def _entry(key: bytes, value: bytes, shapes: dict[bytes, tuple[int, ...]]) -> Bu
         elif field.number == _CRC32C and field.wire_type == FIXED32:
             numbers[_CRC32C] = int.from_bytes(value[field.start : field.end], "little")
         elif field.is_message(_SHAPE):
-            encoded = value[field.start : field.end]
-            if encoded not in shapes:
-                shapes[encoded] = _shape(encoded)
-            shape = shapes[encoded]
+            encoded_shape += value[field.start : field.end]  # Protobuf joins a message in pieces.
         elif field.is_message(_SLICES):
             slices.append(TensorSlice.decode(value[field.start : field.end]))
             if len(slices) > _MAX_SLICES:
                 raise BrokenModelError(f"The index has a tensor in more than {_MAX_SLICES} slices")
+    if encoded_shape not in shapes:
+        shapes[encoded_shape] = _shape(encoded_shape)
     return BundleEntry(
         key,
-        DType.of(numbers.get(_DTYPE, 0)),
-        shape,
-        numbers.get(_SHARD, 0),
+        DType.of(numbers.get(_DTYPE, 0) & _INT32),
+        shapes[encoded_shape],
+        numbers.get(_SHARD, 0) & _INT32,
         numbers.get(_OFFSET, 0),
         numbers.get(_SIZE, 0),
         numbers.get(_CRC32C, 0),
@@ -308,12 +329,9 @@ def _entry(key: bytes, value: bytes, shapes: dict[bytes, tuple[int, ...]]) -> Bu
 
 
 def _shape(encoded: bytes) -> tuple[int, ...]:
-    """The sizes in a TensorShapeProto: repeated `dim` 2 with `size` 1."""
-    sizes = []
-    for dimension in messages(encoded, 2):
-        inner = scan(encoded, dimension.start, dimension.end)
-        size = {field.number: field.value for field in inner}.get(1, 0)
-        sizes.append(size)
-    if len(sizes) > _MAX_RANK or any(size >> 63 for size in sizes):
+    """The sizes in a TensorShapeProto: repeated `dim` 2 with `size` 1; `unknown_rank` is 3."""
+    dimensions = messages(encoded, 2)
+    sizes = [varints(encoded, dimension.start, dimension.end).get(1, 0) for dimension in dimensions]
+    if len(sizes) > _MAX_RANK or any(size >> 63 for size in sizes) or varints(encoded).get(3):
         raise BrokenModelError("The index has a tensor of an invalid shape")
     return tuple(sizes)

@@ -8,14 +8,25 @@ tensorflow/core/lib/strings/ordered_code.cc, whose encoding sorts as its values 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import product
 from math import prod
 from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.wire import messages, scan
+from hubcli.formats.wire import messages, varints
 
-__all__ = ["DTYPE_ENUM", "ByteRun", "DType", "TensorBox", "TensorSlice", "picked", "slice_key"]
+__all__ = [
+    "DTYPE_ENUM",
+    "ByteRun",
+    "DType",
+    "TensorBox",
+    "TensorSlice",
+    "fill_exactly",
+    "picked",
+    "slice_key",
+]
 
 _REFERENCE = 100
 
@@ -122,10 +133,10 @@ class TensorSlice(NamedTuple):
         """The slice in a TensorSliceProto; raises BrokenModelError for an invalid one."""
         starts, lengths = list[int](), list[int | None]()
         for extent in messages(message, _EXTENT):
-            fields = scan(message, extent.start, extent.end)
-            numbers = {field.number: _signed(field.value) for field in fields}
-            starts.append(numbers.get(_START, 0))
-            lengths.append(numbers.get(_LENGTH))
+            numbers = varints(message, extent.start, extent.end)
+            length = numbers.get(_LENGTH)
+            starts.append(_signed(numbers.get(_START, 0)))
+            lengths.append(None if length is None else _signed(length))
             if len(starts) > _MAX_RANK:
                 raise BrokenModelError("The index has a slice of an invalid shape")
         return cls(tuple(starts), tuple(lengths))
@@ -160,6 +171,33 @@ def _ordered_signed(number: int) -> bytes:
     size = magnitude.bit_length() // 7 + 1
     header = _HEADERS[size] << 8 * (size - 1 if size < 9 else size - 2)
     return ((number & ((1 << 8 * size) - 1)) ^ header).to_bytes(size, "big")
+
+
+# Partitioners of TensorFlow cut along one axis; each more doubles the corners of a slice.
+_MAX_CUT_AXES = 6
+
+
+def fill_exactly(shape: tuple[int, ...], boxes: Sequence[TensorBox]) -> bool:
+    """Whether each element of a tensor of the shape is in one of the boxes and no other.
+
+    The corners of a box, counted as positive or negative in turn, tell it from every other sum of boxes: so
+    those of all boxes, summed up, must be those of the tensor. False for boxes along more than 6 axes.
+    """
+    cut = [axis for axis, size in enumerate(shape) if any(box.lengths[axis] != size for box in boxes)]
+    if len(cut) > _MAX_CUT_AXES:
+        return False
+    corners: Counter[tuple[int, ...]] = Counter()
+    whole = ([0] * len(shape), shape, -1)
+    for starts, lengths, count in (*((box.starts, box.lengths, 1) for box in boxes), whole):
+        if 0 in lengths:
+            continue
+        for ends in product((False, True), repeat=len(cut)):
+            place = [
+                starts[axis] + (lengths[axis] if is_end else 0)
+                for axis, is_end in zip(cut, ends, strict=True)
+            ]
+            corners[tuple(place)] += -count if sum(ends) % 2 else count
+    return not any(corners.values())
 
 
 class ByteRun(NamedTuple):

@@ -24,6 +24,7 @@ __all__ = [
     "messages",
     "read_varint",
     "scan",
+    "varints",
 ]
 
 Bytes: TypeAlias = bytes | mmap
@@ -147,3 +148,11 @@ def messages(
     for field in scan(data, start, end, max_fields=max_fields):
         if field.is_message(number):
             yield field
+
+
+def varints(data: Bytes, start: int = 0, end: int | None = None) -> dict[int, int]:
+    """The numbers of the message by field: the last of each counts, and other types don't.
+
+    Raises BrokenModelError as `scan` does.
+    """
+    return {field.number: field.value for field in scan(data, start, end) if field.wire_type == VARINT}

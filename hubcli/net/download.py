@@ -23,12 +23,7 @@ from hubcli.net.byte_source import BodyVerifier, ByteSource
 from hubcli.net.retries import AttemptProgress, RetryPolicy
 from hubcli.net.spool import Segment, Spool, resumable_bytes
 
-__all__ = [
-    "MIN_SEGMENTED_BYTES",
-    "Download",
-    "DownloadOptions",
-    "segment_size",
-]
+__all__ = ["MIN_SEGMENTED_BYTES", "Download", "DownloadOptions", "segment_size"]
 
 _LOOK_S = 0.05  # After this time, the rate of a download predicts how long the rest takes.
 QUICK_S = 3.0

@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from hubcli.providers.handle import Handle
-from hubcli.providers.provider import (
-    ProtocolHost,
-    is_number,
-    refusal,
-    spellings,
-    url_segments,
-    version_in,
-)
+from hubcli.providers.provider import ProtocolHost, is_number, refusal, spellings, url_segments, version_in
 
 if TYPE_CHECKING:
     from hubcli.config.environment import NetworkConfig

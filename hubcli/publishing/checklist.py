@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from hubcli.savedmodel.graph import MetaGraphOutline, read_outline
 from hubcli.savedmodel.layout import ModelFormat
 from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
 from hubcli.savedmodel.reader import read_model
-from hubcli.units import format_size, plural
+from hubcli.savedmodel.types import shape_text
+from hubcli.units import first_few, format_size, plural
 
 __all__ = ["checklist"]
 
@@ -171,7 +172,7 @@ class _Checklist:
             yield _advice(
                 _WARNING,
                 "statistics-trainable",
-                f"`trainable_variables` contains {_some(statistics)}, which no gradient should change",
+                f"`trainable_variables` contains {first_few(statistics)}, which no gradient should change",
                 "Leave moving statistics out of trainable_variables.",
             )
 
@@ -188,7 +189,7 @@ class _Checklist:
                     _WARNING,
                     "no-default-signature",
                     f"The model has no signature `{expected}`"
-                    + (f": it has {_some(sorted(names))}" if names else ""),
+                    + (f": it has {first_few(sorted(names))}" if names else ""),
                     "Name it when it is saved: signatures={'" + expected + "': …}.",
                 )
             for signature in meta_graph.signatures:
@@ -230,7 +231,7 @@ class _Checklist:
             yield _advice(
                 _WARNING,
                 "device-pins",
-                f"{plural(pins.total(), 'op')} {verb} a device: {_some(sorted(pins))}",
+                f"{plural(pins.total(), 'op')} {verb} a device: {first_few(sorted(pins))}",
                 "Remove them: hubcli export SOURCE DEST --clear-devices",
             )
 
@@ -269,7 +270,7 @@ def _signature_issues(signature: Signature, *, is_tf1: bool) -> Iterator[Issue]:
         yield _advice(
             _WARNING,
             "signature-batch-fixed",
-            f"Signature `{signature.name}` accepts only one batch size: {_some(list(map(_text, fixed)))}",
+            f"Signature `{signature.name}` accepts only one batch size: {first_few(list(map(_text, fixed)))}",
             "Use None as the first dimension of its TensorSpec.",
             signature.name,
         )
@@ -336,16 +337,7 @@ def _parameter_names(call: Function) -> set[str]:
 
 
 def _text(tensor: SignatureTensor) -> str:
-    shape = tensor.shape
-    text = (
-        "[...]" if shape is None else f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
-    )
-    return f"{tensor.dtype}{text}"
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few of the names."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{tensor.dtype}{shape_text(tensor.shape)}"
 
 
 def _advice(severity: Severity, code: str, message: str, hint: str, part: str | None = None) -> Issue:

@@ -22,13 +22,7 @@ from hubcli.archive.pack import PackedArchive, pack
 from hubcli.archive.tree import Tree, hashed_files
 from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
-from hubcli.errors import (
-    DiskFullError,
-    IntegrityError,
-    OutputError,
-    UsageError,
-    means_full,
-)
+from hubcli.errors import DiskFullError, HandleError, IntegrityError, OutputError, UsageError, means_full
 from hubcli.exporting.destination import SEGMENT, VERSION, publish_newest, require_free
 from hubcli.exporting.hub_index import (
     INDEX_FILE,
@@ -43,11 +37,14 @@ from hubcli.fetching.sources import unpacked_archive
 from hubcli.net.object_store import ObjectStore
 from hubcli.progress import ProgressListener
 from hubcli.providers import BUCKETS
+from hubcli.providers.handle import Handle
+from hubcli.providers.kaggle import KaggleModel
 from hubcli.publishing.kaggle_creation import VersionExistsError, differences
 from hubcli.regular_file import file_sha256, read_regular
 
-__all__ = ["HubPlace", "TreeUpload", "open_tree"]
+__all__ = ["HubPlace", "TreeUpload", "open_tree", "parse_target"]
 
+_LOCAL = ("/", "./", "../", "~/", "file://")
 _SCHEMES = tuple(f"{scheme}://" for scheme in BUCKETS)
 _REMOTE = re.compile(rf"(?:{'|'.join(_SCHEMES)})[^/]")
 _MAX_CLAIM_BYTES = 4096
@@ -95,6 +92,36 @@ class HubPlace:
     def address(self) -> str:
         """The whole place, as it is printed."""
         return f"{self.root.rstrip('/')}/{self.key}"
+
+
+def parse_target(text: str, framework: str | None) -> HubPlace | KaggleModel:
+    """Where to publish. Raises UsageError, HandleError."""
+    if text.startswith((*_LOCAL, *_SCHEMES)):
+        if framework is not None:
+            raise UsageError("--framework cannot be used without Kaggle", hint="Remove --framework.")
+        if text.startswith("file://"):  # As of a source: escapes are undone, another machine is refused.
+            text = str(Handle.parse(text).path)
+        return HubPlace.parse(text)
+    parts = text.strip("/").split("/")
+    if framework is not None and "://" not in text:
+        has_version = len(parts) == 4 and parts[3].isdecimal() and parts[2].lower() != framework.lower()
+        if len(parts) == 3 or has_version:
+            parts.insert(2, framework)
+    try:
+        model = KaggleModel.of(Handle.parse("/".join(parts) if "://" not in text else text))
+    except HandleError as error:
+        error.hint = "Use OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, or ./DIR/PUBLISHER/MODEL/VERSION."
+        raise
+    if model is None:
+        raise UsageError(
+            f"Cannot publish to {text}: not Kaggle, a directory or a bucket",
+            hint="For a host of your own, publish to its directory: ./DIR/PUBLISHER/MODEL/VERSION",
+        )
+    if framework is not None and framework.lower() != model.framework.lower():
+        raise UsageError(
+            f"Framework mismatch: {text} and --framework {framework}", hint="Remove one of them."
+        )
+    return model
 
 
 class TreeUpload:

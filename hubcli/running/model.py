@@ -14,12 +14,7 @@ from hubcli.running.endpoints import Endpoint, choose_signature, described, sign
 from hubcli.running.traces import choose_function, function_endpoints
 from hubcli.savedmodel.checks.scan import find, scan_ops
 from hubcli.savedmodel.functions import INIT_OP, op_name, read_functions, read_signatures
-from hubcli.savedmodel.graph import (
-    MetaGraphOutline,
-    declared_assets_of,
-    fed_assets_of,
-    read_outline,
-)
+from hubcli.savedmodel.graph import MetaGraphOutline, declared_assets_of, fed_assets_of, read_outline
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.nodes import is_known
 from hubcli.savedmodel.objects import ObjectGraph

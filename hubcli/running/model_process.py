@@ -16,13 +16,7 @@ from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.model import RunnableModel, read_signatures_of, require_packages
 from hubcli.running.numbers import encoded, is_supported
-from hubcli.tf.run_process import (
-    RunnerError,
-    RunProcess,
-    find_library,
-    has_package,
-    op_libraries,
-)
+from hubcli.tf.run_process import RunnerError, RunProcess, find_library, has_package, op_libraries
 from hubcli.tf.run_protocol import Tensor
 
 __all__ = [

@@ -13,7 +13,6 @@ from hubcli.units import plural
 
 __all__ = ["example_features", "row_values"]
 
-_MAX_FEATURES = 100_000
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
 _INTEGERS = ("int", "uint", "qint", "quint")
 
@@ -144,53 +143,18 @@ def _feature(port: Port, values: list[Any]) -> Any:
 
 
 def example_features(record: bytes) -> dict[str, list[Any]] | None:
-    """The values of each feature of a serialized tf.Example; None if the record is none.
+    """The values of each feature of a serialized tf.Example; None if the record is none."""
+    from hubcli.formats.protos import parse
 
-    Source: tensorflow/core/example/example.proto and feature.proto.
-    """
-    from hubcli.formats.wire import messages, scan
-
-    features: dict[str, list[Any]] = {}
     try:
-        for outer in scan(record):
-            if not outer.is_message(1):
-                return None
-            for entry in messages(record, 1, outer.start, outer.end, max_fields=_MAX_FEATURES):
-                name, values = "", list[Any]()
-                for field in scan(record, entry.start, entry.end):
-                    if field.is_message(1):
-                        name = record[field.start : field.end].decode()
-                    elif field.is_message(2):
-                        values = _feature_values(record, field.start, field.end)
-                features[name] = values
-    except (BrokenModelError, UnicodeDecodeError):
+        example = parse("Example", record)
+    except BrokenModelError:
         return None
-    return features
+    if not example.HasField("features"):
+        return None
+    return {name: _feature_values(feature) for name, feature in example.features.feature.items()}
 
 
-def _feature_values(record: bytes, start: int, end: int) -> list[Any]:
-    import struct
-
-    from hubcli.formats.wire import VARINT, read_varint, scan
-
-    values: list[Any] = []
-    for kind in scan(record, start, end):
-        for field in scan(record, kind.start, kind.end, max_fields=1 << 24):
-            data = record[field.start : field.end]
-            if kind.number == 1:
-                values.append(data)
-            elif kind.number == 2:
-                count = len(data) // 4
-                values += struct.unpack(f"<{count}f", data[: 4 * count])
-            elif field.wire_type == VARINT:
-                values.append(_signed(field.value))
-            else:
-                position = field.start
-                while position < field.end:
-                    number, position = read_varint(record, position)
-                    values.append(_signed(number))
-    return values
-
-
-def _signed(number: int) -> int:
-    return number - (1 << 64) if number >> 63 else number
+def _feature_values(feature: Any) -> list[Any]:
+    kind = feature.WhichOneof("kind")
+    return [] if kind is None else list(getattr(feature, kind).value)

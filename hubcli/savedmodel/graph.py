@@ -17,6 +17,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.protos import parse
 from hubcli.formats.wire import Bytes, Field, messages, scan
 from hubcli.regular_file import contents
+from hubcli.savedmodel.definitions import DefinitionReader
 from hubcli.savedmodel.layout import HEAD_BYTES, binary_of_text, main_file, refuse_look_alike
 from hubcli.savedmodel.nodes import (
     BATCH_BYTES,
@@ -32,21 +33,13 @@ from hubcli.savedmodel.nodes import (
     takes_functions,
 )
 
-__all__ = [
-    "Graph",
-    "GraphBody",
-    "MetaGraphOutline",
-    "declared_assets_of",
-    "fed_assets_of",
-    "read_outline",
-]
+__all__ = ["Graph", "GraphBody", "MetaGraphOutline", "declared_assets_of", "fed_assets_of", "read_outline"]
 
 _META_GRAPHS = 2
 _ASSETS_COLLECTION = "saved_model_assets"
 _GRAPH_DEF, _OBJECT_GRAPH_DEF = 2, 7
 _MAX_META_GRAPHS = 100
-_MAX_TAGS, _MAX_SIGNATURE_TENSORS, _MAX_COLLECTED = 1000, 50_000, 200_000
-_MAX_PART_BYTES = 1 << 28
+_MAX_OBJECT_BYTES, _LEAST_NODE_BYTES = 1 << 26, 2
 _FUNCTION = 1  # of FunctionDefLibrary
 _GRADIENTS = {2: "GradientDef", 3: "RegisteredGradient"}
 _NODE_DEF = 3  # of FunctionDef
@@ -96,11 +89,28 @@ def _outlines(data: Bytes) -> tuple[MetaGraphOutline, ...]:
         raise BrokenModelError(f"it has no MetaGraph ({len(data)} bytes)")
     if len(fields) > _MAX_META_GRAPHS:
         raise BrokenModelError(f"it holds {len(fields)} MetaGraphs")
+    reader = DefinitionReader()
+    if len(fields) == 1:
+        return (_outline(data, fields[0], reader, stores_nodes=True),)
     # The stored nodes of a hundred graphs would take gigabytes; TensorFlow 2 writes one graph.
-    return tuple(_outline(data, field, stores_nodes=len(fields) == 1) for field in fields)
+    outlines = tuple(_outline(data, field, reader, stores_nodes=False) for field in fields)
+    if len(data) > _LEAST_NODE_BYTES * MAX_NODES:
+        _require_few_nodes(outlines)
+    return outlines
 
 
-def _outline(data: Bytes, meta_graph: Field, *, stores_nodes: bool) -> MetaGraphOutline:
+def _require_few_nodes(outlines: tuple[MetaGraphOutline, ...]) -> None:
+    """Raises BrokenModelError if several graphs have more nodes and functions than a graph may have."""
+    total = 0
+    for outline in outlines:
+        total += outline.graph.op_counts.total() + len(outline.graph.bodies)
+        if total > MAX_NODES:
+            raise BrokenModelError(f"its graphs have more than {MAX_NODES} nodes and functions in all")
+
+
+def _outline(
+    data: Bytes, meta_graph: Field, reader: DefinitionReader, *, stores_nodes: bool
+) -> MetaGraphOutline:
     graphs, objects, rest = list[Field](), list[Field](), bytearray()
     position = meta_graph.start
     for field in scan(data, meta_graph.start, meta_graph.end):
@@ -109,38 +119,24 @@ def _outline(data: Bytes, meta_graph: Field, *, stores_nodes: bool) -> MetaGraph
         elif field.is_message(_OBJECT_GRAPH_DEF):
             objects.append(field)
         else:
+            reader.count(field.end - position)
             rest += data[position : field.end]
         position = field.end
-    parsed = parse("MetaGraphDef", bytes(rest))
-    _require_moderate(parsed)
-    # Protobuf's rule for a message that comes in several pieces is to join them.
-    joined = b"".join(data[field.start : field.end] for field in objects)
     return MetaGraphOutline(
-        rest=parsed,
+        rest=reader.read(bytes(rest)),
         graph=Graph(data, tuple(graphs), stores_nodes=stores_nodes),
-        objects=_objects(joined) if objects else None,
+        objects=_objects(data, objects) if objects else None,
     )
 
 
-def _require_moderate(rest: Any) -> None:
-    """Raises BrokenModelError if it has more tags, signatures or collections than a model can need."""
-    definitions, collections = rest.signature_def.values(), rest.collection_def.values()
-    tensors = sum(len(definition.inputs) + len(definition.outputs) for definition in definitions)
-    collected = sum(
-        len(collection.bytes_list.value) + len(collection.node_list.value) for collection in collections
-    )
-    if (
-        len(rest.meta_info_def.tags) > _MAX_TAGS
-        or tensors > _MAX_SIGNATURE_TENSORS
-        or collected > _MAX_COLLECTED
-    ):
-        raise BrokenModelError("it has too many tags, signatures or collections")
-
-
-def _objects(joined: bytes) -> Any:
-    if len(joined) > _MAX_PART_BYTES:
-        raise BrokenModelError(f"its object graph has {len(joined)} bytes")
-    return parse_merged("SavedObjectGraph", joined)
+def _objects(data: Bytes, pieces: list[Field]) -> Any:
+    size_bytes = sum(piece.end - piece.start for piece in pieces)
+    if size_bytes > _MAX_OBJECT_BYTES:  # It takes five times that in memory.
+        raise BrokenModelError(
+            f"its object graph has {size_bytes} bytes, more than {_MAX_OBJECT_BYTES >> 20} MiB"
+        )
+    # Protobuf's rule for a message that comes in several pieces is to join them.
+    return parse_merged("SavedObjectGraph", b"".join([data[piece.start : piece.end] for piece in pieces]))
 
 
 def declared_assets_of(outline: MetaGraphOutline) -> list[Any]:

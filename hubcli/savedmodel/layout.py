@@ -18,7 +18,7 @@ from typing import NamedTuple
 from hubcli.errors import BrokenModelError
 from hubcli.formats import MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
-from hubcli.formats.wire import Bytes, Field, messages, scan
+from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, messages, scan
 from hubcli.regular_file import contents, read_regular
 from hubcli.units import format_size
 
@@ -137,6 +137,7 @@ TF1_HUB_MARKER, KERAS_METADATA = "tfhub_module.pb", "keras_metadata.pb"
 _META_GRAPHS = 2
 _META_INFO_DEF, _GRAPH_DEF, _OBJECT_GRAPH_DEF = 1, 2, 7
 _NODES, _CHILDREN, _CHILD_NAME, _USER_OBJECT, _IDENTIFIER = 1, 1, 2, 4, 1
+_OTHER_KINDS = (5, 6, 7, 8, 9, 10, 12)  # of a SavedObject, beside a user object
 _MAX_TEXT_BYTES = 32_000_000
 # The class of the root in Keras 2; a child of the root in an export of Keras 3, which has no `__call__`.
 _KERAS_2_ROOT, _KERAS_3_CHILD = "_tf_keras", "_misc_assets"
@@ -229,26 +230,30 @@ def _of_binary(main: Path) -> ModelFormat:
 
 
 def _of_meta_graph(data: Bytes, meta_graph: Field) -> ModelFormat:
-    fields = {field.number: field for field in scan(data, meta_graph.start, meta_graph.end)}
-    if not fields.keys() & {_META_INFO_DEF, _GRAPH_DEF}:
+    fields = list(scan(data, meta_graph.start, meta_graph.end))
+    if not any(field.number in (_META_INFO_DEF, _GRAPH_DEF) for field in fields):
         raise BrokenModelError("a MetaGraph has no graph")
-    objects = fields.get(_OBJECT_GRAPH_DEF)
-    if objects is None or not objects.is_message(_OBJECT_GRAPH_DEF):
+    # As protobuf reads them: pieces of a message are joined, in any order of their fields.
+    pieces = [field for field in fields if field.is_message(_OBJECT_GRAPH_DEF)]
+    if not pieces:
         return ModelFormat.TF1
-    root = next(scan(data, objects.start, objects.end), None)
-    if root is None or not root.is_message(_NODES):
+    root = next((node for piece in pieces for node in _within(data, _NODES, [piece])), None)
+    if root is None:
         return ModelFormat.TF2
     return ModelFormat.of_root(_identifier(data, root), _children(data, root))
 
 
 def _identifier(data: Bytes, root: Field) -> str:
     """The start of the root's identifier, as long as Keras 2's (TF < 2.5 has no keras_metadata.pb)."""
-    # Lists, so that all of each message is checked.
-    for user_object in list(messages(data, _USER_OBJECT, root.start, root.end)):
-        for identifier in list(messages(data, _IDENTIFIER, user_object.start, user_object.end)):
+    found = ""
+    # All of them: of several, protobuf reads the last, and none before another kind of object.
+    for kind in scan(data, root.start, root.end):
+        if kind.number in _OTHER_KINDS and kind.wire_type == LENGTH_DELIMITED:
+            found = ""
+        for identifier in _within(data, _IDENTIFIER, [kind] if kind.is_message(_USER_OBJECT) else []):
             end = min(identifier.end, identifier.start + len(_KERAS_2_ROOT))
-            return bytes(data[identifier.start : end]).decode("utf-8", "replace")
-    return ""
+            found = bytes(data[identifier.start : end]).decode("utf-8", "replace")
+    return found
 
 
 def _children(data: Bytes, root: Field) -> set[str]:
@@ -276,6 +281,7 @@ _COLLECTION_DEF, _ASSET_FILE_DEF = 4, 6
 _KEY, _VALUE, _ANY_LIST, _ANY, _ANY_VALUE = 1, 2, 5, 1, 2
 _FILENAME = 2
 _COLLECTION = b"saved_model_assets"
+_MAX_ASSETS = 100_000
 
 
 def declared_assets(data: Bytes) -> tuple[str, ...]:
@@ -283,12 +289,14 @@ def declared_assets(data: Bytes) -> tuple[str, ...]:
 
     Found without parsing, so that a check of files needn't load protobuf; with an outline, use
     `declared_assets_of`. Names are as declared: they may lead out of `assets/`, see `climbs_out`. Raises
-    BrokenModelError for a truncated message.
+    BrokenModelError for a truncated message, and for more assets than a model can need.
     """
     names: set[bytes] = set()
-    for meta_graph in messages(data, _META_GRAPHS):
-        found = _within(data, _FILENAME, _assets_of(data, meta_graph))
-        names.update(data[name.start : name.end] for name in found)
+    meta_graphs = messages(data, _META_GRAPHS)
+    for count, asset in enumerate(asset for found in meta_graphs for asset in _assets_of(data, found)):
+        if count >= _MAX_ASSETS:
+            raise BrokenModelError(f"it declares more than {_MAX_ASSETS} assets")
+        names.update(data[name.start : name.end] for name in _within(data, _FILENAME, [asset]))
     return tuple(sorted(name.decode("utf-8", "surrogateescape") for name in names))
 
 

@@ -49,6 +49,7 @@ BATCH_BYTES = 1 << 19
 _LARGE_NODE_BYTES = 1 << 18
 _LARGE_ATTR_BYTES = 1 << 12
 _SHORT_ATTR_BYTES = 1 << 8
+_NAME_HEAD_BYTES = 4  # At most, of tag and length.
 # protobuf reads a hundred messages in each other, of which a function in a function takes three.
 _MAX_NESTED = 100
 
@@ -251,7 +252,8 @@ def _functions_of_value(attribute: bytes, depth: int) -> Sequence[Any]:
         raise BrokenModelError("the attributes of its functions are nested too deeply")
     value = parse("AttrValue", attribute)
     functions = [value.func] if value.HasField("func") else value.list.func
-    if any(function.attr for function in functions):  # Which is rare.
+    # Which is rare. What is beyond the name may be an attribute that only C++'s protobuf reads.
+    if any(function.ByteSize() > len(function.name) + _NAME_HEAD_BYTES for function in functions):
         value = parse_merged("AttrValue", attribute)
         functions = [value.func] if value.HasField("func") else value.list.func
     return functions
@@ -330,7 +332,9 @@ def parse_merged(message: str, data: bytes) -> Any:
     # A piece that is lost makes the message shorter. The lean one itself could be as long for all that: of a
     # map, protobuf writes a value for each key, which the entries of a hostile file may lack. The message of
     # entries has no more messages than the lean one, which have been counted.
-    _, is_whole = parse_entries(message, data)
+    entries, is_whole = parse_entries(message, data)
+    if message == "SavedObjectGraph" and len(entries.concrete_functions) > len(lean.concrete_functions):
+        _require_known_entries(entries)
     return lean if is_whole else parse(message, _joined(message, data))
 
 
@@ -342,7 +346,7 @@ def parse_entries(message: str, data: bytes) -> tuple[Any, bool]:
     uses one after the other.
     """
     entries = parse_uncounted(f"{message}Entries", data)
-    if message == "SavedObjectGraph":  # Which is read in Python alone.
+    if message == "SavedObjectGraph":  # Its only map of such values has no entry more than keys.
         return entries, entries.ByteSize() == len(data)
     entries.DiscardUnknownFields()
     if entries.ByteSize() == len(data):
@@ -362,7 +366,7 @@ def _require_known_entries(message: Any) -> None:
                 continue
             inner.DiscardUnknownFields()
             if inner.ByteSize() != size_bytes:
-                raise BrokenModelError("an attribute in its graph has fields that protobuf does not have")
+                raise BrokenModelError("an attribute or trace has fields that protobuf does not have")
 
 
 def _joined(message: str, data: bytes) -> bytes:

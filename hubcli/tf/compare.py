@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeAlias
 
+from hubcli.formats.tensor_values import return_freed_memory
 from hubcli.savedmodel.compare.diff import variant_text
 from hubcli.savedmodel.functions import FunctionVariant, Signature
 from hubcli.savedmodel.model import SavedModelInfo
@@ -260,6 +261,7 @@ class _EndlessCallError(Exception):
 
 def _run(call: _Call, callees: CallableModel, sampler: Sampler) -> Any:
     """What the call gives; one that doesn't end is left behind, as Python can't stop it."""
+    return_freed_memory()  # Of loading, saving and the call before: a call takes the most memory of all.
     given: Future[Any] = Future()
 
     def work() -> None:

@@ -19,14 +19,7 @@ from hubcli.tf.arrays import array_of, tensor_of_array
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.run_protocol import STRING, Tensor
 
-__all__ = [
-    "ORIGIN_KEY",
-    "ConverterError",
-    "LiteRtRunner",
-    "reason_of",
-    "require_names",
-    "tensor_from",
-]
+__all__ = ["ORIGIN_KEY", "ConverterError", "LiteRtRunner", "reason_of", "require_names", "tensor_from"]
 
 # The name of the metadata that says which model a file was made of.
 ORIGIN_KEY = "hubcli.origin"

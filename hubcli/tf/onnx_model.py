@@ -16,13 +16,7 @@ from typing import Any
 from hubcli.errors import TensorFlowError
 from hubcli.tf.arrays import array_of
 from hubcli.tf.importing import import_tensorflow
-from hubcli.tf.litert import (
-    ORIGIN_KEY,
-    ConverterError,
-    UnsupportedOpsError,
-    require_names,
-    tensor_from,
-)
+from hubcli.tf.litert import ORIGIN_KEY, ConverterError, UnsupportedOpsError, require_names, tensor_from
 from hubcli.tf.run_protocol import STRING, Tensor
 
 __all__ = ["OnnxRunner"]

@@ -92,7 +92,7 @@ class RunProcess:
     def version(self) -> str:
         """TensorFlow's release, once its library is loaded. Raises TensorFlowError if that fails."""
         if self._version is None:
-            answer, _ = self._receive("loading TensorFlow")
+            answer, _ = self.answer(doing="loading TensorFlow")
             self._version = str(answer["version"])
         return self._version
 
@@ -113,9 +113,6 @@ class RunProcess:
 
     def answer(self, *, doing: str) -> tuple[dict[str, Any], list[Tensor]]:
         """The answer to what was sent. Raises as `ask`."""
-        return self._receive(doing)
-
-    def _receive(self, doing: str) -> tuple[dict[str, Any], list[Tensor]]:
         try:
             message = receive(self._connection)
         except TimeoutError as error:

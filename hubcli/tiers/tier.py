@@ -22,14 +22,7 @@ from hubcli.fetching.options import ExpectedDigests
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
-from hubcli.tiers.layout import (
-    MARKER,
-    ManifestKey,
-    blob_key,
-    current_key,
-    manifest_key,
-    marker_bytes,
-)
+from hubcli.tiers.layout import MARKER, ManifestKey, blob_key, current_key, manifest_key, marker_bytes
 from hubcli.tiers.lease import Lease
 from hubcli.tiers.manifest import Current, TierManifest
 from hubcli.tiers.reading import TierReader

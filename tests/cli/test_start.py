@@ -86,6 +86,21 @@ def test_a_handle_is_looked_up_without_what_fetches_plans_or_removes(
     assert not loaded & (HEAVY | NOT_OF_A_LOOKUP | more)
 
 
+def test_an_export_to_a_directory_loads_nothing_that_hashes_or_makes_temporary_files(
+    tmp_path: Path,
+) -> None:
+    model = models.write_tree(tmp_path / "model", models.example_files())
+    status, loaded = loaded_by("export", "--no-sync", str(model), str(tmp_path / "out"))
+    assert status == 0
+    assert not loaded & {
+        "hashlib",
+        "tempfile",
+        "random",
+        "hubcli.exporting.editing",
+        "hubcli.fetching.sources",
+    }
+
+
 def test_a_usage_error_loads_no_json_and_nothing_of_the_cache(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +258,11 @@ def names_at_import(tree: ast.Module) -> Iterator[str]:
 
 
 def names_in(node: ast.AST) -> Iterator[str]:
-    yield from (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+    """The names in an expression, but for those in the body of a lambda, which runs later."""
+    if isinstance(node, ast.Name):
+        yield node.id
+    if not isinstance(node, ast.Lambda):
+        yield from (name for part in ast.iter_child_nodes(node) for name in names_in(part))
 
 
 def test_no_lazy_name_is_used_where_it_would_be_loaded_at_once_or_can_not_stand() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import struct
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +16,14 @@ from typing import Any
 
 import pytest
 
+import hubcli.commands.finetune_export as verb
+from hubcli import durability
 from hubcli.commands.export import export
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.finetune_export import FinetuneOptions, FinetuneResult, Method, finetune_export
 from hubcli.commands.inspect import inspect
 from hubcli.config.settings import Settings
+from hubcli.durability import Durability
 from hubcli.errors import (
     BrokenModelError,
     ChecksumError,
@@ -96,6 +101,31 @@ def test_the_values_are_new_and_every_other_byte_is_as_it_was(model: Path, tuned
     assert (change.trainable, change.largest) == (True, 1.0)
     assert result.staged_model.values.unchanged == ()
     assert list(out.iterdir()) == [out / "tuned"]
+
+
+def test_the_sync_begins_before_the_export_is_read_back(
+    model: Path, tuned: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, found = threading.Event(), list[bool]()
+    sync = Durability.tree
+    monkeypatch.setattr(Durability, "tree", lambda self, top: (started.set(), sync(self, top))[1])
+    read_back = verb.require_whole
+    monkeypatch.setattr(verb, "require_whole", lambda top: (found.append(started.wait(5)), read_back(top))[1])
+
+    finetune_export(str(model), out / "tuned", options=rewriting(tuned))
+
+    assert found == [True]
+
+
+def test_an_error_of_the_disk_while_it_is_synced_leaves_nothing(
+    model: Path, tuned: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(durability, "_sync", fail)
+
+    assert "Input/output error" in refused(OutputError, model, out, rewriting(tuned)).message
 
 
 def test_a_fetched_handle_is_a_source_and_its_use_is_recorded(

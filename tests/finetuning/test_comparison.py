@@ -16,6 +16,7 @@ from hubcli.formats.protos import parse
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
+from hubcli.tf import compare
 from hubcli.tf.compare import Comparison
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.live_model import LiveModel
@@ -64,6 +65,17 @@ def test_an_export_that_is_the_object_is_not_loaded_again(model: Path, tmp_path:
         "signature serving_default",
         "__call__(float32[?, 1]) -> float32[?, 1]",
     )
+
+
+def test_freed_memory_is_returned_before_each_call(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, returns = exported(model, tmp_path / "out"), list[None]()
+    monkeypatch.setattr(compare, "return_freed_memory", lambda: returns.append(None))
+
+    compared(live, tmp_path / "out")
+
+    assert len(returns) == 4  # Two calls, each of the object and of the export.
 
 
 @pytest.mark.slow

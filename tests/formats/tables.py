@@ -9,7 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from hubcli.errors import BrokenModelError
 from hubcli.formats.checksums import masked_crc32c
+from hubcli.formats.tensor_bundle import decompress
+from hubcli.formats.wire import read_varint
 
 __all__ = [
     "PLAIN",
@@ -90,9 +93,29 @@ def table(
         out += _sealed(block, kind)
     named = range(len(blocks)) if order is None else order
     if index is None:
-        index = entries_block([(b"%08d" % place, handles[block]) for place, block in enumerate(named)])
+        keys = [_last_key(blocks[block], kind) for block in named]
+        # As TensorFlow has it, the last name may be longer than the last key.
+        keys[-1:] = [key + b"\xff" for key in keys[-1:]]
+        index = entries_block([(key, handles[block]) for key, block in zip(keys, named, strict=True)])
     place = varint(0) + varint(0) + varint(len(out)) + varint(len(index))
     return out + _sealed(index, PLAIN) + place.ljust(40, b"\0") + struct.pack("<Q", _MAGIC)
+
+
+def _last_key(block: bytes, kind: int) -> bytes:
+    """The last key of a block; an empty one if it isn't a block."""
+    key, position = b"", 0
+    try:
+        block = decompress(block) if kind == SNAPPY else block
+        end = len(block) - 4 - 4 * int.from_bytes(block[-4:], "little")
+        while position < end:
+            shared, position = read_varint(block, position)
+            unshared, position = read_varint(block, position)
+            length, position = read_varint(block, position)
+            key = key[:shared] + block[position : position + unshared]
+            position += unshared + length
+    except BrokenModelError:
+        return b""
+    return key
 
 
 def _sealed(block: bytes, kind: int) -> bytes:

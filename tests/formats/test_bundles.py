@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import product
+from operator import add
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.bundles import Bundle, ShardWriter, write_index
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
-from hubcli.formats.tensor_layout import DType, TensorBox, TensorSlice, picked
+from hubcli.formats.tensor_layout import DType, TensorBox, TensorSlice, fill_exactly, picked
 from tests.cases import each_of
 from tests.corpus import KINDS, corpus_model
 
@@ -92,6 +97,30 @@ def test_slices_that_leave_their_tensor_are_refused() -> None:
     for starts, lengths in (((0, 3), (4, 4)), ((-1, 0), (1, 1)), ((0,), (1,)), ((5, 0), (None, 1))):
         with pytest.raises(BrokenModelError):
             TensorBox.of(TensorSlice(starts, lengths), (4, 6), 4)
+
+
+@given(st.data())
+def test_boxes_fill_a_tensor_if_each_element_is_in_one_of_them(data: st.DataObject) -> None:
+    shape = tuple(data.draw(st.lists(st.integers(0, 3), max_size=3)))
+    boxes = []
+    for _ in range(data.draw(st.integers(0, 5))):
+        starts = tuple(data.draw(st.integers(0, size)) for size in shape)
+        lengths = tuple(
+            data.draw(st.integers(0, size - start)) for start, size in zip(starts, shape, strict=True)
+        )
+        boxes.append(TensorBox.of(TensorSlice(starts, lengths), shape, 1))
+    counts = Counter(
+        place
+        for box in boxes
+        for place in product(*map(range, box.starts, map(add, box.starts, box.lengths)))
+    )
+    expected = all(counts[place] == 1 for place in product(*map(range, shape)))
+    assert fill_exactly(shape, boxes) == expected
+
+
+def test_boxes_along_seven_axes_are_not_counted() -> None:
+    half = TensorBox.of(TensorSlice((0,) * 7, (1,) * 7), (2,) * 7, 1)
+    assert not fill_exactly((2,) * 7, [half])
 
 
 def test_a_scalar_is_one_run() -> None:

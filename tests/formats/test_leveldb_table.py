@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +91,32 @@ def test_a_block_that_is_named_again_and_again_is_refused() -> None:
     empty = entries_block([], restarts=1000)
     with pytest.raises(BrokenModelError):
         _read(table([entries_block(ENTRIES), empty], order=[0, 1, 1, 1]))
+
+
+def _stored(key: bytes, value: bytes) -> bytes:
+    return varint(0) + varint(len(key)) + varint(len(value)) + key + value
+
+
+def test_a_table_in_which_a_look_up_finds_another_value_is_refused() -> None:
+    """TensorFlow looks a key up from the restarts: one within a value would show it entries of that value."""
+    hidden = _stored(b"v", b"") + _stored(b"w", b"evil")
+    first = _stored(b"a", b"text" + hidden)
+    entries = first + _stored(b"w", b"good")
+    place = len(first) - len(hidden)
+    for restarts in [(0, place), (place,), (), (0, len(entries)), (0, 0)]:
+        block = entries + struct.pack(f"<{len(restarts) + 1}I", *restarts, len(restarts))
+        with pytest.raises(BrokenModelError, match="restarts"):
+            _read(table([block]))
+
+
+def test_a_table_whose_index_leads_past_a_key_is_refused() -> None:
+    blocks = [entries_block([(b"b", b""), (b"d", b"")]), entries_block([(b"f", b"")])]
+    handles = [varint(0) + varint(len(blocks[0])), varint(len(blocks[0]) + 5) + varint(len(blocks[1]))]
+    for names in [(b"c", b"f"), (b"d", b"e"), (b"f", b"g")]:
+        index = entries_block(list(zip(names, handles, strict=True)))
+        with pytest.raises(BrokenModelError, match="out of order"):
+            _read(table(blocks, index=index))
+    assert len(_read(table(blocks, index=entries_block(list(zip((b"e", b"z"), handles, strict=True)))))) == 3
 
 
 @each_of("model", WITH_VARIABLES)

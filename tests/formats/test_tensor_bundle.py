@@ -80,6 +80,36 @@ def test_a_field_that_is_given_twice_counts_as_its_last() -> None:
     assert index.shard_sizes_bytes() == [12]
 
 
+@each_of(
+    "shape, read",
+    [
+        (delimited(2, delimited(2, number(1, 3))) + delimited(2, delimited(2, number(1, 4))), (3, 4)),
+        (delimited(2, delimited(2, number(1, 3) + delimited(1, b""))), (3,)),
+        (delimited(2, delimited(2, number(1, 3)) + number(2, 9)), (3,)),
+        (number(2, 9) + delimited(2, b""), ()),
+    ],
+)
+def test_a_shape_is_joined_and_read_by_its_types_as_protobuf_does(
+    shape: bytes, read: tuple[int, ...]
+) -> None:
+    index = BundleIndex.read(index_of([(b"a", bundle_entry(0, 0, 12) + shape)]))
+    assert index.entries[0].shape == read
+
+
+def test_an_unknown_rank_is_no_shape_of_a_tensor() -> None:
+    with pytest.raises(BrokenModelError, match="invalid shape"):
+        BundleIndex.read(index_of([(b"a", bundle_entry(0, 0, 4) + delimited(2, number(3, 1)))]))
+
+
+def test_numbers_of_32_bits_lose_what_is_above_as_in_protobuf() -> None:
+    above = 1 << 32
+    header = number(1, above + 2) + number(2, above + 1)
+    entry = number(1, above + 3) + number(3, above + 1) + number(5, 4)
+    index = BundleIndex.read(table([entries_block([(b"", header), (b"a", entry)])]))
+    assert (index.shard_count, index.is_big_endian) == (2, True)
+    assert (index.entries[0].dtype.name, index.entries[0].shard) == ("int32", 1)
+
+
 def test_a_header_with_fields_of_the_future_is_read() -> None:
     block = entries_block([(b"", bundle_header(1) + delimited(99, b"new"))])
     assert BundleIndex.read(table([block])).shard_count == 1

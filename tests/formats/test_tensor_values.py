@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.checksums import extend_crc32c, mask_crc32c, masked_crc32c
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.formats.tensor_layout import DType
-from hubcli.formats.tensor_values import check_size, check_tensor
+from hubcli.formats.tensor_values import check_size, check_tensor, return_freed_memory
 from tests.cases import each_of
 from tests.corpus import corpus_file, corpus_model
 from tests.formats.tables import varint
@@ -255,3 +256,20 @@ def test_partitioned_tensors_in_several_shards_pass_as_tensorflow_writes_them(tm
     )
     index = _check_bundle(tmp_path / "merged")
     assert (index.shard_count, sorted(index.by_name)) == (2, ["v", "w", "x"])
+
+
+def resident_bytes() -> int:
+    words = Path("/proc/self/statm").read_text().split()
+    return int(words[1]) * 4096
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
+def test_freed_memory_that_glibc_keeps_is_given_back_to_the_system() -> None:
+    blocks = [bytes(range(256)) * 256 for _ in range(640)]  # 64 KiB each, below what is mapped by itself.
+    del blocks[::2], blocks[1::2]  # What is left keeps the heap from shrinking at its end.
+    before = resident_bytes()
+
+    return_freed_memory()
+
+    assert before - resident_bytes() > 15 << 20
+    assert blocks[0] == bytes(range(256)) * 256

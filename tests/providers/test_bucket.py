@@ -16,8 +16,7 @@ from hubcli.providers import BUCKETS
 from hubcli.providers.bucket import BucketAddress
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import ACCEPTED
-from hubcli.publishing.hub_tree import HubPlace
-from hubcli.publishing.target import parse_target
+from hubcli.publishing.hub_tree import HubPlace, parse_target
 from tests.cases import each_of
 
 ANONYMOUS = BucketConfig(anonymous=True)

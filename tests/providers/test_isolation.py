@@ -35,7 +35,6 @@ KAGGLE_IS_THE_SUBJECT = {
     "publishing/listings.py",
     "publishing/model_card.py",
     "publishing/readme.py",
-    "publishing/target.py",
     "publishing/upload_files.py",
     "commands/publish.py",
     "commands/info.py",

@@ -31,9 +31,8 @@ from hubcli.net.byte_source import ByteSource
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.progress import ProgressListener
 from hubcli.publishing import hub_tree
-from hubcli.publishing.hub_tree import HubPlace
+from hubcli.publishing.hub_tree import HubPlace, parse_target
 from hubcli.publishing.kaggle_creation import VersionExistsError
-from hubcli.publishing.target import parse_target
 from hubcli.publishing.upload_files import read_files
 from tests import models
 from tests.cases import each_of

@@ -22,9 +22,8 @@ from hubcli.errors import (
     UsageError,
 )
 from hubcli.providers.kaggle import KaggleModel
-from hubcli.publishing.hub_tree import HubPlace
+from hubcli.publishing.hub_tree import HubPlace, parse_target
 from hubcli.publishing.kaggle_creation import VersionExistsError
-from hubcli.publishing.target import parse_target
 from tests import models
 from tests.cases import each_of
 from tests.fake_kaggle_uploads import OWNER

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 with LazyImports():
     from hubcli.cli.tables import Column, Style, render_table
 
-__all__ = [
-    "fetch_document",
-    "fetch_summary",
-    "show_dry_run",
-]
+__all__ = ["fetch_document", "fetch_summary", "show_dry_run"]
 
 
 def fetch_summary(result: FetchResult) -> str:

@@ -11,7 +11,7 @@ from hubcli.cli.tables import Column, Style, render_table
 from hubcli.cli.views.export import edit_document
 from hubcli.savedmodel.types import shape_text
 from hubcli.savedmodel.weights.assignable import VALUE_SUFFIX
-from hubcli.units import format_elapsed, format_size, plural
+from hubcli.units import first_few, format_elapsed, format_size, plural
 
 if TYPE_CHECKING:
     from hubcli.finetuning.result import ChangedVariable, FinetuneResult, StagedModel
@@ -140,14 +140,9 @@ def _files_lines(staged: StagedModel) -> Iterator[str]:
     if staged.preserved:
         yield _fact("kept", ", ".join(staged.preserved))
     if staged.carried:
-        yield _fact("carried", f"over: {_some(staged.carried)}")
+        yield _fact("carried", f"over: {first_few(staged.carried, _FEW)}")
     for name, loss in zip(("not preserved", *[""] * len(staged.not_kept)), staged.not_kept, strict=False):
         yield _fact(name, f"{loss.what}: {loss.reason}")
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return ", ".join(names[:_FEW]) + more
 
 
 def _mapping_document(mapping: WeightMapping) -> dict[str, Any]:

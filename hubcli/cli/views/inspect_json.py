@@ -10,14 +10,7 @@ from hubcli.commands.inspect import Inspection
 from hubcli.issues import Issue
 from hubcli.savedmodel.compare.diff import Difference
 from hubcli.savedmodel.functions import Function, FunctionVariant, Signature, SignatureTensor
-from hubcli.savedmodel.model import (
-    Asset,
-    Checkpoint,
-    Fingerprint,
-    MetaGraph,
-    SavedModelInfo,
-    Sizes,
-)
+from hubcli.savedmodel.model import Asset, Checkpoint, Fingerprint, MetaGraph, SavedModelInfo, Sizes
 from hubcli.savedmodel.types import (
     DTypeValue,
     Fields,

@@ -16,7 +16,7 @@ from hubcli.savedmodel.model import Conformance
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.types import Literal, TensorSpec, TypeSpec, decode, holds_tensors, tensors_of
 from hubcli.savedmodel.variables import Variable, VariableLists
-from hubcli.units import plural
+from hubcli.units import first_few, plural
 
 __all__ = ["check_reusable", "final_ops"]
 
@@ -153,7 +153,7 @@ class _Check(NamedTuple):
             yield Issue(
                 _ERROR,
                 "variables-incomplete",
-                f"`variables` lacks {_some(missing)}, which __call__ uses",
+                f"`variables` lacks {first_few(missing)}, which __call__ uses",
                 hint="List every variable that any call uses.",
             )
 
@@ -175,7 +175,7 @@ class _Check(NamedTuple):
             yield Issue(
                 _ERROR,
                 "trainable-not-listed",
-                f"`trainable_variables` contains {_some(outside)}, which `variables` lacks",
+                f"`trainable_variables` contains {first_few(outside)}, which `variables` lacks",
                 hint="Add it to both lists.",
             )
         nodes = set(self.objects.items(0, "trainable_variables") or ())
@@ -188,7 +188,7 @@ class _Check(NamedTuple):
             yield Issue(
                 _ERROR,
                 "trainable-flag",
-                f"`trainable_variables` contains {_some(frozen)}, created with trainable=False",
+                f"`trainable_variables` contains {first_few(frozen)}, created with trainable=False",
                 hint="Remove it from the list, or create it with trainable=True.",
             )
 
@@ -228,7 +228,7 @@ class _Check(NamedTuple):
             yield Issue(
                 _WARNING,
                 "batch-fixed",
-                f"__call__ accepts only one batch size: {_some(fixed)}",
+                f"__call__ accepts only one batch size: {first_few(fixed)}",
                 hint="Trace it with None as the first dimension.",
             )
 
@@ -288,11 +288,6 @@ def _gives_scalar(message: Any) -> bool:
 
 def _is_of_fixed_batch(tensor: TensorSpec | TypeSpec) -> bool:
     return bool(tensor.shape) and tensor.shape is not None and tensor.shape[0] is not None
-
-
-def _some(names: list[str]) -> str:
-    """The first few of the names."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _text_problems(tensor: TensorSpec | TypeSpec, outputs: list[TensorSpec | TypeSpec]) -> Iterator[Issue]:

@@ -17,6 +17,7 @@ from hubcli.savedmodel.targets.needs import Place, Reach, Uses
 from hubcli.savedmodel.targets.obstacle import LOAD, ModelNeeds, Obstacle, obstacle
 from hubcli.savedmodel.targets.packages import package_by_op
 from hubcli.savedmodel.targets.releases import op_releases
+from hubcli.units import first_few
 
 __all__ = ["litert_obstacles"]
 
@@ -57,11 +58,9 @@ def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
         )
     selected = [op for op in places if known.get(op) == "s"]
     if selected:
-        hidden = len(selected) - _MAX_NAMED
-        more = f" and {hidden} more" if hidden > 0 else ""
         yield obstacle(
             "select-ops",
-            f"It may need Select TensorFlow ops: {', '.join(selected[:_MAX_NAMED])}{more}",
+            f"It may need Select TensorFlow ops: {first_few(selected, _MAX_NAMED)}",
             "Convert with Select TensorFlow ops: hubcli export --select-tf-ops. To check: --try",
             severity=Severity.WARNING,
             place=places[selected[0]],

@@ -24,7 +24,7 @@ from hubcli.savedmodel.weights.matching import (
     candidates_by_order,
 )
 from hubcli.savedmodel.weights.sources import Weights, WeightsKind
-from hubcli.units import plural
+from hubcli.units import first_few, plural
 
 __all__ = ["MatchedValue", "WeightMapping", "map_weights", "read_map"]
 
@@ -161,13 +161,12 @@ def _the_one(
         return full[0]
     if not full:
         raise _misfit(targets, weights, candidates)
-    names = ", ".join(_root_name(candidate.root) for candidate in full[:_MAX_LISTED])
-    more = f" and {len(full) - _MAX_LISTED} more" if len(full) > _MAX_LISTED else ""
+    names = [_root_name(candidate.root) for candidate in full]
     # Two orders of the same piece have the same root.
     has_roots = len({candidate.root for candidate in full}) == len(full)
     raise MappingError(
         f"{len(full)} parts of {weights.path} match all {full[0].required} "
-        f"variables of {targets.model}: {names}{more}",
+        f"variables of {targets.model}: {first_few(names, _MAX_LISTED)}",
         hint=f"Choose the one that was fine-tuned, such as --root {shlex.quote(full[0].root or '/')}"
         if has_roots
         else "Map the value of each variable: --map FILE.",

@@ -19,6 +19,7 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, Any
 
+from hubcli.archive.unpack import require_room
 from hubcli.errors import BrokenModelError, HubcliError, NotFoundError, UsageError
 from hubcli.formats import MAIN_FILES
 from hubcli.formats.array_files import ARCHIVE_ERRORS
@@ -294,6 +295,11 @@ def _of_archive(path: Path, copy: Path) -> KerasSource:
                 )
             if len(set(names)) != len(names) or len(names) > _MAX_MEMBERS:
                 raise BrokenModelError("its archive contains a name twice")
+            # Keras unpacks what is compressed, and so does the look through the weights.
+            packed = [member for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]
+            unpacked_bytes = sum(member.file_size for member in packed)
+            folder, way_out = Path(tempfile.gettempdir()), "set TMPDIR to another directory"
+            require_room(folder, unpacked_bytes, f"{path}, unpacked", way_out)
             metadata, config = (_member(archive, name) for name in (_METADATA, _CONFIG))
             if _WEIGHTS in names:
                 _check_weights(archive, copy)

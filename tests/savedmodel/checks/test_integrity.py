@@ -16,7 +16,7 @@ import pytest
 from hubcli.archive import FileRecord
 from hubcli.concurrency import CancellationToken, running_beside
 from hubcli.formats.tensor_bundle import BundleEntry
-from hubcli.formats.tensor_layout import DType
+from hubcli.formats.tensor_layout import DType, TensorSlice, slice_key
 from hubcli.issues import Issue
 from hubcli.savedmodel.checks import integrity, shard_chunks
 from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
@@ -24,6 +24,7 @@ from tests.archives import read_tree
 from tests.cases import each_of
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import bundle_entry, delimited, index_of
+from tests.formats.tables import number as number_field
 from tests.models import write_tree
 from tests.savedmodel.bundles import SHARD, floats, write_bundle_model
 from tests.savedmodel.checks.test_assets import tf2_model
@@ -266,6 +267,34 @@ def test_a_slice_that_is_missing_is_told_and_the_rest_is_checked(tmp_path: Path)
     flip(model / SHARD, 1)
     assert problems_of(model) == [("tensor", SHARD), ("index", INDEX)]
     assert "lacks 1 of 1 slices of v" in faults(model)[1].message
+
+
+@each_of(
+    "places, size, are_whole",
+    [
+        ([(0, 2), (2, 2)], 4, True),
+        ([(0, 2), (1, 2)], 4, False),
+        ([(0, 2), (2, 2)], 5, False),
+        ([(0, 2), (0, 2)], 4, False),
+        ([(0, 1), (1, 3)], 4, False),
+    ],
+)
+def test_slices_that_do_not_make_up_their_tensor_are_a_fault(
+    tmp_path: Path, places: list[tuple[int, int]], size: int, are_whole: bool
+) -> None:
+    """TensorFlow can't load them: they overlap, leave elements out, or have other sizes than they say."""
+    data = write_bundle_model(tmp_path, {"a": bytes(8), "b": bytes(8)}) / SHARD
+    data.write_bytes(bytes(16))
+    entries, whole = (
+        dict[bytes, bytes](),
+        number_field(1, 1) + delimited(2, delimited(2, number_field(1, size))),
+    )
+    for offset, (start, length) in zip((0, 8), places, strict=True):
+        whole += delimited(7, delimited(1, number_field(1, start) + number_field(2, length)))
+        entries[slice_key(b"v", TensorSlice((start,), (length,)))] = floats(bytes(8), offset)
+    (tmp_path / INDEX).write_bytes(index_of(sorted([*entries.items(), (b"v", whole)])))
+    found = [fault.message for fault in faults(tmp_path)]
+    assert found == ([] if are_whole else ["The index has slices of v that do not make up the tensor"])
 
 
 def test_a_fifo_in_the_place_of_a_shard_is_no_file(model: Path) -> None:
