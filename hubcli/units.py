@@ -20,6 +20,7 @@ __all__ = [
     "first_few",
     "format_age",
     "format_duration",
+    "format_elapsed",
     "format_size",
     "from_http_date",
     "from_iso_utc",
@@ -141,7 +142,7 @@ def format_size(size_bytes: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A short time, as a clock shows it.
+    """The time that is left, as a clock shows it.
 
     >>> format_duration(5), format_duration(3725), format_duration(0.4)
     ('0:05', '1:02:05', '0.4 s')
@@ -151,6 +152,19 @@ def format_duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def format_elapsed(seconds: float) -> str:
+    """How long something took, or will take.
+
+    >>> format_elapsed(0.04), format_elapsed(12.34), format_elapsed(185), format_elapsed(3725)
+    ('0.0 s', '12.3 s', '3m 5s', '1h 2m')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes}m" if hours else f"{minutes}m {rest}s"
 
 
 def format_age(seconds: float) -> str:

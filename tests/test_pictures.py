@@ -28,6 +28,13 @@ def test_the_script_makes_every_picture_that_is_shown(tmp_path: Path) -> None:
     assert "Error" not in overview
 
 
+def test_no_published_picture_shows_a_failure() -> None:
+    for name in ("overview", "inspect", "gc", "doctor"):
+        text = words(make_pictures.PICTURES / f"{name}.svg")
+        assert not re.search(r"Error|Cannot reach|Not in the cache", text), name
+    assert f"Fetched {make_pictures.HANDLE}" in words(make_pictures.PICTURES / "overview.svg")
+
+
 # What a terminal got: a bar that is drawn twice in its line, and what is left of it.
 EVENTS = [
     (0.0, "$ hubcli fetch X\n"),

@@ -248,7 +248,7 @@ class ReworkedHelp:
 
     @staticmethod
     def _options(page: str) -> str:
-        rows = {" ".join(row.split()) for row in _OPTION_ROW.findall(page)}
+        rows = {_CHOICES.sub(" <choices>", " ".join(row.split())) for row in _OPTION_ROW.findall(page)}
         return "\n".join(sorted(row for row in rows if row.split()[0] not in GLOBAL_OPTIONS))
 
 
@@ -289,8 +289,11 @@ def _kinds(text: str) -> str:
 _MESSAGE = re.compile(r'("(?:message|hint)": )"(?:[^"\\]|\\.)+"')
 _KIND = re.compile(r"^(Error|Hint|Note|Warning):", re.MULTILINE)
 
-# The row of an option in a help page: its names, and the kind of its value in capitals or angle brackets.
-_OPTION_ROW = re.compile(r"│ (--[a-z-]+(?: +-[A-Za-z])?(?: +(?:<|[A-Z][^a-z ]*(?![a-z])))?)")
+# The row of an option in a help page: its names, and the kind of its value in capitals, or its choices.
+_OPTION_ROW = re.compile(
+    r"│ (--[a-z-]+(?: +-[A-Za-z])?(?: +(?:<|[a-z][a-z.0-9]*\||[A-Z][^a-z ]*(?![a-z])))?)"
+)
+_CHOICES = re.compile(r" (?:<|[a-z][a-z.0-9]*\|)$")
 
 Intended: TypeAlias = AddedKey | AddedLine | ChangedText | ReworkedHelp | RephrasedMessages
 
@@ -323,6 +326,7 @@ _REWORDED = (
 
 INTENDED: tuple[Intended, ...] = (
     ReworkedHelp("help: *", "help lines in the field's words"),
+    ChangedText("help: finetune-export --help", "TAG,TAG", "TAG,...", "spelled as by the other commands"),
     AddedLine("help: fetch --help", "--tier", "shared tiers"),
     AddedLine("help: fetch --help", "--require-tier", "shared tiers"),
     AddedLine("help: inspect --help", "--for ", "targets that may load the model"),

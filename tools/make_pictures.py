@@ -138,7 +138,9 @@ def _picture(scene: Scene, variables: dict[str, str]) -> str:
         record=True, file=io.StringIO(), width=scene.columns, force_terminal=True, highlight=False
     )
     for number, (command, lines) in enumerate(scene.commands):
-        _, screen = run_on_terminal(shlex.split(command), variables, columns=scene.columns)
+        status, screen = run_on_terminal(shlex.split(command), variables, columns=scene.columns)
+        if status != 0:  # The documentation would show a failure of this machine.
+            raise SystemExit(f"{command} ended with {status}; without tfhub.dev, use --model DIR\n{screen}")
         screen_text = last_state(screen).replace(variables["HOME"], "~").replace(sys.prefix, "~/.venv")
         console.print(Text.from_ansi(f"{chr(10) if number else ''}\x1b[1;32m$\x1b[0m {command}"))
         console.print(Text.from_ansi("\n".join(_cut(screen_text.rstrip("\n").split("\n"), lines))))

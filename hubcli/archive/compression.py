@@ -153,7 +153,7 @@ def _require_tar(head: bytes) -> None:
     raise UnsafeArchiveError(
         f"Not a tar archive (plain, {', '.join(names)} or {last_name}), but {what}",
         hint=(
-            "Check the path or URL: it must be the archive itself, not a page about it. "
+            "Check the URL or path: it must be the archive itself, not a page about it. "
             "If the handle has no version, add one, such as HANDLE/1."
         ),
     )

@@ -285,7 +285,8 @@ def cache_errors(root: Path) -> Iterator[None]:
                 hint="Check its owner and permissions, or use another --cache-dir.",
             ) from error
         raise CacheError(
-            f"The cache {root} failed: {error}", hint="Check the disk, or use another --cache-dir."
+            f"The cache {root} failed: {error.strerror or error}",
+            hint="Check the disk, or use another --cache-dir.",
         ) from error
 
 

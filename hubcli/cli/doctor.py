@@ -111,6 +111,7 @@ def _show_frames(fault: Exception) -> None:
 
 
 _LABEL_WIDTH = 14
+_MAX_LABEL = 24  # Of the names of variables, which are the longest labels.
 _MARKS = {"ok": "✓", "info": "·", "warning": "!", "problem": "✗"}
 _ASCII_MARKS = {"ok": "+", "info": "-", "warning": "!", "problem": "x"}
 _STYLES = {"ok": "green", "info": "dim", "warning": "yellow", "problem": "red"}
@@ -158,8 +159,10 @@ def diagnosis_text(diagnosis: Diagnosis, style: Style, home: str | None = None) 
     lines = list[str]()
     for section, group in groupby(_gathered(diagnosis.checks), key=lambda check: check.section):
         lines.append(style.paint(section.value.capitalize(), "bold"))
-        for check in group:
-            lines += _lines(check, style, home if style.width is not None else None)
+        checks = tuple(group)
+        width = max(_LABEL_WIDTH, *(len(_label(check)) for check in checks))
+        for check in checks:
+            lines += _lines(check, style, home if style.width is not None else None, min(width, _MAX_LABEL))
     return "\n".join((*lines, "", _sum(diagnosis, style)))
 
 
@@ -207,9 +210,9 @@ def _is_absent(check: Check) -> bool:
     return check.section is Section.PACKAGES and check.message == _ABSENT
 
 
-def _lines(check: Check, style: Style, home: str | None) -> list[str]:
+def _lines(check: Check, style: Style, home: str | None, label_width: int) -> list[str]:
     mark = (_MARKS if style.has_unicode else _ASCII_MARKS)[check.status.value]
-    begin = f"  {mark} {_label(check).ljust(_LABEL_WIDTH)} "
+    begin = f"  {mark} {_label(check).ljust(label_width)} "
     first, *more = _folded(begin, _printed(check.message, home), style)
     lines = [first.replace(mark, style.paint(mark, _STYLES[check.status.value]), 1), *more]
     if check.hint:
@@ -250,6 +253,6 @@ def _sum(diagnosis: Diagnosis, style: Style) -> str:
     problems, warnings = len(diagnosis.problems), len(diagnosis.warnings)
     status = Status.PROBLEM if problems else Status.WARNING if warnings else Status.OK
     mark = (_MARKS if style.has_unicode else _ASCII_MARKS)[status.value]
-    count = plural(problems, "problem") if problems else "No problem"
+    count = plural(problems, "problem") if problems else "No problems"
     more = f", {plural(warnings, 'warning')}" if warnings else ""
     return f"{style.paint(mark, _STYLES[status.value])} {count}{more}"

@@ -45,7 +45,7 @@ Tolerance: TypeAlias = Annotated[
     float | None,
     value_option(
         "X",
-        "Largest error allowed, relative to an output's largest value. \\[default: 0.01 of --half]",
+        "Largest error allowed, relative to an output's largest value. \\[default: 0.01 with --half]",
         panel=_PANEL,
     ),
 ]
@@ -81,7 +81,9 @@ class EditFlags(NamedTuple):
     def options(self) -> EditOptions:
         """The edits that the options ask for. Raises UsageError for what doesn't go together."""
         if self.tolerance is not None and self.half is None:
-            raise UsageError("--tolerance requires --half", hint="Add --half, or remove --tolerance.")
+            raise UsageError(
+                "--tolerance requires --half", hint="Add --half float16 or bfloat16, or remove --tolerance."
+            )
         # NaN is beyond both bounds.
         if self.tolerance is not None and not 0 <= self.tolerance <= 1:
             raise UsageError(f"Invalid tolerance {self.tolerance:g}", hint="Use a number from 0 to 1.")

@@ -51,8 +51,8 @@ with LazyImports():
 __all__ = ["fetch_command"]
 
 _DEFAULTS = Limits()
-_MAX_UNPACKED = format_size(_DEFAULTS.unpacked_bytes).replace(" ", "")
-_MAX_HEADERS = format_size(_DEFAULTS.header_bytes).replace(" ", "")
+_MAX_UNPACKED = format_size(_DEFAULTS.unpacked_bytes).replace(".0 ", "")
+_MAX_HEADERS = format_size(_DEFAULTS.header_bytes).replace(".0 ", "")
 
 Handles: TypeAlias = Annotated[
     list[str] | None,
@@ -194,7 +194,7 @@ def fetch_command(
         retries=settings.retries,
     )
     handles, lists = handles or [], lists or []
-    _require_fitting(handles, lists, options)
+    _require_fitting(handles, lists, options, locked=lock or "FILE" if locked else None)
     output = shared.output(settings)
     requests = RequestList.of(handles, lists, options.sha256)
     models, lock_file = models_of(requests, lock, locked=locked)
@@ -202,10 +202,15 @@ def fetch_command(
     raise typer.Exit(run.plan_all(models) if dry_run_ else run.fetch_all(models))
 
 
-def _require_fitting(handles: Sequence[str], lists: Sequence[str], options: FetchOptions) -> None:
+def _require_fitting(
+    handles: Sequence[str], lists: Sequence[str], options: FetchOptions, *, locked: str | None
+) -> None:
     """Raises UsageError if there is nothing to fetch, or more than the options are for."""
     if not handles and not lists:
-        raise UsageError("Nothing to fetch", hint="Specify a HANDLE, or a list with -r FILE.")
+        hint = "Specify a HANDLE, or a list with -r FILE."
+        if locked:
+            hint = f"To fetch all that a lock file records: hubcli fetch --locked -r {locked}"
+        raise UsageError("Nothing to fetch", hint=hint)
     if (len(handles) > 1 or lists) and (options.local or options.sha256):
         raise UsageError(
             f"{'--from' if options.local else '--sha256'} takes exactly one handle",

@@ -92,7 +92,7 @@ StrategyOption: TypeAlias = Annotated[
     ),
 ]
 TagSet: TypeAlias = Annotated[
-    str | None, value_option("TAG,TAG", "Tags of the MetaGraph to train.", panel=_TRAINING), TAG_SETS
+    str | None, value_option("TAG,...", "Tags of the MetaGraph to train.", panel=_TRAINING), TAG_SETS
 ]
 
 

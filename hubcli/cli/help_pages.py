@@ -50,6 +50,9 @@ def _shape(command: Any, *, name: str, is_short: bool, shared_by: Any = None) ->
     lines = [] if is_short else [command.epilog.rstrip("\n"), " "] if command.epilog else []
     if name:
         for parameter in command.params:
+            choices = getattr(parameter.type, "choices", None)
+            if choices and parameter.metavar is None:  # So that every choice is spelled like --color's.
+                parameter.metavar = "|".join(getattr(choice, "value", choice) for choice in choices)
             panel = getattr(parameter, "rich_help_panel", None)
             if panel == GLOBAL_PANEL or (is_short and panel in RARE_PANELS):
                 parameter.hidden = True
@@ -165,7 +168,7 @@ def _spelled(parameter: Any) -> str:
 
 def _help_text(parameter: Any) -> str:
     has_default = parameter.default not in (None, False, ()) and getattr(parameter, "show_default", False)
-    default = f" [default: {parameter.default}]" if has_default else ""
+    default = f" [default: {getattr(parameter.default, 'value', parameter.default)}]" if has_default else ""
     return f"{parameter.help or ''}{default}"
 
 

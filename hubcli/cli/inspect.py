@@ -139,6 +139,8 @@ def inspect_command(
     settings = shared.settings(timeout=timeout, min_rate=min_rate, **bucket_flags.keywords())
     output = shared.output(settings)
     severity = _parse_severity(fail_on)
+    if fail_on != "high" and not scan:
+        output.note("--fail-on has no effect without --scan")
     if depth is not None and not tree:
         raise UsageError("--depth requires --tree", hint="Add --tree, or remove --depth.")
     targets = () if for_ is None else _parse_targets(for_, is_tried=try_)

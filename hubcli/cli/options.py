@@ -139,7 +139,7 @@ MinRate: TypeAlias = Annotated[
     value_option(
         "SIZE",
         "Minimum rate in bytes per second, averaged over 60s; 0: no minimum. "
-        "\\[default: 1KiB; env: HUBCLI_MIN_RATE]",
+        "\\[default: 1KiB] \\[env: HUBCLI_MIN_RATE]",
         "--min-rate",
     ),
 ]

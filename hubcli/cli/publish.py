@@ -22,7 +22,7 @@ from hubcli.cli.options import (
 )
 from hubcli.cli.output import Output, printable
 from hubcli.errors import ExitStatus, Interrupted, UsageError
-from hubcli.units import format_duration, format_size, parse_duration_s, plural
+from hubcli.units import format_elapsed, format_size, parse_duration_s, plural
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
@@ -243,7 +243,8 @@ def plan_lines(plan: PublishPlan) -> Iterator[str]:
 def issue_lines(issues: Sequence[Issue], indent: str = "") -> Iterator[str]:
     """Each issue with its code, and what to do about it below."""
     for issue in issues:
-        where = f" in {issue.where}" if issue.where and issue.where not in issue.message else ""
+        place = issue.where or issue.file or ""
+        where = f" in {place}" if place not in issue.message else ""
         yield printable(f"{indent}{issue.severity.value}: {issue.message}{where} [{issue.code}]")
         if issue.hint:
             yield printable(f"{indent}  {issue.hint}")
@@ -255,7 +256,7 @@ def outcome_line(result: PublishResult) -> str:
     size = ""
     if result.plan is not None:
         files, bytes_ = len(result.plan.files), result.plan.size_bytes
-        size = f"  {plural(files, 'file')}, {format_size(bytes_)}, {format_duration(result.seconds)}"
+        size = f"  {plural(files, 'file')}, {format_size(bytes_)}, {format_elapsed(result.seconds)}"
     compared = "; downloaded and compared" if result.was_compared else ""
     return {
         "published": f"Published {name}{size}{compared}",

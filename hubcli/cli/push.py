@@ -14,7 +14,7 @@ from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Timeout, a
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, Interrupted, UsageError
-from hubcli.units import format_duration, format_size
+from hubcli.units import format_elapsed, format_size
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
@@ -145,7 +145,7 @@ class PushRun:
         elif not self.output.as_json:
             size = format_size(pushed.archive_bytes)
             what = "Already in" if pushed.was_there else "Pushed to"
-            time = "" if pushed.was_there else f" in {format_duration(pushed.seconds)}"
+            time = "" if pushed.was_there else f" in {format_elapsed(pushed.seconds)}"
             self.output.payload(f"{what} {pushed.tier}: {printable(pushed.handle)} ({size}{time})")
 
     def _document(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from hubcli.cli.options import (
     CompletionHint,
     GlobalOptions,
     Model,
-    Replace,
     option,
     value_option,
 )
@@ -95,6 +94,7 @@ OutputFile: TypeAlias = Annotated[
     ),
     CompletionHint(files=True, directories=True),
 ]
+Force: TypeAlias = Annotated[bool, option("Overwrite the file of --output.", "--force", panel=_OUTPUTS)]
 JsonLines: TypeAlias = Annotated[bool, option("Print one JSON object a row.", "--json-lines", panel=_OUTPUTS)]
 Top: TypeAlias = Annotated[
     int | None, value_option("K", "Show the K classes with the largest values.", min=1, panel=_OUTPUTS)
@@ -136,7 +136,7 @@ def run_command(
     image_size: ImageSize = None,
     scale: Scale = None,
     output_file: OutputFile = None,
-    force: Replace = False,
+    force: Force = False,
     json_lines: JsonLines = False,
     top: Top = None,
     labels: Labels = None,

@@ -13,7 +13,7 @@ from hubcli.cli.options import BucketFlags, GlobalOptions, NoSync, argument, opt
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, HubcliError, Interrupted, NotFoundError
-from hubcli.units import format_size, plural
+from hubcli.units import format_elapsed, format_size, plural
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
@@ -171,7 +171,7 @@ def verification_total(found: Sequence[Verification], seconds: float) -> str:
         [f"{repaired} repaired"] if repaired else []
     )
     size = format_size(sum(verification.size_bytes for verification in found))
-    return f"{plural(len(found), 'model')}, {size}, {seconds:.1f} s: {', '.join(verdicts)}"
+    return f"{plural(len(found), 'model')}, {size}, {format_elapsed(seconds)}: {', '.join(verdicts)}"
 
 
 def verification_document(found: Verification) -> dict[str, Any]:

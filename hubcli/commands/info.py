@@ -77,8 +77,10 @@ def info(
                 if not isinstance(error, OfflineError):
                     listener.note(f"Showing only what the model itself tells: {error.message}")
     if not details.sources:
-        name = details.path or details.handle
-        raise NotFoundError(f"{name} has no README.md and no model card", hint=f"Run: hubcli inspect {name}")
+        raise NotFoundError(
+            f"{details.handle} has no README.md and no model card",
+            hint=f"Run: hubcli inspect {details.handle}",
+        )
     return replace(details, cached_at_s=answers.oldest_s)
 
 

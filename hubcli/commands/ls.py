@@ -13,7 +13,7 @@ from typing import NamedTuple
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import CachedModelInfo, EntryState, read_catalog
 from hubcli.config.settings import Settings
-from hubcli.errors import NotFoundError, UsageError, did_you_mean
+from hubcli.errors import HandleError, NotFoundError, UsageError, did_you_mean
 from hubcli.fetching.model_ref import Pattern
 from hubcli.formats import MAIN_FILES
 from hubcli.units import parse_duration_s, parse_size_bytes
@@ -208,11 +208,14 @@ def cached_path(target: str, settings: Settings | None = None) -> Path:
 
     Raises NotFoundError if it isn't cached, or is incomplete; HandleError, CacheError.
     """
-    from hubcli.fetching.model_ref import ModelRef  # Not for a listing.
+    from hubcli.fetching.model_ref import ModelRef, Pattern  # Not for a listing.
     from hubcli.providers.handle import Handle
 
     settings = settings or Settings.read()
-    found = ModelRef.resolve(target, settings)
+    try:
+        found = ModelRef.resolve(target, settings)
+    except HandleError as error:
+        raise Pattern.refusal(target, error) from error
     entry = found.entry
     if entry is None and found.archive is not None:  # It is cached under the handle that its path makes.
         from hubcli.cache.store import Store

@@ -106,9 +106,11 @@ def _entry(target: str, settings: Settings) -> CachedModel | None:
     may_be_glob = "?" in target  # Or a query that was left in.
     try:
         resolved = ModelRef.resolve(target, settings)
-    except (HandleError, NotFoundError):
+    except (HandleError, NotFoundError) as error:
         if may_be_glob:
             return None
+        if isinstance(error, HandleError):
+            raise Pattern.refusal(target, error) from error
         raise
     entry = resolved.entry
     if entry is None and resolved.directory is not None:

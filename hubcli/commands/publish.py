@@ -142,7 +142,7 @@ def check(
     settings, listener = settings or Settings.read(), listener or ProgressListener()
     reference = ModelRef.resolve(source, settings)
     with naming_target(reference, settings), _directory(reference, settings, listener) as directory:
-        return (*file_issues(read_files(directory)), *checklist(directory))
+        return (*file_issues(read_files(directory)), *checklist(directory, source))
 
 
 def model_card_of(
@@ -279,7 +279,7 @@ class _Publish:
                 for finding in info.findings:
                     harms = finding.severity >= Severity.HIGH and not self.options.unsafe
                     (issues if harms else warnings).append(finding)
-                warnings += checklist(directory)
+                warnings += checklist(directory, self.source)
                 self.is_tf1 = info.format in (ModelFormat.TF1, ModelFormat.TF1_HUB)
         gravest_first = sorted(dict.fromkeys(warnings), key=lambda issue: -issue.severity.rank)
         return tree, tuple(issues), tuple(gravest_first)

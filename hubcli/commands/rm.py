@@ -9,7 +9,7 @@ from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.gc.snapshot import Snapshot, require_collectable, take_snapshot
 from hubcli.cache.layout import NameKind
 from hubcli.config.settings import Settings
-from hubcli.errors import CacheError, HubcliError, LockTimeoutError, NotFoundError, PinnedError
+from hubcli.errors import CacheError, HandleError, HubcliError, LockTimeoutError, NotFoundError, PinnedError
 from hubcli.fetching.model_ref import Pattern
 from hubcli.providers.handle import Handle
 
@@ -135,7 +135,11 @@ class _Rm:
             if pattern.glob is not None or not target:
                 raise NotFoundError(f"No cached model matches '{target}'", hint="See: hubcli ls")
             # Says what is wrong with a handle that is none, rather than that it isn't there.
-            raise NotFoundError(f"Not in the cache: {Handle.parse(target)}", hint="See: hubcli ls")
+            try:
+                handle = Handle.parse(target)
+            except HandleError as error:
+                raise Pattern.refusal(target, error) from error
+            raise NotFoundError(f"Not in the cache: {handle}", hint="See: hubcli ls")
         return sorted(found, key=lambda model: model.title), partial
 
     def look_back(self, collection: Collection) -> None:

@@ -190,7 +190,7 @@ class Mirror(NamedTuple):
             # In a text that can't be parsed, credentials can't be separated from the rest.
             subject = "(not shown: it has an '@')" if "@" in text else f"'{without_secrets(text)}'"
             place = "" if source == "--mirror" else f"{source}: "
-            raise UsageError(f"{place}invalid mirror {subject}", hint=_hint(source))
+            raise UsageError(f"{place}Invalid mirror {subject}", hint=_hint(source))
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
 
     def rewrite(self, url: str) -> str | None:

@@ -173,7 +173,7 @@ def check_lifetime(context: DiagnosisContext) -> Iterator[Check]:
     root = context.settings.cache_root
     real = Path(os.path.realpath(root))
     held = [folder for folder in _temporary_directories(context) if folder == real or folder in real.parents]
-    hint = "Keep models elsewhere: export TFHUB_CACHE_DIR=~/.cache/tfhub_modules"
+    hint = "Keep models elsewhere: export TFHUB_CACHE_DIR=~/.cache/hubcli"
     if held:
         message = f"{root} is in {held[0]}: cleaners of temporary files delete parts of models"
         yield _check("lifetime", Status.WARNING, message, str(held[0]), hint)

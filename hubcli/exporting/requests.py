@@ -130,7 +130,7 @@ def read_requests(path: str, signatures: Mapping[str, Endpoint]) -> list[WarmupR
         file = open_input(path, frozenset(), False)
     except NotFoundError as error:
         raise NotFoundError(
-            error.message, hint=error.hint or f"Specify a file, or a number to {MAX_REQUESTS}: --warmup N"
+            error.message, hint=f"Specify a file, or a number to {MAX_REQUESTS}: --warmup N"
         ) from error
     try:
         requests: list[WarmupRequest] = []

@@ -200,6 +200,15 @@ class Pattern(NamedTuple):
             return f". Did you mean '*{text}*'?" if re.fullmatch(_WORD, text) else ""
         return ""
 
+    @staticmethod
+    def refusal(text: str, error: HandleError) -> HandleError:
+        """The error of a text that is not a handle, for a command that looks only into the cache.
+
+        Its hint leads to what is cached, where the error's own would list every form of a handle.
+        """
+        question = "" if re.match(_SUGGESTION, error.hint) else Pattern.suggestion(text)
+        return HandleError(f"{error.message}{question}", hint="See: hubcli ls") if question else error
+
     def means(self, model: CachedModelInfo) -> bool:
         """Whether the cached model is meant, by its handle or that of a link to it."""
         is_linked = not self.keys.isdisjoint(model.links)

@@ -298,7 +298,7 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
         return late
     if isinstance(error, httpx.ConnectError):
         unreachable = NetworkError(
-            f"Cannot reach {shown_url}: {error}",
+            f"Cannot reach {shown_url}: {_reason(error)}",
             hint="Check the network, the proxy (HTTPS_PROXY) and the URL: hubcli doctor --network",
         ).transient()
         unreachable.was_sent = False
@@ -320,4 +320,4 @@ def _reason(error: Exception) -> str:
     is_protocol = isinstance(error, (httpx.RemoteProtocolError, httpcore.RemoteProtocolError))
     if is_protocol and not text.startswith(_OWN_WORDS):
         return "the response is not valid HTTP"
-    return text
+    return re.sub(r"^\[Errno -?\d+\] ", "", text)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from hubcli.config.settings import DEFAULT_MIN_RATE, DEFAULT_RETRIES, Settings
 from hubcli.errors import HubcliError, TooSlowError
-from hubcli.units import format_duration
+from hubcli.units import format_elapsed
 
 __all__ = ["DEFAULT_RETRIES", "AttemptProgress", "RetryPolicy", "release_frames"]
 
@@ -117,7 +117,7 @@ class RetryPolicy:
         delay_s = self._delay_s(count, error.retry_after_s)
         if count > self._limit or delay_s is None:
             raise error
-        self._on_retry(f"{error.message}: {how} in {format_duration(delay_s)} ({count} of {self._limit})")
+        self._on_retry(f"{error.message}: {how} in {format_elapsed(delay_s)} ({count} of {self._limit})")
         (stop or threading.Event()).wait(delay_s)
 
     @contextmanager

@@ -7,6 +7,7 @@ and https://www.tensorflow.org/hub/common_signatures.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,9 +42,10 @@ _ACCELERATORS = ("GPU", "gpu", "TPU", "tpu")
 _LARGE_MODEL_BYTES, _LARGE_GRAPH_BYTES = 1 << 30, 100 << 20
 
 
-def checklist(model: Path) -> tuple[Issue, ...]:
+def checklist(model: Path, source: str = "SOURCE") -> tuple[Issue, ...]:
     """What a publisher should know of the model in the directory, the gravest first.
 
+    `source` is what the user calls the model, as a command of a hint takes it.
     Errors keep it from conforming to the Reusable SavedModel interface; the rest is advice. Raises
     BrokenModelError for a model that can't be read.
     """
@@ -51,7 +53,10 @@ def checklist(model: Path) -> tuple[Issue, ...]:
         files = ModelFiles.of_directory(model)
         info = read_model(files)
         with read_outline(model) as outlines:
-            found = [*info.reusable.problems, *_Checklist(model, files, info, outlines).issues()]
+            found = [
+                *info.reusable.problems,
+                *_Checklist(model, shlex.quote(source), files, info, outlines).issues(),
+            ]
     except OSError as error:
         raise BrokenModelError(f"Cannot read {error.filename or model}: {error.strerror}") from error
     missing = (issue for issue in info.findings if issue.code == "asset-missing")
@@ -63,6 +68,7 @@ class _Checklist:
     """One model, checked point by point. Graphs are read while the context of the outlines lasts."""
 
     model: Path
+    source: str
     files: ModelFiles
     info: SavedModelInfo
     outlines: tuple[MetaGraphOutline, ...]
@@ -252,7 +258,7 @@ class _Checklist:
                 _HINT,
                 "no-readme",
                 "The model has no README.md and no model card",
-                "Begin with a template: hubcli publish --card SOURCE > README.md",
+                f"Begin with a template: hubcli publish --card {self.source} > README.md",
             )
 
 

@@ -29,7 +29,7 @@ from hubcli.net.json_api import quoted_path
 from hubcli.providers.kaggle import KaggleModel
 from hubcli.publishing.journal import Journal, Step
 from hubcli.publishing.kaggle_api import KaggleApi, KaggleVariation, open_kaggle, variation_path
-from hubcli.units import format_duration
+from hubcli.units import format_elapsed
 
 __all__ = [
     "Creation",
@@ -218,11 +218,11 @@ class Creation:
                 raise
             raise self._unknown(f": {error.message}") from error
         if is_lost:
-            raise self._unknown(f" after {format_duration(limit_s)}")
+            raise self._unknown(f" after {format_elapsed(limit_s)}")
         if not waits:
             return None
         raise NetworkError(
-            f"Kaggle has not processed the new version of {self.page} after {format_duration(limit_s)}",
+            f"Kaggle has not processed the new version of {self.page} after {format_elapsed(limit_s)}",
             hint="Run the command again: it resumes the wait, and uploads nothing twice.",
         )
 

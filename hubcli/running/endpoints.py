@@ -38,7 +38,7 @@ class Port(NamedTuple):
 
     def __str__(self) -> str:
         kind = "" if self.kind == "dense" else f"{self.kind} "
-        return f"{self.name} ({kind}{self.dtype.name} {shape_text(self.shape)})"
+        return f"{self.name}: {kind}{self.dtype.name}{shape_text(self.shape)}"
 
     @property
     def part_count(self) -> int:
@@ -142,7 +142,7 @@ def choose_signature(signatures: tuple[Signature, ...], name: str | None, target
 
 def _line(signature: Signature) -> str:
     inputs = ", ".join(
-        f"{tensor.name} {tensor.dtype}{shape_text(tensor.shape)}" for tensor in signature.inputs
+        f"{tensor.name}: {tensor.dtype}{shape_text(tensor.shape)}" for tensor in signature.inputs
     )
     return f"{signature.name}({inputs})"
 

@@ -219,7 +219,8 @@ class _reading:  # noqa: N801 - a context, used as a function
         if isinstance(error, BrokenModelError):
             raise InputError(error.message, hint=error.hint) from error
         if isinstance(error, OSError) and error.errno is not None:
-            raise NotFoundError(f"Cannot read {self._name}: {error.strerror or error}") from error
+            reason = error.strerror or error
+            raise NotFoundError(f"Cannot read {self._name}: {reason}", hint="Check the path.") from error
         if error is not None and not isinstance(error, HubcliError) and _is_of_file(error):
             raise InputError(f"Cannot read {self._name}: {error}") from error
 

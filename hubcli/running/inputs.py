@@ -213,7 +213,7 @@ class InputReader:
             return {only.name: self.media_of(only, file.read(), file.name, kind)}
         if kind is FileKind.BYTES and only.dtype.name == "string":
             return {only.name: file.read()}
-        hint = f"Use --input {only.name}=VALUE. It is {only}."
+        hint = f"Use --input {only.name}=VALUE. The input is {only}."
         raise InputError(f"{file.name} contains {kind.value}", hint=hint)
 
     def _of_arrays(self, arrays: Mapping[str, Tensor], port: Port | None, name: str) -> Mapping[str, Any]:
@@ -351,7 +351,7 @@ def _literal(port: Port, text: str) -> Any:
         hint = (
             f"To read the file: --input {port.name}=@{text}"
             if is_path
-            else (f"Use JSON, such as 1.5 or [[1, 2], [3, 4]], or a file as @FILE. It is {port}.")
+            else (f"Use JSON, such as 1.5 or [[1, 2], [3, 4]], or a file as @FILE. The input is {port}.")
         )
         raise InputError(error.message, hint=hint) from error
 

@@ -22,6 +22,7 @@ from hubcli.savedmodel.targets.packages import module_of, package_by_op
 
 __all__ = ["RunnableModel", "Selection", "read_runnable", "read_signatures_of", "refuse_unsafe"]
 
+_BROKEN = "Fetch or export the model again."
 _CALL = "__call__"
 _SERVE = frozenset({"serve"})
 _PLACEHOLDER = "Placeholder"
@@ -104,7 +105,7 @@ def _reader(name: str, path: Path, selection: Selection) -> Iterator[_Reader]:
         with read_outline(path) as outlines:
             yield _Reader(name, path, selection, outlines)
     except BrokenModelError as error:
-        raise BrokenModelError(f"{name}: {error.message}", hint=error.hint) from error
+        raise BrokenModelError(f"{name}: {error.message}", hint=error.hint or _BROKEN) from error
     except OSError as error:
         raise NotFoundError(
             f"Cannot read {error.filename or path}: {error.strerror}", hint="Check its permissions."
@@ -302,4 +303,4 @@ def require_packages(model: RunnableModel, installed: Mapping[str, bool]) -> Non
 
 def listed_endpoint(endpoint: Endpoint) -> str:
     """The endpoint in one line: title, inputs and outputs."""
-    return f"{endpoint.title}: {described(endpoint.inputs)} -> {described(endpoint.outputs)}"
+    return f"{endpoint.title}: ({described(endpoint.inputs)}) -> ({described(endpoint.outputs)})"

@@ -70,7 +70,7 @@ def tensor_of(port: Port, value: Any, *, is_rows: bool = False) -> Tensor:
             flat, shape = flattened(value)
             tensor = Tensor(port.dtype.number, shape, encoded(port.dtype, flat))
         except ValueError as error:
-            raise InputError(f"{port.name}: {error}", hint=f"It is {port}.") from None
+            raise InputError(f"{port.name}: {error}", hint=f"The input is {port}.") from None
     if is_rows and port.shape is not None:
         _require_row(port, port.shape[1:], tensor.shape[1:])
     else:
@@ -96,7 +96,7 @@ def cast_tensor(port: Port, tensor: Tensor) -> Tensor:
     try:
         return Tensor(port.dtype.number, tensor.shape, encoded(port.dtype, values))
     except ValueError as error:
-        raise InputError(f"{port.name}: {error}", hint=f"It is {port}.") from None
+        raise InputError(f"{port.name}: {error}", hint=f"The input is {port}.") from None
 
 
 def flattened(value: Any) -> tuple[list[Any], tuple[int, ...]]:
@@ -126,7 +126,7 @@ def _require_row(port: Port, expected: tuple[int | None, ...], shape: tuple[int,
     ):
         raise InputError(
             f"A row of {port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}",
-            hint=f"It is {port}.",
+            hint=f"The input is {port}.",
         )
 
 
@@ -149,7 +149,7 @@ def _fitted(port: Port, shape: tuple[int, ...], value: Any) -> tuple[int, ...]:
             raise InputError(
                 f"{port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}: "
                 f"dimension {axis} is {own}, not {size}",
-                hint=f"It is {port}.",
+                hint=f"The input is {port}.",
             )
     return shape
 
@@ -160,7 +160,7 @@ def _example(port: Port, value: Any) -> str:
     count = prod(size or 1 for size in expected)
     if isinstance(value, Tensor) or count > _MAX_EXAMPLE:
         rank = len(expected)
-        return f"Use lists nested {rank} deep, such as {'[' * rank}…{']' * rank}. It is {port}."
+        return f"Use lists nested {rank} deep, such as {'[' * rank}…{']' * rank}. The input is {port}."
     elements: list[Any] = flattened(value)[0]
     if len(elements) != count or any(isinstance(element, (bytes, dict)) for element in elements):
         blank = "text" if port.dtype.name == "string" else False if port.dtype.name == "bool" else 0
@@ -178,7 +178,7 @@ def _ragged(port: Port, value: Any) -> list[Tensor]:
     for number in port.part_types[1:]:
         if not isinstance(level, list) or not all(isinstance(item, list) for item in level):
             raise InputError(
-                f"{port.name} is ragged: use lists nested {rank + 1} deep", hint=f"It is {port}."
+                f"{port.name} is ragged: use lists nested {rank + 1} deep", hint=f"The input is {port}."
             )
         ends = [0]
         for item in level:
@@ -200,7 +200,7 @@ def _sparse(port: Port, value: Any) -> list[Tensor]:
         if value.keys() != _SPARSE_KEYS:
             raise InputError(
                 f"{port.name} is sparse: use lists, or an object with indices, values and dense_shape",
-                hint=f"It is {port}.",
+                hint=f"The input is {port}.",
             )
         indices, values, sizes = value["indices"], value["values"], value["dense_shape"]
     else:

@@ -56,7 +56,7 @@ def main_file(model: Path) -> Path:
     if main is None:
         raise BrokenModelError(
             f"Not a SavedModel: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} was found",
-            hint="Pack saved_model.pb at the root of the archive, or in one top folder.",
+            hint="Specify the directory of saved_model.pb. An archive has it at its root or in one folder.",
         )
     return main
 

@@ -5,6 +5,7 @@ Readers need no listing, so that a plain web server is a tier too.
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -118,7 +119,9 @@ class TierReader:
         """Raises NotFoundError if there is no tier, UnsupportedError for one of a newer layout."""
         if not self.exists():
             raise NotFoundError(
-                f"{self.name} is not a shared tier", hint="Run: hubcli push HANDLE --tier ADDRESS"
+                f"{self.name} is not a shared tier",
+                hint="Check the address. To create a tier there: hubcli push HANDLE --tier "
+                + shlex.quote(self.name),
             )
 
     def find(self, handle: Handle, expected: ExpectedDigests) -> TierModel | None:

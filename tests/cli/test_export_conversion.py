@@ -52,7 +52,7 @@ def test_a_wrong_command_line_is_refused(
 
 def test_a_dry_run_lists_the_signatures(hubcli: Run, tmp_path: Path) -> None:
     result = hubcli("export", EXAMPLE, str(tmp_path / "mul.tflite"), "--dry-run")
-    assert result.stdout == "signature serving_default: x (float32 [?, 1]) -> output_0 (float32 [?, 1])\n"
+    assert result.stdout == "signature serving_default: (x: float32[?, 1]) -> (output_0: float32[?, 1])\n"
     assert f"Would convert {EXAMPLE} to {tmp_path / 'mul.tflite'}" in result.stderr
     document = json.loads(hubcli("export", EXAMPLE, str(tmp_path / "m.onnx"), "--dry-run", "--json").stdout)
     assert (document["dry_run"], document["format"], document["files"]) == (True, "onnx", 0)

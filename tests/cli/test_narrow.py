@@ -39,8 +39,10 @@ def test_help_fits_and_tells_every_option_in_full(columns: int) -> None:
         for option in [option for option in command.options if not name or option not in shared]:
             assert all(name in text for name in option.names)
             assert _bare(option.help.rstrip(".")) in text
+            assert _bare(f"{option.names[0]} {option.metavar or ''}") in text
         for example in command.examples:
             assert _bare(example) in text
+        assert "Layout." not in text  # A default is spelled as it is typed.
         if not name:
             assert all(f"\n  {name}\n" in result.stdout for name in COMMANDS)
 

@@ -184,7 +184,7 @@ def test_several_signatures_are_listed_where_none_is_meant(hubcli: Run) -> None:
     completed = hubcli("run", str(corpus_model("java_python_model")), "--input", "1")
     assert completed.returncode == 2
     assert "has 5 signatures, and no default" in completed.stderr
-    assert "add(a float32[...], b float32[...])" in completed.stderr
+    assert "add(a: float32[...], b: float32[...])" in completed.stderr
 
 
 def test_an_unknown_signature_gets_a_suggestion(hubcli: Run) -> None:

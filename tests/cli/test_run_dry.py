@@ -19,7 +19,7 @@ def test_a_dry_run_checks_the_inputs_and_completes_the_command(hubcli: Run) -> N
     assert completed.returncode == 0, completed.stderr
     assert completed.stdout.splitlines() == [
         "Would run the signature serving_default",
-        "  x (float32 [?, 1]) gets [2, 1]",
+        "  x: float32[?, 1] gets [2, 1]",
         f"hubcli run {MUL} --signature serving_default --input 'x=[[1], [2]]'",
     ]
 
@@ -34,7 +34,7 @@ def test_a_dry_run_reads_every_row(hubcli: Run, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("[1]\n[2]\n")
     completed = hubcli("run", MUL, "--input", f"@{rows}", "--dry-run")
-    assert "  x (float32 [?, 1]) gets 2 rows\n" in completed.stdout
+    assert "  x: float32[?, 1] gets 2 rows\n" in completed.stdout
     rows.write_text("[1]\n[2, 3]\n")
     completed = hubcli("run", MUL, "--input", f"@{rows}", "--dry-run")
     assert completed.returncode == 2

@@ -204,7 +204,7 @@ WRONG = {
     'offline = "yes"': "offline is 'yes', not true or false",
     "offline = 1": "offline is 1, not true or false",
     'mirrors = "https://a=https://b"': "mirrors is neither a table nor a list of strings",
-    'mirrors = ["x"]': "mirrors: invalid mirror 'x'",
+    'mirrors = ["x"]': "mirrors: Invalid mirror 'x'",
     "mirrors = [5]": "mirrors is neither a table nor a list of strings",
     'mirrors = {"https://a" = 5}': "mirrors has an entry that does not map an address",
     'timeout = "soon"': "timeout is 'soon', not a duration",

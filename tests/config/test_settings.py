@@ -337,7 +337,7 @@ def test_the_cache_of_kagglehub(
 
 @each_of("text", ["tfhub.dev=https://me:s3cret@host", "https://a=me:s3cret@host", "s3cret@"])
 def test_a_mirror_that_is_none_is_not_quoted_where_it_may_hold_a_password(text: str) -> None:
-    with pytest.raises(UsageError, match="invalid mirror .not shown") as refused:
+    with pytest.raises(UsageError, match="Invalid mirror .not shown") as refused:
         Mirror.parse(text)
     assert "s3cret" not in refused.value.message
 

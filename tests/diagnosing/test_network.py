@@ -50,7 +50,7 @@ def test_a_mirror_that_is_none_is_a_problem_beside_those_that_are() -> None:
     found = diagnose({"HUBCLI_MIRRORS": "nonsense, https://a.example=https://b.example"})
     problem, working = [check for check in found.checks if check.name == "mirrors"]
     assert (problem.status, working.status) == (Status.PROBLEM, Status.OK)
-    assert "invalid mirror 'nonsense'" in problem.message
+    assert "Invalid mirror 'nonsense'" in problem.message
     assert "HUBCLI_MIRRORS=https://" in problem.hint
 
 

@@ -189,7 +189,7 @@ def test_columns_and_features_that_are_no_inputs_are_listed(tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"^No column of \S*t\.csv is an input: c, d$") as caught:
         columns(TWO, file(tmp_path, "t.csv", "c,d\n1,2\n"))
     assert caught.value.hint is not None
-    assert caught.value.hint.startswith("Inputs: a ")
+    assert caught.value.hint.startswith("Inputs: a: ")
     with pytest.raises(InputError, match=r"^No feature of \S*t\.gz is an input: c, d$"):
         columns(TWO, file(tmp_path, "t.gz", gzip.compress(record(example(d=[1], c=[2])))))
     with pytest.raises(InputError, match=r"t\.gz contains no tf\.Example$"):

@@ -141,7 +141,7 @@ def test_expressions_are_not_evaluated() -> None:
 def test_a_name_that_is_no_input_gets_a_suggestion() -> None:
     with pytest.raises(HubcliError, match="no input 'xs'.*Did you mean 'x'") as caught:
         value(FLOATS, "xs=[[1, 2]]")
-    assert "x (float32 [?, 2])" in caught.value.hint
+    assert "x: float32[?, 2]" in caught.value.hint
 
 
 def test_several_inputs_need_names() -> None:
@@ -154,7 +154,7 @@ def test_several_inputs_need_names() -> None:
 def test_an_input_that_is_left_out_is_named() -> None:
     with pytest.raises(InputError, match="requires a value for b") as caught:
         columns(TWO, "a=[1]")
-    assert "b (int64 [?, 2])" in caught.value.hint
+    assert "b: int64[?, 2]" in caught.value.hint
 
 
 def test_a_default_of_the_signature_stands_in() -> None:

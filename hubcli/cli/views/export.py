@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubcli.cli.main import LazyImports
 from hubcli.cli.output import Output, printable
-from hubcli.units import format_size
+from hubcli.units import format_elapsed, format_size
 
 with LazyImports():
     from hubcli.running.model import listed_endpoint
@@ -26,7 +26,8 @@ def export_summary(result: ExportResult) -> str:
         before, after = format_size(result.edited.size_before), format_size(result.size_bytes)
         return f"Would export {result.source}  {before} to {after}"
     files = "1 file" if result.file_count == 1 else f"{result.file_count} files"
-    return f"Exported {result.source}  {format_size(result.size_bytes)}, {files}, {result.seconds:.1f} s"
+    size, time = format_size(result.size_bytes), format_elapsed(result.seconds)
+    return f"Exported {result.source}  {size}, {files}, {time}"
 
 
 def losses_payload(result: ExportResult) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hubcli.cli.main import LazyImports
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.errors import HubcliError
-from hubcli.units import format_size, plural
+from hubcli.units import format_elapsed, format_size, plural
 
 if TYPE_CHECKING:
     from hubcli.commands.fetch import FetchResult
@@ -25,7 +25,7 @@ def fetch_summary(result: FetchResult) -> str:
     size = f"{format_size(result.size_bytes)}, {plural(result.file_count, 'file')}"
     if result.was_cached:
         return f"Cached  {result.handle}  {size}"
-    return f"Fetched {result.handle}  {size}, {result.seconds:.1f} s"
+    return f"Fetched {result.handle}  {size}, {format_elapsed(result.seconds)}"
 
 
 def fetch_document(result: FetchResult) -> dict[str, Any]:

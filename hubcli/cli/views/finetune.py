@@ -11,7 +11,7 @@ from hubcli.cli.tables import Column, Style, render_table
 from hubcli.cli.views.export import edit_document
 from hubcli.savedmodel.types import shape_text
 from hubcli.savedmodel.weights.assignable import VALUE_SUFFIX
-from hubcli.units import first_few, format_size, plural
+from hubcli.units import first_few, format_elapsed, format_size, plural
 
 if TYPE_CHECKING:
     from hubcli.finetuning.result import ChangedVariable, FinetuneResult, StagedModel
@@ -48,7 +48,8 @@ def finetune_report(result: FinetuneResult) -> Iterator[str]:
     yield from _compared_lines(staged)
     yield from _files_lines(staged)
     size, files = format_size(written.size_bytes), plural(written.file_count, "file")
-    yield f"Exported {result.source} by {result.method.value}  {size}, {files}, {result.seconds:.1f} s"
+    time = format_elapsed(result.seconds)
+    yield f"Exported {result.source} by {result.method.value}  {size}, {files}, {time}"
 
 
 def finetune_payload(result: FinetuneResult, style: Style, *, quiet: bool) -> str:

@@ -87,7 +87,7 @@ def _parse(text: str) -> Target:
         )
     if match is None:
         raise UsageError(
-            f"Invalid target '{text}': expected {kind.value} with ==, >=, <=, > or < and a release",
+            f"Invalid target '{text}': expected {kind.value}, ==, >=, <=, > or <, and a release such as 2.12",
             hint=f"Use a target like --for '{kind.value}>=2.12'",
         )
     if match[2] is None:
