@@ -216,9 +216,9 @@ def test_a_disk_that_fails_an_export_leaves_what_was_there(
     folder = tmp_path / "folder"
     folder.mkdir()
     if there:
-        models.write_tree(folder / name, {"saved_model.pb": b"old"}) if name == "out" else (
-            folder / name
-        ).write_bytes(b"old")
+        models.write_tree(folder / name, {"old": b"old"}) if name == "out" else (folder / name).write_bytes(
+            b"old"
+        )
     expected = models.tree_files(folder)
     for failing_at in (folder, None):  # At the sync of the name, and at that of the data.
         syncs.fails = lambda path, at=failing_at: (  # type: ignore[misc]

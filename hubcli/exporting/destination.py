@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from hubcli.archive.compression import COMPRESSED_SUFFIXES
@@ -27,6 +28,8 @@ __all__ = ["SEGMENT", "VERSION", "Placement", "require_free", "staged_output"]
 # Of the paths of models in a tree.
 SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 VERSION = re.compile(r"[0-9]{1,18}")  # TensorFlow Serving reads an int64.
+# Of the names in a directory, those that are looked at for models in it.
+_MAX_NAMES = 10_000
 # One of them is in each directory that is a model; the last is that of TensorFlow 1's hub modules.
 _MODEL_FILES = (*MAIN_FILES, "tfhub_module.pb")
 # Suffixes of archives that hubcli does not write.
@@ -169,7 +172,7 @@ def require_free(
     """The place that the destination means, links followed, if something may be written there.
 
     Raises OutputError for the cache and what is in it, for what is there already without `force`, and, with
-    `force` too, for a place within the `source`, for a device or a pipe, for a directory that is not a model,
+    `force` too, for a place within the `source`, for a device or a pipe, for a directory of other models,
     and for one that holds the source, what else is `read`, the cache, the working or the home directory.
     UsageError for a path that can't be one.
     """
@@ -247,7 +250,7 @@ def _free_place(
         if any(place.iterdir()):
             if not force:
                 raise _occupied(destination, "exists and is not empty")
-            _require_model(destination, place)
+            _require_no_models_within(destination, place)
     elif place.exists() and not place.is_file():  # --force must not replace /dev/null.
         raise OutputError(f"{destination} is not a regular file", hint="Use another path.")
     elif os.path.lexists(place) and not force:
@@ -276,13 +279,21 @@ def _require_replaceable(destination: Path, place: Path, protected: Sequence[Pat
             raise _holding(destination, path)
 
 
-def _require_model(destination: Path, place: Path) -> None:
-    """Raises OutputError for a directory of other files: a path without its last part would lose all."""
-    if not any(os.path.lexists(place / name) for name in _MODEL_FILES):
+def _require_no_models_within(destination: Path, place: Path) -> None:
+    """Raises OutputError for a directory of models: a path without its last part would lose them all."""
+    if _is_model(place):
+        return
+    names = (name for pattern in ("*", "*/*") for name in islice(place.glob(pattern), _MAX_NAMES))
+    found = next(filter(_is_model, names), None)
+    if found is not None:
         raise OutputError(
-            f"Cannot replace {destination}: it is not empty, and not a model",
-            hint=f"Use a directory in it, {destination / 'model'}, or remove what is in it first.",
+            f"Cannot replace {destination}: it has other models in it, such as {found.relative_to(place)}",
+            hint=f"Use a directory in it, such as {destination / 'model'}, or remove it first.",
         )
+
+
+def _is_model(folder: Path) -> bool:
+    return any(os.path.lexists(folder / name) for name in _MODEL_FILES)
 
 
 def _publish(staged: Path, place: Path) -> None:

@@ -91,7 +91,7 @@ def test_each_refusal_has_its_status_and_a_hint(
 
 
 def test_force_replaces(here: Path, hubcli: Run) -> None:
-    models.write_tree(here / "full", {"saved_model.pb": b"old", "file": b"old"})
+    models.write_tree(here / "full", {"file": b"old"})
     assert hubcli("export", "--force", EXAMPLE, "full").returncode == 0
     assert models.tree_files(here / "full") == models.example_files()
 

@@ -63,7 +63,7 @@ def test_every_line(number: str, place: str, old: bool, step: int, tmp_path: Pat
     room = tmp_path / "room"
     room.mkdir()
     if old:
-        models.write_tree(room / place, {"saved_model.pb": b"old"})
+        models.write_tree(room / place, {"old": b"old"})
     force = ["--force"] if old else []
     found = interrupted(
         number, step, room / place, "export", str(model), str(room / place), *force, cache=cache
@@ -89,7 +89,7 @@ def test_every_line_of_a_fine_tuned_export(
     room = tmp_path / "room"
     room.mkdir()
     if old:
-        models.write_tree(room / "tuned", {"saved_model.pb": b"old"})
+        models.write_tree(room / "tuned", {"old": b"old"})
     command = ["finetune-export", str(model), str(room / "tuned"), "--weights", str(weights)]
     command += ["--method", "rewrite", *(["--force"] if old else [])]
     found = interrupted(number, step, room / "tuned", *command, cache=cache)

@@ -20,7 +20,7 @@ from tests.disks import mounted
 
 as_a_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 NEW = {"saved_model.pb": b"new", "variables/shard": b"values"}
-OLD = {"saved_model.pb": b"old", "old": b"old"}
+OLD = {"old": b"old"}
 
 
 @pytest.fixture
@@ -62,16 +62,22 @@ def refusal(place: Path, cache: Path, **options: bool) -> HubcliError:
 
 
 @pytest.mark.parametrize("make", [make_directory, make_file])
-def test_force_does_not_replace_a_directory_that_is_not_a_model(
-    make: Callable[[Path], None], room: Path, cache: Path
+@pytest.mark.parametrize("inner", ["first", "first/1"])
+def test_force_does_not_replace_a_directory_of_other_models(
+    inner: str, make: Callable[[Path], None], room: Path, cache: Path
 ) -> None:
-    models.write_tree(room / "models" / "first", OLD)
+    models.write_tree(room / "models" / inner, NEW)
     before = everything(room)
     error = refusal(room / "models", cache, force=True)
-    assert error.message == f"Cannot replace {room / 'models'}: it is not empty, and not a model"
+    assert error.message == f"Cannot replace {room / 'models'}: it has other models in it, such as {inner}"
     assert str(room / "models" / "model") in error.hint
     assert everything(room) == before
-    write(room / "models" / "first", cache, make, force=True)
+    write(room / "models" / inner, cache, make, force=True)
+
+
+def test_force_replaces_a_model_whose_assets_are_models(room: Path, cache: Path) -> None:
+    models.write_tree(room / "place", {**NEW, "assets.extra/other/saved_model.pb": b"other"})
+    write(room / "place", cache, make_directory, force=True)
 
 
 def test_force_does_not_replace_what_is_not_a_regular_file(room: Path, cache: Path) -> None:
