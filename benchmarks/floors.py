@@ -1,7 +1,8 @@
-"""Floors: the part of a command that nothing can leave out, as a process that takes turns with the command.
+"""Floors and parts of a command, as a process that takes turns with it: they show why a bound is missed.
 
-A command can't be faster than its floor: where a bound is missed, the floor beside it shows what is left.
-Each begins with `import typer`, as every command of hubcli does.
+A floor (`hashing`, `parsing`) is what nothing can leave out, and begins with `import typer`, as every command
+of hubcli does: no command is faster. Parts (`copying_after`, `rewriting`) are the same work done in turn by
+other programs: a command that does some of it at once, or copies faster, takes less.
 """
 
 from __future__ import annotations

@@ -274,8 +274,13 @@ def names_in(node: ast.AST) -> Iterator[str]:
     """The names in an expression, but for those in the body of a lambda, which runs later."""
     if isinstance(node, ast.Name):
         yield node.id
-    if not isinstance(node, ast.Lambda):
-        yield from (name for part in ast.iter_child_nodes(node) for name in names_in(part))
+    parts = [node.args] if isinstance(node, ast.Lambda) else ast.iter_child_nodes(node)
+    yield from (name for part in parts for name in names_in(part))
+
+
+def test_the_names_in_an_expression_are_those_that_are_looked_up_at_once() -> None:
+    tree = ast.parse("a(lambda x=b, *, y=c: d, e=[f for f in g])", mode="eval")
+    assert sorted(set(names_in(tree))) == ["a", "b", "c", "f", "g"]
 
 
 def test_no_lazy_name_is_used_where_it_would_be_loaded_at_once_or_can_not_stand() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import resource
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -260,7 +261,7 @@ def test_partitioned_tensors_in_several_shards_pass_as_tensorflow_writes_them(tm
 
 def resident_bytes() -> int:
     words = Path("/proc/self/statm").read_text().split()
-    return int(words[1]) * 4096
+    return int(words[1]) * resource.getpagesize()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")

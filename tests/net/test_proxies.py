@@ -11,6 +11,7 @@ import pytest
 from hubcli.net.connections import Proxies, ProxyRoute
 
 PROXIES: tuple[dict[str, str], ...] = (
+    {"HTTPS_PROXY": "http://p:1"},
     {"HTTP_PROXY": "http://y:1", "HTTPS_PROXY": "http://p:1"},
     {"ALL_PROXY": "http://q:2", "https_proxy": "r:3", "HTTPS_PROXY": "http://s:4"},
     {
