@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -329,8 +328,7 @@ class BucketConfig(NamedTuple):
         return cls(anonymous, requester_pays, found)
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkConfig:
+class NetworkConfig(NamedTuple):
     """How hosts are contacted: the certificate authorities to trust, and the credentials to send.
 
     `ca_file` or `ca_folder` replaces the authorities that the system and the certifi package trust.
@@ -341,8 +339,8 @@ class NetworkConfig:
     ca_folder: Path | None = None
     netrc: Path | None = None
     is_netrc_named: bool = False
-    kaggle: KaggleAccount = KaggleAccount()  # noqa: RUF009 - a frozen value
-    buckets: BucketConfig = BucketConfig()  # noqa: RUF009 - a frozen value
+    kaggle: KaggleAccount = KaggleAccount()
+    buckets: BucketConfig = BucketConfig()
 
     @classmethod
     def read(
