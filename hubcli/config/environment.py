@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -328,7 +329,8 @@ class BucketConfig(NamedTuple):
         return cls(anonymous, requester_pays, found)
 
 
-class NetworkConfig(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
     """How hosts are contacted: the certificate authorities to trust, and the credentials to send.
 
     `ca_file` or `ca_folder` replaces the authorities that the system and the certifi package trust.
@@ -339,8 +341,8 @@ class NetworkConfig(NamedTuple):
     ca_folder: Path | None = None
     netrc: Path | None = None
     is_netrc_named: bool = False
-    kaggle: KaggleAccount = KaggleAccount()
-    buckets: BucketConfig = BucketConfig()
+    kaggle: KaggleAccount = KaggleAccount()  # noqa: RUF009 - a frozen value
+    buckets: BucketConfig = BucketConfig()  # noqa: RUF009 - a frozen value
 
     @classmethod
     def read(

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -125,7 +126,7 @@ class BucketClient(BucketErrors):
     def _access(self) -> NetworkConfig:
         """The network's settings, with the authorities that the AWS CLI would trust."""
         access = self._settings.access
-        return access._replace(ca_file=access.ca_file or self.options.ca_file)
+        return replace(access, ca_file=access.ca_file or self.options.ca_file)
 
     def store(self, *, with_retries: bool = False) -> Any:
         """The store of obstore; one `with_retries` is for uploads, whose parts are its own."""
