@@ -218,11 +218,12 @@ def staged_output(
                 shutil.copymode(place, staged)  # The owner of the empty directory chose who may read it.
             durability.tree(staged)
             durability.directory(staging.path)
-            if force:
-                _publish(staged, place)
-            elif not _publish_new(staged, place):
-                raise _occupied(destination, "was created by another process")
-            _sync_names(staged, place, folders, durability)
+            with _empty_directory_kept(place):
+                if force:
+                    _publish(staged, place)
+                elif not _publish_new(staged, place):
+                    raise _occupied(destination, "was created by another process")
+                _sync_names(staged, place, folders, durability)
     except NotRegularError as error:  # Raised for files of the source alone.
         raise NotFoundError(
             f"Cannot read {error.filename}: {error.strerror}", hint="Restore the file, and try again."
@@ -314,16 +315,20 @@ def _publish_new(staged: Path, place: Path) -> bool:
     try:
         if staged.is_dir():
             staged.rename(place)  # It replaces an empty directory alone.
-        else:
-            if place.is_dir():
-                place.rmdir()
-            os.link(staged, place)  # A rename would replace a file.
+            return True
+        if place.is_dir():
+            place.rmdir()
+        os.link(staged, place)  # A rename would replace a file.
     except OSError:
         if os.path.lexists(place):
-            return False
+            if not place.is_dir() or any(place.iterdir()):
+                return False
+            raise  # The empty directory may not be replaced.
         if staged.is_dir():
             raise
         staged.replace(place)  # A file system without links.
+    with suppress(OSError):  # Else the staging directory goes with it.
+        staged.unlink(missing_ok=True)
     return True
 
 
@@ -338,6 +343,19 @@ def _sync_names(staged: Path, place: Path, folders: Sequence[Path], durability: 
                 exchange(staged, place, aside=staged.with_name(REPLACED))
             else:
                 place.rename(staged)
+        raise
+
+
+@contextmanager
+def _empty_directory_kept(place: Path) -> Iterator[None]:
+    """Makes a directory that was at the place again if it is missing after an error."""
+    mode = place.stat().st_mode & 0o777 if place.is_dir() else None
+    try:
+        yield
+    except BaseException:
+        if mode is not None and not os.path.lexists(place):
+            with suppress(OSError):
+                place.mkdir(mode)
         raise
 
 
