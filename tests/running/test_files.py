@@ -246,6 +246,15 @@ def test_a_number_beyond_float64_is_refused_and_infinity_is_said_so(tmp_path: Pa
     assert value(TEXTS, f'["costs {number}"]') == [f"costs {number}".encode()]
 
 
+def test_a_value_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    twice = '{"a": 1, "b": [1, 2], "a": 2}'
+    for text in (twice, f"[{twice}]", f'{{"a": 1, "b": [1, 2]}}\n{twice}\n', twice.replace("2}", "1e100}")):
+        with pytest.raises(InputError, match="has the key 'a' twice"):
+            columns(TWO, file(tmp_path, "x", text))
+    with pytest.raises(InputError, match="t.csv names a column twice in its header"):
+        columns(TWO, file(tmp_path, "t.csv", "a,b.0,b.1,a\n1,2,3,4\n"))
+
+
 def test_a_table_without_an_element_of_a_vector_is_refused(tmp_path: Path) -> None:
     for header, missing in (("b.0,b.2", "b.1"), ("b.1,b.2", "b.0"), ("b.0,b.00", "b.1")):
         with pytest.raises(InputError, match=f"has no column {missing}, but {header.replace(',', ', ')}"):
