@@ -118,6 +118,8 @@ class InputFile:
                 raise InputError(f"{self.name} unpacks to more than 4 GiB")
             for member in members:
                 name = member.filename.removesuffix(".npy")
+                if name in arrays:
+                    raise InputError(f"{self.name} contains the array '{name}' twice")
                 with archive.open(member) as file:
                     arrays[name] = Tensor(*read_array(file, f"{self.name}: {name}"))
         return arrays

@@ -7,13 +7,14 @@ import math
 import re
 import struct
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from hubcli.errors import InputError, UsageError
 from hubcli.formats.checksums import masked_crc32c
-from hubcli.formats.npy import read_array
+from hubcli.formats.npy import npy_header, read_array
 from hubcli.running.file_kind import FileKind, kind_of
 from hubcli.running.inputs import InputReader
 from hubcli.running.media import MediaOptions, decode_image, decode_wav, parse_image_size
@@ -253,6 +254,12 @@ def test_a_value_that_is_given_twice_is_refused(tmp_path: Path) -> None:
             columns(TWO, file(tmp_path, "x", text))
     with pytest.raises(InputError, match="t.csv names a column twice in its header"):
         columns(TWO, file(tmp_path, "t.csv", "a,b.0,b.1,a\n1,2,3,4\n"))
+    array = npy_header(TWO.inputs[0].dtype, ()) + bytes(4)
+    with zipfile.ZipFile(tmp_path / "arrays.npz", "w") as archive:
+        for name in ("a", "a.npy"):
+            archive.writestr(name, array)
+    with pytest.raises(InputError, match="arrays.npz contains the array 'a' twice"):
+        columns(TWO, f"@{tmp_path / 'arrays.npz'}")
 
 
 def test_a_table_without_an_element_of_a_vector_is_refused(tmp_path: Path) -> None:
