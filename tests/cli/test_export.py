@@ -223,7 +223,7 @@ def test_a_dash_is_not_the_name_of_a_directory_unless_it_is_typed_as_a_path(
     for command in (
         ("export",),
         ("export", "--layout", "serving"),
-        ("finetune-export", "--weights", "w.npz"),
+        ("finetune-export", "--weights", "w"),
     ):
         result = hubcli_in_turn(*command, EXAMPLE, "-")
         assert (result.returncode, result.stdout) == (2, "")
