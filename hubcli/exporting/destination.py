@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -320,11 +322,9 @@ def _publish_new(staged: Path, place: Path) -> bool:
             place.rmdir()
         os.link(staged, place)  # A rename would replace a file.
     except OSError:
-        if os.path.lexists(place):
-            if not place.is_dir() or any(place.iterdir()):
-                return False
-            raise  # The empty directory may not be replaced.
-        if staged.is_dir():
+        if os.path.lexists(place) and (not place.is_dir() or any(place.iterdir())):
+            return False
+        if staged.is_dir() or place.is_dir():  # The empty directory may not be replaced.
             raise
         staged.replace(place)  # A file system without links.
     with suppress(OSError):  # Else the staging directory goes with it.
@@ -385,10 +385,10 @@ def _unwritable(destination: Path, error: OSError) -> OutputError | DiskFullErro
             f"Not enough disk space for {destination}: {error.strerror}",
             hint="Free some space, or use another path.",
         )
-    return OutputError(
-        f"Cannot write {destination}: {error.strerror or error}",
-        hint=f"Check {destination.parent} and its permissions, or use another path.",
-    )
+    what, hint = "write", f"Check {destination.parent} and its permissions, or use another path."
+    if error.errno == errno.EXDEV:  # Overlayfs moves no directory of a lower layer, as an image has.
+        what, hint = "replace", f"Remove it first: rm -r {shlex.quote(str(destination))}"
+    return OutputError(f"Cannot {what} {destination}: {error.strerror or error}", hint=hint)
 
 
 def _resolved(path: Path) -> Path:

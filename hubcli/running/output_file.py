@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -76,9 +78,10 @@ def staged_file(path: Path, *, force: bool, is_directory: bool = False) -> Itera
             require_free(path, force=force, is_directory=is_directory)
             _move(staged, place, force=force)
     except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}", hint="Check the path, or use another."
-        ) from error
+        what, hint = "write", "Check the path, or use another."
+        if error.errno == errno.EXDEV:  # Overlayfs moves no directory of a lower layer, as an image has.
+            what, hint = "replace", f"Remove it first: rm -r {shlex.quote(str(path))}"
+        raise OutputError(f"Cannot {what} {path}: {error.strerror or error}", hint=hint) from error
 
 
 def _move(staged: Path, place: Path, *, force: bool) -> None:

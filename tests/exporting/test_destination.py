@@ -443,6 +443,20 @@ def test_an_empty_directory_that_may_not_be_replaced_was_not_created_by_another_
     assert os.listdir(room) == ["model"]
 
 
+def test_a_directory_that_cannot_be_moved_is_to_be_removed_first(
+    room: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crossing(_new: Path, _old: Path) -> bool:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(module, "exchange_at_once", crossing)
+    models.write_tree(room / "a model", OLD)
+    with pytest.raises(OutputError, match=f"Cannot replace {room / 'a model'}: ") as caught:
+        write(room / "a model", cache, force=True)
+    assert caught.value.hint == f"Remove it first: rm -r '{room / 'a model'}'"
+    assert models.tree_files(room / "a model") == OLD
+
+
 @pytest.fixture
 def small_disk(room: Path) -> Iterator[Path]:
     with mounted(room / "disk", "size=1m") as small:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -222,6 +223,19 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_what_a_living_one_wri
         os.waitpid(child, 0)
     write(output_form(str(place)), force=True)
     assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_directory_that_cannot_be_moved_is_to_be_removed_first(
+    arrays: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crossing(_new: Path, _old: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(module, "exchange", crossing)
+    with pytest.raises(OutputError, match=f"Cannot replace {arrays}: ") as refused:
+        write(output_form(str(arrays)), force=True)
+    assert refused.value.hint == f"Remove it first: rm -r {arrays}"
+    assert os.listdir(arrays) == ["y.npy"]
 
 
 def write(form: OutputForm, *, force: bool = False) -> None:
