@@ -136,10 +136,10 @@ def _lock(descriptor: int) -> bool:
 
 def _remove_leftovers(place: Path) -> None:
     """Removes what killed runs left beside it; where locks are not supported, nothing."""
-    shown = re.escape(place.name[:_SHOWN_CHARACTERS])
+    prefix = re.escape(place.name[:_SHOWN_CHARACTERS])
     with suppress(OSError), os.scandir(place.parent) as entries:
         for entry in entries:
-            if re.fullmatch(rf"\.{shown}\.hubcli-[0-9a-f]{{12}}\.tmp", entry.name):
+            if re.fullmatch(rf"\.{prefix}\.hubcli-[0-9a-f]{{12}}\.tmp", entry.name):
                 with suppress(OSError):
                     _remove_if_dead(Path(place.parent, entry.name))
 
