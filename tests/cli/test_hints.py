@@ -64,10 +64,12 @@ def test_an_input_is_described_as_inspect_describes_it(
     assert result.stderr.splitlines() == [f"Error: {error}", f"Hint: {hint}"]
 
 
-def test_a_severity_without_the_scan_has_no_effect_and_says_so(hubcli_in_turn: Run) -> None:
+@each_of("severity", ["low", "high"])
+def test_a_severity_without_the_scan_has_no_effect_and_says_so(severity: str, hubcli_in_turn: Run) -> None:
     note = "Note: --fail-on has no effect without --scan\n"
-    assert note in hubcli_in_turn("inspect", EXAMPLE, "--fail-on", "low").stderr
-    assert note not in hubcli_in_turn("inspect", EXAMPLE, "--fail-on", "low", "--scan").stderr
+    assert note in hubcli_in_turn("inspect", EXAMPLE, "--fail-on", severity).stderr
+    assert note not in hubcli_in_turn("inspect", EXAMPLE, "--fail-on", severity, "--scan").stderr
+    assert note not in hubcli_in_turn("inspect", EXAMPLE).stderr
 
 
 def test_an_error_of_the_network_is_in_words_without_the_number_of_the_system(hubcli_in_turn: Run) -> None:
