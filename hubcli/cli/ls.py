@@ -218,8 +218,10 @@ def _state(model: CachedModelInfo) -> str:
 
 
 def _total(listing: Listing) -> str:
-    shown = f"{len(listing.models)} of " if len(listing.models) < listing.matched else ""
-    return f"{shown}{plural(listing.matched, 'model')}, {format_size(listing.size_bytes)}"
+    part = f"{len(listing.models)} of " if len(listing.models) < listing.matched else ""
+    models = plural(listing.matched - listing.foreign, "model")
+    others = f" and {plural(listing.foreign, 'foreign name')}" if listing.foreign else ""
+    return f"{part}{models}{others}, {format_size(listing.size_bytes)}"
 
 
 def listing_document(listing: Listing) -> dict[str, Any]:
