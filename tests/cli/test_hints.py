@@ -126,7 +126,7 @@ def test_the_doctor_aligns_what_it_says_behind_long_names(hubcli_in_turn: Run, c
         ("ls --limit x", "--limit': 'x' is not a whole number", "See: hubcli ls --help"),
         ("ls --limit -1", "--limit': -1 is out of range", "Use 0 or more."),
         ("fetch --connections 99", "--connections': 99 is out of range", "Use 1 to 64."),
-        (f"export {EXAMPLE} y --tolerance x", "--tolerance': 'x' is not a number", "See: hubcli export --help"),
+        ("export a y --tolerance x", "--tolerance': 'x' is not a number", "See: hubcli export --help"),
     ],
 )
 def test_a_number_that_an_option_does_not_take_leads_to_those_that_it_takes(
