@@ -34,8 +34,13 @@ _MAX_STATEMENT_LINES = 200
 _MAX_UNKNOWN = 10
 _MAX_SHOWN = 60
 _MAX_DEPTH = 32  # No key has more than three levels.
-# No dot in these is part of a key; and the dots of a key of too many parts.
-_STRING_OR_COMMENT = r"""(?s)"{3}(?:\\.|[^\\])*?"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*"""
+# No dot in these is part of a key. A string without an end, which the parser refuses, takes the rest of its
+# line or of the file: to look for the end of each of many would take quadratic time.
+_STRING_OR_COMMENT = (
+    r"""(?s)"{3}(?:\\.|[^\\])*?(?:"{3,5}|\\?\Z)|'{3}.*?(?:'{3,5}|\Z)"""
+    r"""|"(?:\\.|[^"\\\n])*"?|'[^'\n]*'?|#[^\n]*"""
+)
+# The dots of a key of too many parts.
 _DEEP_KEY = rf"(?:\.[^.\n=,{{}}\[\]]*){{{_MAX_DEPTH}}}"
 _MAX_MESSAGE = 300
 _AT_LINE = r"\s*\(at (?:line (\d+), column \d+|end of document)\)"

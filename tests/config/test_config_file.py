@@ -338,7 +338,8 @@ _DOTS = b".a" * 32_000
         b"a" + _DOTS + b" = 1",
         b"'a'" + b""" . "a=" . '#"'""" * 3_000 + b" = 1",
         b'jobs = 1 # "\n[[a' + _DOTS + b"]]",
-        b'a = {b = """\n\\""" \'"""""", c' + _DOTS + b" = 1}",
+        *(b'a = {b = """\n\\""" \'' + b'"' * quotes + b", c" + _DOTS + b" = 1}" for quotes in (3, 4, 5)),
+        *(b"a = {b = '''\n" + b"'" * quotes + b", c" + _DOTS + b" = 1}" for quotes in (3, 4, 5)),
         b"a = {b = '''\n\"''', c" + _DOTS + b" = 1}",
     ],
 )
@@ -349,6 +350,15 @@ def test_a_key_of_very_many_parts_is_refused_at_once(content: bytes, config: Pat
         Settings.read({})
 
     assert time.process_time() - began < 2  # Ten seconds and gigabytes, if the parser gets the first one.
+
+
+def test_many_strings_without_an_end_are_refused_at_once(config: Path) -> None:
+    config.write_bytes(b'"a\\' * 20_000)
+    began = time.process_time()
+    with pytest.raises(UsageError, match="invalid TOML"):
+        Settings.read({})
+
+    assert time.process_time() - began < 2  # Ten seconds, if each is looked for its end.
 
 
 @each_of("quotes", ['"', "'", '"""', "'''", '"""\n', "'''\n"])
