@@ -23,6 +23,7 @@ from hubcli.config.environment import (
     kaggle_endpoint,
     parse_retention_rules,
 )
+from hubcli.config.flags import OFF
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.regular_file import NotRegularError, open_regular
 from hubcli.units import parse_duration_s, parse_rate
@@ -161,7 +162,7 @@ def _word(words: tuple[str, ...], name: str, value: Any) -> str:
 
 def _rules(name: str, value: Any) -> str:
     text = _text(name, value, "max-size=20GB,older-than=90d").strip()
-    if text.lower() not in ("", "0", "false", "no", "off"):
+    if text.lower() not in OFF:
         parse_retention_rules(text, name)
     return text
 

@@ -428,6 +428,16 @@ def test_an_unknown_key_warns_once_and_is_ignored(config: Path, hubcli: Run) -> 
     )
     assert result.stderr.count("Warning") == 2
     assert hubcli("ls", "-q").stderr == ""
+
+
+def test_an_unclear_variable_warns_once(hubcli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUBCLI_NO_SYNC", "n")
+    result = hubcli("ls")
+
+    assert result.returncode == 0
+    assert result.stderr.startswith("Warning: HUBCLI_NO_SYNC is 'n', which counts as on; use 1 or 0\n")
+    assert result.stderr.count("Warning") == 1
+    assert hubcli("ls", "-q").stderr == ""
     assert json.loads(hubcli("ls", "--json").stdout)["schema"] == 1
 
 
