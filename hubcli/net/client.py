@@ -30,6 +30,8 @@ _MAX_REDIRECTS = 10
 _CHAIN_TIMEOUTS = 2
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429)
+_PROXY_LOGIN = 407
+_PROXY_HINT = "Check user and password of the proxy: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
 # An ETag is stored with the model and sent back; hosts send some forty characters.
 _MAX_ETAG = 512
 _MAX_LENGTH_DIGITS = 19
@@ -226,6 +228,8 @@ def _error_of_status(response: httpx.Response, hint: str | None) -> HubcliError:
     if status in _BUSY or status >= 500:
         error = NetworkError(message, hint="Server error: try again later.")
         return error.transient(_retry_after_s(response))
+    if status == _PROXY_LOGIN:
+        return NetworkError(message, hint=_PROXY_HINT)
     return NetworkError(message, hint="Check the URL: unexpected response to a download.")
 
 
@@ -305,18 +309,27 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
         return unreachable
     failed = NetworkError(f"{shown_url} failed{when}: {_reason(error)}", hint="Try again.")
     failed.was_sent = not isinstance(error, httpx.ProxyError)  # The tunnel was not opened.
+    status = _proxy_status(error)
+    if status is not None and 400 <= status < 500 and status not in _BUSY:
+        # To send a wrong password again and again locks accounts.
+        failed.hint = _PROXY_HINT if status == _PROXY_LOGIN else "Check the URL, and what the proxy allows."
+        return failed
     # An invalid address, or an answer in an unknown protocol, stays so: no retry.
     is_lasting = isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError))
     return failed if is_lasting else failed.transient()
 
 
+def _proxy_status(error: Exception) -> int | None:
+    """The status with which a proxy refused a tunnel."""
+    status = str(error).partition(" ")[0] if isinstance(error, httpx.ProxyError) else ""
+    return int(status) if status.isascii() and status.isdecimal() and len(status) < 4 else None
+
+
 def _reason(error: Exception) -> str:
     """Why it failed, without the words of the server: those may echo what was sent."""
-    text = str(error)
-    if isinstance(error, httpx.ProxyError):
-        status = text.partition(" ")[0]
-        if status.isdecimal():
-            return f"the proxy returns {status} {standard_phrase(int(status))}".rstrip()
+    text, status = str(error), _proxy_status(error)
+    if status is not None:
+        return f"the proxy returns {status} {standard_phrase(status)}".rstrip()
     is_protocol = isinstance(error, (httpx.RemoteProtocolError, httpcore.RemoteProtocolError))
     if is_protocol and not text.startswith(_OWN_WORDS):
         return "the response is not valid HTTP"
