@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["InspectOptions", "Inspection", "inspect"]
 
 
-class InspectOptions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class InspectOptions:
     """Options of an inspection.
 
     `submodules` reads the functions of every object, not of the root alone;

@@ -114,7 +114,7 @@ def test_a_dry_run_of_a_request_checks_it(hubcli: Run, tmp_path: Path) -> None:
     completed = hubcli("run", MUL, "--request", str(request), "--dry-run")
     assert completed.returncode == 0, completed.stderr
     assert completed.stdout.splitlines()[1:] == [
-        "  x (float32 [?, 1]) gets [2, 1]",
+        "  x: float32[?, 1] gets [2, 1]",
         f"hubcli run {MUL} --signature serving_default --request {request}",
     ]
     request.write_text('{"instances": [[1, 2]]}')

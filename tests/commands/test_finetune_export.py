@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-import hubcli.commands.finetune_export as verb
 from hubcli import durability
 from hubcli.commands.export import export
 from hubcli.commands.fetch import FetchOptions, fetch
@@ -38,6 +37,7 @@ from hubcli.errors import (
     ValuesError,
 )
 from hubcli.exporting import ExportFormat
+from hubcli.finetuning.result import require_whole as read_back
 from hubcli.formats.bundles import Bundle
 from tests import models
 from tests.cases import each_of
@@ -108,9 +108,17 @@ def test_the_sync_begins_before_the_export_is_read_back(
 ) -> None:
     started, found = threading.Event(), list[bool]()
     sync = Durability.tree
-    monkeypatch.setattr(Durability, "tree", lambda self, top: (started.set(), sync(self, top))[1])
-    read_back = verb.require_whole
-    monkeypatch.setattr(verb, "require_whole", lambda top: (found.append(started.wait(5)), read_back(top))[1])
+
+    def tree(self: Durability, top: Path) -> None:
+        started.set()
+        sync(self, top)
+
+    def require_whole(exported: Path) -> None:
+        found.append(started.wait(60))
+        read_back(exported)
+
+    monkeypatch.setattr(Durability, "tree", tree)
+    monkeypatch.setattr("hubcli.commands.finetune_export.require_whole", require_whole)
 
     finetune_export(str(model), out / "tuned", options=rewriting(tuned))
 
