@@ -272,7 +272,7 @@ complete -c hubcli -n '__hubcli_at inspect' -l fetch -d 'Fetch the model into th
 complete -c hubcli -n '__hubcli_at inspect' -l svg -r -F -d 'Also save the output as SVG'
 complete -c hubcli -n '__hubcli_at inspect' -l check -d 'Check for the Reusable SavedModel interface'
 complete -c hubcli -n '__hubcli_at inspect' -l scan -d 'Scan for ops and files that run code or access files or the network'
-complete -c hubcli -n '__hubcli_at inspect' -l fail-on -x -a 'info low medium high critical' -d 'With --scan: minimum severity that fails: info, low, medium, high or critical'
+complete -c hubcli -n '__hubcli_at inspect' -l fail-on -x -a 'info low medium high critical' -d 'With --scan: minimum severity that fails: info, low, medium, high or critical. [default: high]'
 complete -c hubcli -n '__hubcli_at inspect' -l diff -r -F -a '(__hubcli_handles)' -d 'Compare with another model, values included'
 complete -c hubcli -n '__hubcli_at inspect' -l for -x -a 'tensorflow serving session litert cpu keras3-layer hub.KerasLayer' -d 'Check whether these can load the model, such as tensorflow>=2.12, serving==2.19, session, litert, cpu, keras3-layer or hub.KerasLayer'
 complete -c hubcli -n '__hubcli_at inspect' -l try -d 'With --for litert: run the converter too; needs TensorFlow'

@@ -158,7 +158,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--svg', 'Also save the output as SVG'),
             @('--check', 'Check for the Reusable SavedModel interface'),
             @('--scan', 'Scan for ops and files that run code or access files or the network'),
-            @('--fail-on', 'With --scan: minimum severity that fails: info, low, medium, high or critical'),
+            @('--fail-on', 'With --scan: minimum severity that fails: info, low, medium, high or critical. [default: high]'),
             @('--diff', 'Compare with another model, values included'),
             @('--for', 'Check whether these can load the model, such as tensorflow>=2.12, serving==2.19, session, litert, cpu, keras3-layer or hub.KerasLayer'),
             @('--try', 'With --for litert: run the converter too; needs TensorFlow'),

@@ -156,10 +156,10 @@ class ConversionFlags(NamedTuple):
         """Raises UsageError if one is given, for a destination that the model isn't converted to."""
         for name, value in self._asdict().items():
             if value is not None and value is not False:  # A mere 0 or "" is an option too.
-                option = "--" + name.replace("_", "-")
+                flag = "--" + name.replace("_", "-")
                 raise UsageError(
-                    f"{option} requires a conversion to LiteRT or ONNX",
-                    hint=f"Use a DEST that ends in .tflite or .onnx, or remove {option}.",
+                    f"{flag} requires a conversion to LiteRT or ONNX",
+                    hint=f"Use a DEST that ends in .tflite or .onnx, or remove {flag}.",
                 )
 
 

@@ -73,10 +73,10 @@ Scan: TypeAlias = Annotated[
     option("Scan for ops and files that run code or access files or the network.", "--scan", panel=_CHECKS),
 ]
 FailOn: TypeAlias = Annotated[
-    str,
-    option(
-        "With --scan: minimum severity that fails: info, low, medium, high or critical.",
-        metavar="SEVERITY",
+    str | None,
+    value_option(
+        "SEVERITY",
+        "With --scan: minimum severity that fails: info, low, medium, high or critical. \\[default: high]",
         panel=_CHECKS,
     ),
     CompletionWords(lambda: [severity.value for severity in FINDING_SEVERITIES]),
@@ -117,7 +117,7 @@ def inspect_command(
     svg: Svg = None,
     check: Check = False,
     scan: Scan = False,
-    fail_on: FailOn = "high",
+    fail_on: FailOn = None,
     diff: Diff = None,
     for_: For = None,
     try_: Try = False,
@@ -138,8 +138,8 @@ def inspect_command(
     disable_garbage_collection()
     settings = shared.settings(timeout=timeout, min_rate=min_rate, **bucket_flags.keywords())
     output = shared.output(settings)
-    severity = _parse_severity(fail_on)
-    if fail_on != "high" and not scan:
+    severity = Severity.HIGH if fail_on is None else _parse_severity(fail_on)
+    if fail_on is not None and not scan:
         output.note("--fail-on has no effect without --scan")
     if depth is not None and not tree:
         raise UsageError("--depth requires --tree", hint="Add --tree, or remove --depth.")

@@ -19,7 +19,7 @@ with LazyImports():
     from hubcli.cli.tables import Column, Style, render_table
     from hubcli.commands.ls import Filter, Listing, SortOrder, cached_path, ls
     from hubcli.fetching.model_ref import Pattern
-    from hubcli.units import format_age, format_size, to_iso_utc
+    from hubcli.units import format_age, format_size, plural, to_iso_utc
 
 __all__ = ["listing_document", "ls_command", "show_listing"]
 
@@ -150,7 +150,8 @@ def show_listing(listing: Listing, output: Output, *, narrowed: bool, suggestion
         output.payload(render_table(_columns(), rows, Style.of(output)))
         output.payload(_total(listing))
     if listing.leftovers:
-        output.note(f"Interrupted downloads left files of {listing.leftovers} more")
+        others = plural(listing.leftovers, "more model")
+        output.note(f"Interrupted downloads left files of {others}")
 
 
 def _show_names(listing: Listing, output: Output) -> None:
@@ -217,13 +218,10 @@ def _state(model: CachedModelInfo) -> str:
 
 
 def _total(listing: Listing) -> str:
-    noun = "entry" if listing.matched == 1 else "entries"
-    total_text = (
-        f"{len(listing.models)} of {listing.matched}"
-        if len(listing.models) < listing.matched
-        else listing.matched
-    )
-    return f"{total_text} {noun}, {format_size(listing.size_bytes)}"
+    part = f"{len(listing.models)} of " if len(listing.models) < listing.matched else ""
+    models = plural(listing.matched - listing.foreign, "model")
+    others = f" and {plural(listing.foreign, 'foreign name')}" if listing.foreign else ""
+    return f"{part}{models}{others}, {format_size(listing.size_bytes)}"
 
 
 def listing_document(listing: Listing) -> dict[str, Any]:

@@ -84,6 +84,8 @@ _OPTION_SYNONYMS = {
 _UNKNOWN_OPTION = r"No such option: (\S+)"
 _UNKNOWN_COMMAND = r"No such command '(.+?)'\.(?: Did you mean .*)?"
 _NO_CHOICE = r".*: '(.*)' is not one of (.+)\."
+_NO_NUMBER = r"(.*: '.*' is not a) valid (int|float)(?: range)?\."
+_OUT_OF_RANGE = r"(.*: .+) is not in the range (?:(\d+)<=)?x(?:>=(\d+)|<=(\d+))\."
 
 
 def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
@@ -110,6 +112,11 @@ def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
             message = match[0].rstrip(".")
     elif match := re.fullmatch(_NO_CHOICE, message, re.DOTALL):
         message = message.rstrip(".") + did_you_mean(match[1], re.findall(r"'([^']*)'", match[2]))
+    elif match := re.fullmatch(_NO_NUMBER, message, re.DOTALL):
+        message = f"{match[1]} {'whole ' if match[2] == 'int' else ''}number"
+    elif match := re.fullmatch(_OUT_OF_RANGE, message, re.DOTALL):
+        message = f"{match[1]} is out of range"
+        hint = f"Use {match[2]} to {match[4]}." if match[2] else f"Use {match[3]} or more."
     return UsageError(message, hint=hint)
 
 

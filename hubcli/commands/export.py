@@ -72,6 +72,8 @@ def export(
     listener = listener or ProgressListener()
     if not str(destination).strip():
         raise UsageError("DEST is empty", hint="Specify a directory or an archive.")
+    if destination == "-":
+        raise UsageError("Cannot export to standard output", hint="Use a path, such as model.tar.gz or ./-")
     if scheme_of(str(destination)) in BUCKETS:
         from hubcli.exporting.bucket_destination import export_to_bucket  # No other export needs it.
 

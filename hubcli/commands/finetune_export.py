@@ -52,6 +52,8 @@ def finetune_export(
     settings, options = settings or Settings.read(), options or FinetuneOptions()
     if not options.dry_run and not str(destination or "").strip():
         raise UsageError("Missing DEST", hint="Specify a directory or an archive.")
+    if destination == "-":
+        raise UsageError("Cannot export to standard output", hint="Use a path, such as model.tar.gz or ./-")
     place = None if destination is None else Path(destination)
     target = ModelRef.resolve(source, settings)
     with naming_target(target, settings):

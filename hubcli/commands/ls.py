@@ -25,7 +25,8 @@ __all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "cached_path", "ls"]
 class Listing:
     """The rows in order, and the whole cache's root and leftovers.
 
-    `matched` and `size_bytes` speak of all rows that fit, before `--limit`.
+    `matched`, `size_bytes` and `foreign` speak of all rows that fit, before `--limit`. Foreign are those that
+    are not models: names in the directory that are not part of the cache.
     """
 
     root: Path
@@ -33,6 +34,7 @@ class Listing:
     matched: int
     size_bytes: int
     leftovers: int
+    foreign: int = 0
 
 
 _SORT_KEYS: dict[str, tuple[Callable[[CachedModelInfo], tuple[bool, float | str]], bool]] = {
@@ -200,7 +202,8 @@ def ls(
     ordered = (sort or SortOrder.parse("name")).apply(models)
     limited = ordered if limit is None else ordered[:limit]
     size_bytes = sum(model.size_bytes or 0 for model in models)
-    return Listing(root, tuple(limited), len(models), size_bytes, catalog.leftovers)
+    foreign = sum(model.state is EntryState.FOREIGN for model in models)
+    return Listing(root, tuple(limited), len(models), size_bytes, catalog.leftovers, foreign)
 
 
 def cached_path(target: str, settings: Settings | None = None) -> Path:

@@ -93,7 +93,16 @@ _check = partial(Check.of, Section.CACHE)
 _LITTLE_BYTES = 1_000_000_000
 _TOO_LITTLE_BYTES = 50_000_000
 _TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp", "/dev/shm")  # noqa: S108 - named, not written
-_ELSEWHERE = "Use another directory: --cache-dir DIR, or export TFHUB_CACHE_DIR=DIR"
+
+
+def _export_of(directory: str, context: DiagnosisContext) -> str:
+    """The line that makes the directory the cache; TFHUB_CACHE_DIR has no effect beside HUBCLI_CACHE_DIR."""
+    names = ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR")
+    return f"export {next(filter(context.environment.get, names), names[-1])}={directory}"
+
+
+def _elsewhere(context: DiagnosisContext) -> str:
+    return f"Use another directory: --cache-dir DIR, or {_export_of('DIR', context)}"
 
 
 def check_root(context: DiagnosisContext) -> Iterator[Check]:
@@ -110,7 +119,7 @@ def check_root(context: DiagnosisContext) -> Iterator[Check]:
         yield _check("root", Status.OK, where, value)
     elif os.path.lexists(root):
         what = "a broken link" if root.is_symlink() else "not a directory"
-        yield _check("root", Status.PROBLEM, f"{where} is {what}", value, _ELSEWHERE)
+        yield _check("root", Status.PROBLEM, f"{where} is {what}", value, _elsewhere(context))
     else:
         yield _check("root", Status.OK, f"{where} does not exist yet: the first fetch creates it", value)
     if is_directory(root):
@@ -132,7 +141,7 @@ def check_writing(context: DiagnosisContext) -> Iterator[Check]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         message = f"no: {reason} ({error.filename or root})"
-        hint = f"Check its owner and permissions. {_ELSEWHERE}"
+        hint = f"Check its owner and permissions. {_elsewhere(context)}"
         yield _check("writable", Status.PROBLEM, message, value=False, hint=hint)
     else:
         tried = "yes: a file was written, renamed and removed"
@@ -153,7 +162,7 @@ def check_disk(context: DiagnosisContext) -> Iterator[Check]:
         "free_files": disk.free_files,
         "read_only": disk.is_read_only,
     }
-    hint = f"Free some space: hubcli gc --older-than 30d. {_ELSEWHERE}"
+    hint = f"Free some space: hubcli gc --older-than 30d. {_elsewhere(context)}"
     if disk.free_files == 0:
         yield _check("disk", Status.PROBLEM, f"{message}, but no free inodes", value, hint)
     elif disk.free_bytes < _LITTLE_BYTES:
@@ -173,7 +182,7 @@ def check_lifetime(context: DiagnosisContext) -> Iterator[Check]:
     root = context.settings.cache_root
     real = Path(os.path.realpath(root))
     held = [folder for folder in _temporary_directories(context) if folder == real or folder in real.parents]
-    hint = "Keep models elsewhere: export TFHUB_CACHE_DIR=~/.cache/hubcli"
+    hint = f"Keep models elsewhere: {_export_of('~/.cache/hubcli', context)}"
     if held:
         message = f"{root} is in {held[0]}: cleaners of temporary files delete parts of models"
         yield _check("lifetime", Status.WARNING, message, str(held[0]), hint)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -218,11 +220,12 @@ def staged_output(
                 shutil.copymode(place, staged)  # The owner of the empty directory chose who may read it.
             durability.tree(staged)
             durability.directory(staging.path)
-            if force:
-                _publish(staged, place)
-            elif not _publish_new(staged, place):
-                raise _occupied(destination, "was created by another process")
-            _sync_names(staged, place, folders, durability)
+            with _empty_directory_kept(place):
+                if force:
+                    _publish(staged, place)
+                elif not _publish_new(staged, place):
+                    raise _occupied(destination, "was created by another process")
+                _sync_names(staged, place, folders, durability)
     except NotRegularError as error:  # Raised for files of the source alone.
         raise NotFoundError(
             f"Cannot read {error.filename}: {error.strerror}", hint="Restore the file, and try again."
@@ -314,16 +317,18 @@ def _publish_new(staged: Path, place: Path) -> bool:
     try:
         if staged.is_dir():
             staged.rename(place)  # It replaces an empty directory alone.
-        else:
-            if place.is_dir():
-                place.rmdir()
-            os.link(staged, place)  # A rename would replace a file.
+            return True
+        if place.is_dir():
+            place.rmdir()
+        os.link(staged, place)  # A rename would replace a file.
     except OSError:
-        if os.path.lexists(place):
+        if os.path.lexists(place) and (not place.is_dir() or any(place.iterdir())):
             return False
-        if staged.is_dir():
+        if staged.is_dir() or place.is_dir():  # The empty directory may not be replaced.
             raise
         staged.replace(place)  # A file system without links.
+    with suppress(OSError):  # Else the staging directory goes with it.
+        staged.unlink(missing_ok=True)
     return True
 
 
@@ -338,6 +343,19 @@ def _sync_names(staged: Path, place: Path, folders: Sequence[Path], durability: 
                 exchange(staged, place, aside=staged.with_name(REPLACED))
             else:
                 place.rename(staged)
+        raise
+
+
+@contextmanager
+def _empty_directory_kept(place: Path) -> Iterator[None]:
+    """Makes a directory that was at the place again if it is missing after an error."""
+    mode = place.stat().st_mode & 0o777 if place.is_dir() else None
+    try:
+        yield
+    except BaseException:
+        if mode is not None and not os.path.lexists(place):
+            with suppress(OSError):
+                place.mkdir(mode)
         raise
 
 
@@ -367,10 +385,10 @@ def _unwritable(destination: Path, error: OSError) -> OutputError | DiskFullErro
             f"Not enough disk space for {destination}: {error.strerror}",
             hint="Free some space, or use another path.",
         )
-    return OutputError(
-        f"Cannot write {destination}: {error.strerror or error}",
-        hint=f"Check {destination.parent} and its permissions, or use another path.",
-    )
+    what, hint = "write", f"Check {destination.parent} and its permissions, or use another path."
+    if error.errno == errno.EXDEV:  # Overlayfs moves no directory of a lower layer, as an image has.
+        what, hint = "replace", f"Remove it first: rm -r {shlex.quote(str(destination))}"
+    return OutputError(f"Cannot {what} {destination}: {error.strerror or error}", hint=hint)
 
 
 def _resolved(path: Path) -> Path:

@@ -268,6 +268,10 @@ class BundleIndex(_BundleIndex):  # In a class of its own: named tuples have no 
         """
         if not entry.slices:
             return [entry]
+        # Each slice has a key of its own, which begins with that of the tensor, and all are in the index.
+        is_possible = len(set(entry.slices)) == len(entry.slices)
+        if not is_possible or len(entry.slices) * len(entry.key) > _MAX_KEY_BYTES:
+            raise _wrong_slices(entry)
         found = [self._by_key.get(slice_key(entry.key, tensor_slice)) for tensor_slice in entry.slices]
         parts = [part for part in found if part is not None]
         if len(parts) < len(found):
@@ -280,7 +284,7 @@ class BundleIndex(_BundleIndex):  # In a class of its own: named tuples have no 
             for part, box in zip(parts, boxes, strict=True)
         )
         if not are_alike or not fill_exactly(entry.shape, boxes):
-            raise BrokenModelError(f"The index has slices of {entry.name} that do not make up the tensor")
+            raise _wrong_slices(entry)
         return parts
 
     @cached_property
@@ -297,6 +301,10 @@ class BundleIndex(_BundleIndex):  # In a class of its own: named tuples have no 
         for entry in self.entries:
             sizes[entry.shard] = max(sizes[entry.shard], entry.offset + entry.size_bytes)
         return sizes
+
+
+def _wrong_slices(entry: BundleEntry) -> BrokenModelError:
+    return BrokenModelError(f"The index has slices of {entry.name} that do not make up the tensor")
 
 
 def _entry(key: bytes, value: bytes, shapes: dict[bytes, tuple[int, ...]]) -> BundleEntry:

@@ -111,7 +111,8 @@ def parse_target(text: str, framework: str | None) -> HubPlace | KaggleModel:
     try:
         model = KaggleModel.of(Handle.parse("/".join(parts) if "://" not in text else text))
     except HandleError as error:
-        error.hint = "Use OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, or ./DIR/PUBLISHER/MODEL/VERSION."
+        if len(parts) not in (4, 5):  # Else its own hint says which of the parts is wrong.
+            error.hint = "Use OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, or ./DIR/PUBLISHER/MODEL/VERSION."
         raise
     if model is None:
         raise UsageError(

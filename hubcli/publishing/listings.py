@@ -5,6 +5,7 @@ A host is an address or a directory with `index.json` at its root, as `hubcli ex
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -209,7 +210,7 @@ def index_of_model(
 ) -> tuple[HostIndex, str]:
     """The index that lists the model, and the model's name there; the directories above it are tried.
 
-    Raises NotFoundError if none of them has one.
+    Raises NotFoundError if none of them has one, or none that lists the model.
     """
     address = handle.canonical if handle.path is None else str(handle.path)
     if "://" in address and urlsplit(address).query:
@@ -225,6 +226,7 @@ def index_of_model(
     lead = f"{base}://" if base else "/"
     first = 1 if base else 0  # The host itself doesn't belong to a name.
     places = range(len(segments) - 2, max(first, len(segments) - 2 - _MAX_PARENTS) - 1, -1)
+    others = ""  # The address of an index without the model.
     for place in places:
         root, name = lead + "/".join(segments[:place]), "/".join(segments[place:])
         try:
@@ -237,6 +239,12 @@ def index_of_model(
             continue
         if any(entry.name == name for entry in index.entries):
             return index, name
+        others = others or without_secrets(index.address)
+    if others:
+        raise NotFoundError(
+            f"{handle.provider.display_name(handle)} is not in the index of {others}",
+            hint=f"See: hubcli search --host {shlex.quote(others)}",
+        )
     raise NotFoundError(
         f"No {INDEX_FILE} above {handle.provider.display_name(handle)} lists its versions",
         hint="Use a model on Kaggle, or write an index: hubcli export SOURCE DIR --layout hub",

@@ -10,6 +10,7 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -30,10 +31,26 @@ _MAX_LINE_BYTES = 1 << 28
 _MAX_RECORD_BYTES = 1 << 30
 _MAX_MEMBERS = 10_000
 _WAIT_S = 3600.0
-_decode = json.JSONDecoder().decode  # json.loads looks at eight arguments first, a million times.
 # What a number beyond float64 has, which Python reads as infinite. Few texts have it.
 _LARGE_EXPONENT = re.compile(r"[eE]\+?\d{3}")
 _GZIP = b"\x1f\x8b\x08"
+
+
+class _RepeatedKeyError(ValueError):
+    """A key that an object of JSON has twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object. Raises _RepeatedKeyError: of two values for one input, neither may be dropped."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        raise _RepeatedKeyError(counts.most_common(1)[0][0])
+    return found
+
+
+# json.loads looks at eight arguments first, a million times.
+_decode = json.JSONDecoder(object_pairs_hook=_object).decode
 
 
 class InputFile:
@@ -101,6 +118,8 @@ class InputFile:
                 raise InputError(f"{self.name} unpacks to more than 4 GiB")
             for member in members:
                 name = member.filename.removesuffix(".npy")
+                if name in arrays:
+                    raise InputError(f"{self.name} contains the array '{name}' twice")
                 with archive.open(member) as file:
                     arrays[name] = Tensor(*read_array(file, f"{self.name}: {name}"))
         return arrays
@@ -316,7 +335,9 @@ def parse_json(text: str | bytes, where: str) -> Any:
     try:
         text = text if isinstance(text, str) else text.decode()
         if _LARGE_EXPONENT.search(text) is not None:
-            return json.loads(text, parse_float=lambda number: _finite(number, where))
+            return json.loads(
+                text, parse_float=lambda number: _finite(number, where), object_pairs_hook=_object
+            )
         return _decode(text)
     except RecursionError as error:
         raise InputError(f"{where} is nested too deeply") from error
@@ -325,6 +346,10 @@ def parse_json(text: str | bytes, where: str) -> Any:
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise InputError(f"{where} is not JSON: {error.msg} ({line}column {error.colno})") from error
+    except _RepeatedKeyError as error:
+        raise InputError(
+            f"{where} has the key '{str(error)[:60]}' twice", hint="Remove one of its values."
+        ) from error
     except ValueError as error:  # Python's limit; the only one that is left.
         raise InputError(f"{where} has a number of more than 4300 digits") from error
 

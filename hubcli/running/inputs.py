@@ -286,7 +286,7 @@ def _require_batch_of_images(port: Port) -> None:
     if port.dtype.name != "string" and port.shape is not None and len(port.shape) < 4:
         raise InputError(
             f"{port.name} takes one image: it has no dimension for a batch",
-            hint=f"Run them one by one. It is {port}.",
+            hint=f"Run them one by one. The input is {port}.",
         )
 
 

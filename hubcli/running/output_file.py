@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
+import re
+import shlex
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from hubcli.durability import exchange
+from hubcli.durability import SYNCED, exchange, remove_tree, unique_number
 from hubcli.errors import OutputError, UsageError
 from hubcli.running.endpoints import Endpoint
 
 __all__ = ["OutputForm", "output_form", "require_free", "response_file", "staged_file"]
 
 _FORMS = {".npz": "npz", ".npy": "npy", ".json": "json", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SHOWN_CHARACTERS = 40  # Of a name in that of its staged file: names end at 255 bytes.
+_NEW_S = 1.0
 
 
 class OutputForm(NamedTuple):
@@ -46,6 +51,8 @@ def output_form(text: str, endpoint: Endpoint | None = None) -> OutputForm:
 
 def response_file(text: str) -> Path:
     """The file, whatever its name ends in. Raises UsageError for "-", which elsewhere is standard output."""
+    if not text.strip():
+        raise UsageError("--output is empty", hint="Specify a file or a directory: -o FILE")
     if text == "-":
         raise UsageError(
             "--output writes files, not standard output",
@@ -56,36 +63,96 @@ def response_file(text: str) -> Path:
 
 @contextmanager
 def staged_file(path: Path, *, force: bool, is_directory: bool = False) -> Iterator[Path]:
-    """A temporary place beside the path, moved there at the end; removed where anything fails.
+    """A new file or directory beside the path, moved there at the end; removed where anything fails.
 
-    Raises OutputError if something already exists, unless `force`, and where it can't be written.
+    Links are followed. What killed runs left of the same output is removed first. Raises OutputError if
+    something already exists, unless `force`, and where it can't be written.
     """
-    import shutil
-
     require_free(path, force=force, is_directory=is_directory)
-    staged = path.with_name(f".{path.name}.hubcli-{os.getpid()}.tmp")
+    place = Path(os.path.realpath(path))
+    _remove_leftovers(place)
+    try:
+        with _locked_beside(place, is_directory=is_directory) as staged:
+            yield staged
+            SYNCED.tree(staged)
+            require_free(path, force=force, is_directory=is_directory)
+            _move(staged, place, force=force)
+    except OSError as error:
+        what, hint = "write", "Check the path, or use another."
+        if error.errno == errno.EXDEV:  # Overlayfs moves no directory of a lower layer, as an image has.
+            what, hint = "replace", f"Remove it first: rm -r {shlex.quote(str(path))}"
+        raise OutputError(f"Cannot {what} {path}: {error.strerror or error}", hint=hint) from error
+
+
+def _move(staged: Path, place: Path, *, force: bool) -> None:
+    """Moves it into place. Raises OSError if another process has created something there meanwhile."""
+    if staged.is_dir():
+        if force and place.is_dir():
+            exchange(staged, place)  # What was there is removed with the staged name.
+        else:
+            staged.replace(place)
+        return
+    if not force:
+        try:
+            os.link(staged, place)  # A rename would replace a file.
+        except FileExistsError:
+            raise
+        except OSError:  # A file system without links.
+            pass
+        else:
+            return
+    staged.replace(place)
+
+
+@contextmanager
+def _locked_beside(place: Path, *, is_directory: bool) -> Iterator[Path]:
+    """A new file or directory, locked as long as this process lives, and removed at the end."""
+    staged = place.with_name(f".{place.name[:_SHOWN_CHARACTERS]}.hubcli-{unique_number()[:12]}.tmp")
+    descriptor = -1
     try:
         if is_directory:
             staged.mkdir()
+        flags = os.O_RDONLY if is_directory else os.O_RDWR | os.O_CREAT | os.O_EXCL
+        descriptor = os.open(staged, flags, 0o666)
+        _lock(descriptor)
         yield staged
-        if not is_directory:
-            with staged.open("rb") as file:
-                os.fsync(file.fileno())
-        require_free(path, force=force, is_directory=is_directory)
-        if is_directory and path.is_dir():
-            exchange(staged, path)  # What was there is removed below.
-        else:
-            staged.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}", hint="Check the path, or use another."
-        ) from error
     finally:
-        with contextlib.suppress(OSError):
-            if staged.is_dir():
-                shutil.rmtree(staged)
-            else:
-                staged.unlink(missing_ok=True)
+        with suppress(OSError):
+            remove_tree(staged)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether it is locked now; False if another process has locked it, or locks are not supported."""
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        flock(descriptor, LOCK_EX | LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _remove_leftovers(place: Path) -> None:
+    """Removes what killed runs left beside it; where locks are not supported, nothing."""
+    prefix = re.escape(place.name[:_SHOWN_CHARACTERS])
+    with suppress(OSError), os.scandir(place.parent) as entries:
+        for entry in entries:
+            if re.fullmatch(rf"\.{prefix}\.hubcli-[0-9a-f]{{12}}\.tmp", entry.name):
+                with suppress(OSError):
+                    _remove_if_dead(Path(place.parent, entry.name))
+
+
+def _remove_if_dead(staged: Path) -> None:
+    descriptor = os.open(staged, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        is_new = time.time() - status.st_mtime < _NEW_S  # It may not be locked yet.
+        if status.st_uid == os.geteuid() and not is_new and _lock(descriptor):
+            remove_tree(staged)
+    finally:
+        os.close(descriptor)
 
 
 def require_free(path: Path, *, force: bool, is_directory: bool = False) -> None:
@@ -99,6 +166,9 @@ def require_free(path: Path, *, force: bool, is_directory: bool = False) -> None
         )
     if not os.path.lexists(path):
         return
+    with suppress(FileNotFoundError):  # The working directory may be gone.
+        if is_directory and os.path.realpath(path) == str(Path.cwd()):
+            raise OutputError(f"{path} is the working directory", hint="Use a directory in it.")
     if not path.is_dir() and path.exists() and not path.is_file():  # --force must not replace /dev/null.
         raise OutputError(
             f"{path} is not a regular file",

@@ -17,16 +17,18 @@ from hubcli.formats.wire import LENGTH_DELIMITED, scan
 __all__ = ["DefinitionReader"]
 
 _MAX_BYTES = 1 << 25
-# Of tags, signatures, their inputs and outputs, collections with their values, and assets.
-_LIMITS = (1000, 50_000, 50_000, 200_000, 100_000)
-_MAX_FIELDS = 600_000
+# Of tags, signatures, their inputs and outputs, collections, their values, and assets. Some models have their
+# vocabulary in a collection, once for each MetaGraph: a million texts take 0.1 s, as many collections 10 s.
+_LIMITS = (1000, 50_000, 200_000, 50_000, 1_000_000, 100_000)
+# Entries of one key are a single one to those limits: looking at two million fields takes 3 s.
+_MAX_FIELDS = 2_000_000
 
 
 class DefinitionReader:
     """Reads the definitions of a file's MetaGraphs; its limits hold for all of them together."""
 
     def __init__(self) -> None:
-        self._bytes = 0
+        self._bytes = self._fields = 0
         self._counts: tuple[int, ...] = (0,) * len(_LIMITS)
 
     def count(self, size_bytes: int) -> None:
@@ -43,7 +45,7 @@ class DefinitionReader:
         """
         parsed = parse("MetaGraphDef", data)
         self._require_moderate(parsed)
-        _require_plain_entries(data, 0, len(data), parsed.DESCRIPTOR)
+        self._require_plain_entries(data, 0, len(data), parsed.DESCRIPTOR)
         return parsed
 
     def _require_moderate(self, parsed: Any) -> None:
@@ -52,29 +54,31 @@ class DefinitionReader:
             len(parsed.meta_info_def.tags),
             len(definitions),
             sum(len(definition.inputs) + len(definition.outputs) for definition in definitions),
-            len(collections)
-            + sum(len(each.bytes_list.value) + len(each.node_list.value) for each in collections),
+            len(collections),
+            sum(len(each.bytes_list.value) + len(each.node_list.value) for each in collections),
             len(parsed.asset_file_def),
         )
         self._counts = tuple(map(add, self._counts, counts))
         if any(map(gt, self._counts, _LIMITS)):
             raise BrokenModelError("it has too many tags, signatures, collections or assets")
 
+    def _require_plain_entries(self, data: bytes, start: int, end: int, descriptor: Any) -> None:
+        """Raises BrokenModelError for an entry of a map with a field that is neither its key nor its value.
 
-def _require_plain_entries(data: bytes, start: int, end: int, descriptor: Any) -> None:
-    """Raises BrokenModelError for an entry of a map with a field that is neither its key nor its value.
-
-    Protobuf in Python leaves such an entry out, that in C++ reads it. The data has been parsed: it isn't
-    nested too deeply.
-    """
-    inner = _types_with_maps(descriptor)
-    # Of these messages only entries of maps have options, and reading them would load 13 ms of protobuf.
-    is_entry = descriptor.has_options
-    for field in scan(data, start, end, max_fields=_MAX_FIELDS):
-        if is_entry and not (field.is_message(1) or field.is_message(2)):
-            raise BrokenModelError("a signature or collection has fields that protobuf does not have")
-        if field.wire_type == LENGTH_DELIMITED and field.number in inner:
-            _require_plain_entries(data, field.start, field.end, inner[field.number])
+        Protobuf in Python leaves such an entry out, that in C++ reads it. The data has been parsed: it isn't
+        nested too deeply.
+        """
+        inner = _types_with_maps(descriptor)
+        # Of these messages only entries of maps have options, and reading them would load 13 ms of protobuf.
+        is_entry = descriptor.has_options
+        for field in scan(data, start, end, max_fields=_MAX_FIELDS):
+            self._fields += 1
+            if self._fields > _MAX_FIELDS:
+                raise BrokenModelError(f"its signatures and collections have more than {_MAX_FIELDS} fields")
+            if is_entry and not (field.is_message(1) or field.is_message(2)):
+                raise BrokenModelError("a signature or collection has fields that protobuf does not have")
+            if field.wire_type == LENGTH_DELIMITED and field.number in inner:
+                self._require_plain_entries(data, field.start, field.end, inner[field.number])
 
 
 @cache

@@ -215,3 +215,18 @@ def test_an_edit_that_cannot_be_is_refused(
     assert result.returncode == status, result.stderr
     assert words in result.stderr
     assert os.listdir(here) == []
+
+
+def test_a_dash_is_not_the_name_of_a_directory_unless_it_is_typed_as_a_path(
+    here: Path, hubcli: Run, hubcli_in_turn: Run
+) -> None:
+    for command in (
+        ("export",),
+        ("export", "--layout", "serving"),
+        ("finetune-export", "--weights", "w"),
+    ):
+        result = hubcli_in_turn(*command, EXAMPLE, "-")
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr.startswith("Error: Cannot export to standard output\nHint: ")
+    assert hubcli("export", EXAMPLE, "./-").returncode == 0
+    assert os.listdir(here) == ["-"]

@@ -64,10 +64,12 @@ def test_an_input_is_described_as_inspect_describes_it(
     assert result.stderr.splitlines() == [f"Error: {error}", f"Hint: {hint}"]
 
 
-def test_a_severity_without_the_scan_has_no_effect_and_says_so(hubcli_in_turn: Run) -> None:
+@each_of("severity", ["low", "high"])
+def test_a_severity_without_the_scan_has_no_effect_and_says_so(severity: str, hubcli_in_turn: Run) -> None:
     note = "Note: --fail-on has no effect without --scan\n"
-    assert note in hubcli_in_turn("inspect", EXAMPLE, "--fail-on", "low").stderr
-    assert note not in hubcli_in_turn("inspect", EXAMPLE, "--fail-on", "low", "--scan").stderr
+    assert note in hubcli_in_turn("inspect", EXAMPLE, "--fail-on", severity).stderr
+    assert note not in hubcli_in_turn("inspect", EXAMPLE, "--fail-on", severity, "--scan").stderr
+    assert note not in hubcli_in_turn("inspect", EXAMPLE).stderr
 
 
 def test_an_error_of_the_network_is_in_words_without_the_number_of_the_system(hubcli_in_turn: Run) -> None:
@@ -116,3 +118,31 @@ def test_the_doctor_aligns_what_it_says_behind_long_names(hubcli_in_turn: Run, c
     lines = hubcli_in_turn("doctor", SSL_CERT_DIR="/etc/ssl", REQUESTS_CA_BUNDLE="/etc/ssl/x.pem").stdout
     section = lines.partition("Settings\n")[2].partition("\n\n")[0].splitlines()
     assert len({line.index("/etc/ssl") for line in section if "/etc/ssl" in line}) == 1, section
+
+
+@each_of(
+    "words, error, hint",
+    [
+        ("ls --limit x", "--limit': 'x' is not a whole number", "See: hubcli ls --help"),
+        ("ls --limit -1", "--limit': -1 is out of range", "Use 0 or more."),
+        ("fetch --connections 99", "--connections': 99 is out of range", "Use 1 to 64."),
+        ("export a y --tolerance x", "--tolerance': 'x' is not a number", "See: hubcli export --help"),
+    ],
+)
+def test_a_number_that_an_option_does_not_take_leads_to_those_that_it_takes(
+    words: str, error: str, hint: str, hubcli_in_turn: Run
+) -> None:
+    result = hubcli_in_turn(*words.split())
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [f"Error: Invalid value for '{error}", f"Hint: {hint}"]
+
+
+@each_of(
+    "handle, hint",
+    [("foo", "Use OWNER/MODEL/FRAMEWORK/VARIATION on"), ("a/b/c/d", "Use tensorFlow2 or tensorFlow1.")],
+)
+def test_where_to_publish_is_corrected_in_the_part_that_is_wrong(
+    handle: str, hint: str, hubcli_in_turn: Run
+) -> None:
+    result = hubcli_in_turn("publish", EXAMPLE, handle, "--dry-run")
+    assert (result.returncode, result.stderr.splitlines()[-1][: 6 + len(hint)]) == (3, f"Hint: {hint}")

@@ -136,6 +136,43 @@ def test_an_error_of_the_disk_while_it_is_synced_leaves_nothing(
     assert "Input/output error" in refused(OutputError, model, out, rewriting(tuned)).message
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BrokenModelError("corrupt", hint="")])
+@pytest.mark.parametrize("disk_fails", [False, True])
+def test_an_error_during_the_sync_waits_for_it_and_leaves_nothing(
+    error: BaseException,
+    disk_fails: bool,
+    model: Path,
+    tuned: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started, failed, synced = threading.Event(), threading.Event(), list[Path]()
+    sync = Durability.tree
+
+    def tree(self: Durability, top: Path) -> None:
+        started.set()
+        assert failed.wait(60)
+        sync(self, top)  # Raises FileNotFoundError if the export was removed meanwhile.
+        synced.append(top)
+        if disk_fails:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def require_whole(_exported: Path) -> None:
+        assert started.wait(60)
+        failed.set()
+        raise error
+
+    monkeypatch.setattr(Durability, "tree", tree)
+    monkeypatch.setattr("hubcli.commands.finetune_export.require_whole", require_whole)
+
+    with pytest.raises(type(error)) as caught:
+        finetune_export(str(model), out / "tuned", options=rewriting(tuned))
+    assert caught.value is error
+    assert len(synced) == 1
+    assert list(out.iterdir()) == []
+    assert not any(thread.name == "hubcli-beside" for thread in threading.enumerate())
+
+
 def test_a_fetched_handle_is_a_source_and_its_use_is_recorded(
     settings: Settings, server: HubServer, tuned: Path, out: Path
 ) -> None:

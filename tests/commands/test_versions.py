@@ -135,6 +135,15 @@ def test_a_host_without_an_index_says_so(settings: Settings, server: HubServer) 
         versions(f"{server.url}/maker/model/1", settings)
 
 
+def test_a_model_that_an_index_lacks_leads_to_those_that_it_lists(
+    settings: Settings, server: HubServer
+) -> None:
+    server.serve("/index.json", index_bytes([IndexEntry("maker/model", "1")]))
+    with pytest.raises(NotFoundError, match=r"/maker/modle is not in the index of http") as caught:
+        versions(f"{server.url}/maker/modle", settings)
+    assert caught.value.hint == f"See: hubcli search --host {server.url}"
+
+
 def test_a_tree_of_exports_lists_its_versions(settings: Settings, tmp_path: Path) -> None:
     for version in ("1", "2"):
         options = ExportOptions(layout=Layout.HUB, name="maker/model", version=version)

@@ -154,6 +154,17 @@ def test_the_default_of_tensorflow_hub_is_warned_of(tmp_path: Path) -> None:
     assert check_named(found, "lifetime").status is Status.WARNING
 
 
+@each_of("variable", ["HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"])
+def test_another_directory_is_set_by_the_variable_that_decides(variable: str, tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    file = tmp_path / "file"
+    file.touch()
+    temporary = {"TMPDIR": str(tmp_path), variable: str(root)}
+    hint = check_named(diagnose(temporary), "lifetime").hint
+    assert hint == f"Keep models elsewhere: export {variable}=~/.cache/hubcli"
+    assert check_named(diagnose({variable: str(file)}), "root").hint.endswith(f"export {variable}=DIR")
+
+
 # Who else looks there -----------------------------------------------------------------------------
 
 

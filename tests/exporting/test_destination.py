@@ -402,6 +402,61 @@ def test_an_archive_is_moved_into_place_without_hard_links_too(
     assert os.listdir(room) == ["model"]
 
 
+@pytest.mark.parametrize("make", [make_directory, make_file])
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("old", ["nothing", "an empty directory"])
+def test_a_disk_that_fails_after_the_move_leaves_the_place_as_it_was(
+    make: Callable[[Path], None],
+    has_links: bool,
+    old: str,
+    room: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if old != "nothing":
+        (room / "model").mkdir(mode=0o700)
+    before = everything(room)
+
+    def fail(_self: object, folder: Path) -> None:
+        if folder == room:
+            raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(disk.Durability, "directory", fail)
+    if not has_links:
+        monkeypatch.setattr(os, "link", refused)
+    with pytest.raises(OutputError, match="broken"):
+        write(room / "model", cache, make)
+    assert everything(room) == before
+    if old != "nothing":
+        assert stat.S_IMODE((room / "model").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("make", [make_directory, make_file])
+def test_an_empty_directory_that_may_not_be_replaced_was_not_created_by_another_process(
+    make: Callable[[Path], None], room: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (room / "model").mkdir()
+    for name in ("rename", "rmdir"):
+        monkeypatch.setattr(Path, name, refused)
+    with pytest.raises(OutputError, match=f"Cannot write {room / 'model'}: not permitted"):
+        write(room / "model", cache, make)
+    assert os.listdir(room) == ["model"]
+
+
+def test_a_directory_that_cannot_be_moved_is_to_be_removed_first(
+    room: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crossing(_new: Path, _old: Path) -> bool:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(module, "exchange_at_once", crossing)
+    models.write_tree(room / "a model", OLD)
+    with pytest.raises(OutputError, match=f"Cannot replace {room / 'a model'}: ") as caught:
+        write(room / "a model", cache, force=True)
+    assert caught.value.hint == f"Remove it first: rm -r '{room / 'a model'}'"
+    assert models.tree_files(room / "a model") == OLD
+
+
 @pytest.fixture
 def small_disk(room: Path) -> Iterator[Path]:
     with mounted(room / "disk", "size=1m") as small:

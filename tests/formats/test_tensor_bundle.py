@@ -8,7 +8,9 @@ from itertools import pairwise
 import pytest
 
 from hubcli.errors import BrokenModelError
+from hubcli.formats import tensor_bundle
 from hubcli.formats.tensor_bundle import BundleIndex
+from hubcli.formats.tensor_layout import TensorSlice, slice_key
 from tests.cases import each_of
 from tests.corpus import corpus_file, corpus_model
 from tests.formats.tables import (
@@ -173,3 +175,23 @@ def test_slices_of_a_partitioned_tensor_are_found_as_tensorflow_writes_them(
     assert [part.shape for part in index.parts(whole)] == [(63, 3), (1, 3), (8936, 3)]
     assert sum(part.size_bytes for part in index.parts(whole)) == 9000 * 3 * 4
     assert list(index.by_name) == [whole.name]
+
+
+def test_slices_that_an_index_cannot_hold_are_refused_before_they_are_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten thousand copies of a slice in an index of 1 MB took 16 s, as each has a key as long as its name."""
+
+    def index_with(name: bytes, parts: list[TensorSlice]) -> BundleIndex:
+        shape = delimited(2, delimited(2, number(1, 200)))
+        extents = (number(1, start) + number(2, length or 0) for (start,), (length,) in parts)
+        whole = number(1, 1) + shape + b"".join(delimited(7, delimited(1, extent)) for extent in extents)
+        stored = {slice_key(name, part): bundle_entry(0, 0, 4) for part in parts[:1]}
+        return BundleIndex.read(index_of([*stored.items(), (name, whole)]))
+
+    one_by_one = [TensorSlice((row,), (1,)) for row in range(200)]
+    copies, long_names = index_with(b"v", one_by_one[:1] * 2), index_with(b"v" * 200_000, one_by_one)
+    monkeypatch.setattr(tensor_bundle, "slice_key", None)  # What looks a slice up fails.
+    for index in (copies, long_names):
+        with pytest.raises(BrokenModelError, match="do not make up the tensor"):
+            index.parts(index.entries[-1])

@@ -7,13 +7,14 @@ import math
 import re
 import struct
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from hubcli.errors import InputError, UsageError
 from hubcli.formats.checksums import masked_crc32c
-from hubcli.formats.npy import read_array
+from hubcli.formats.npy import npy_header, read_array
 from hubcli.running.file_kind import FileKind, kind_of
 from hubcli.running.inputs import InputReader
 from hubcli.running.media import MediaOptions, decode_image, decode_wav, parse_image_size
@@ -244,6 +245,21 @@ def test_a_number_beyond_float64_is_refused_and_infinity_is_said_so(tmp_path: Pa
     assert value(FLOATS, "[Infinity, 1e00001]") == [[math.inf, 10.0]]
     assert columns(TWO, file(tmp_path, "t.csv", "a\n-inf\n"))["rows"] == [{"a": -math.inf}]
     assert value(TEXTS, f'["costs {number}"]') == [f"costs {number}".encode()]
+
+
+def test_a_value_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    twice = '{"a": 1, "b": [1, 2], "a": 2}'
+    for text in (twice, f"[{twice}]", f'{{"a": 1, "b": [1, 2]}}\n{twice}\n', twice.replace("2}", "1e100}")):
+        with pytest.raises(InputError, match="has the key 'a' twice"):
+            columns(TWO, file(tmp_path, "x", text))
+    with pytest.raises(InputError, match="t.csv names a column twice in its header"):
+        columns(TWO, file(tmp_path, "t.csv", "a,b.0,b.1,a\n1,2,3,4\n"))
+    array = npy_header(TWO.inputs[0].dtype, ()) + bytes(4)
+    with zipfile.ZipFile(tmp_path / "arrays.npz", "w") as archive:
+        for name in ("a", "a.npy"):
+            archive.writestr(name, array)
+    with pytest.raises(InputError, match="arrays.npz contains the array 'a' twice"):
+        columns(TWO, f"@{tmp_path / 'arrays.npz'}")
 
 
 def test_a_table_without_an_element_of_a_vector_is_refused(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import struct
 import zipfile
 from pathlib import Path
@@ -12,7 +14,8 @@ import pytest
 
 from hubcli.commands.run import RunResult
 from hubcli.errors import OutputError, UsageError
-from hubcli.running.output_file import OutputForm, output_form, require_free
+from hubcli.running import output_file as module
+from hubcli.running.output_file import OutputForm, output_form, require_free, staged_file
 from hubcli.running.outputs import write_outputs
 from hubcli.running.session import OutputBatch
 from hubcli.tf.run_protocol import STRING, Tensor
@@ -151,3 +154,90 @@ def test_a_directory_of_arrays_is_replaced_in_one_step(arrays: Path) -> None:
     write_outputs(OutputForm("dir", arrays), endpoint, iter([batch_of(floats(1))]), force=True)
     assert [file.name for file in arrays.iterdir()] == ["y.npy"]
     assert list(arrays.parent.iterdir()) == [arrays]
+
+
+def test_neither_an_empty_name_nor_the_working_directory_is_an_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="--output is empty"):
+        output_form(" ")
+    monkeypatch.chdir(tmp_path)
+    for name in (".", str(tmp_path), "../" + tmp_path.name):
+        for force in (False, True):
+            with pytest.raises(OutputError, match="is the working directory"):
+                require_free(Path(name), force=force, is_directory=True)
+
+
+def test_links_are_followed(tmp_path: Path, arrays: Path) -> None:
+    (tmp_path / "file.json").touch()
+    for link, target in (("link.json", "file.json"), ("link", "arrays")):
+        (tmp_path / link).symlink_to(target)
+        before = sorted(os.listdir(tmp_path))
+        write(output_form(str(tmp_path / link)), force=True)
+        assert (tmp_path / link).is_symlink()
+        assert sorted(os.listdir(tmp_path)) == before
+    assert json.loads((tmp_path / "file.json").read_text()) == {"outputs": {"y": [1.0]}}
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    for name in ("x" * 250 + ".json", "x" * 255):
+        write(output_form(str(tmp_path / name)))
+        assert name in os.listdir(tmp_path)
+
+
+def test_what_another_process_writes_meanwhile_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, folder = tmp_path / "y.json", tmp_path / "arrays"
+    monkeypatch.setattr(module, "require_free", lambda *_arguments, **_options: None)
+    file.write_text("another's")
+    folder.mkdir()
+    (folder / "another.npy").touch()
+    for path in (file, folder):
+        with pytest.raises(OutputError, match=r"exists|not empty"):
+            write(output_form(str(path)))
+    assert file.read_text() == "another's"
+    assert os.listdir(folder) == ["another.npy"]
+    assert sorted(os.listdir(tmp_path)) == ["arrays", "y.json"]
+
+
+@pytest.mark.parametrize("name", ["y.json", "arrays"])
+def test_what_a_killed_run_left_is_removed_by_the_next_and_what_a_living_one_writes_is_not(
+    name: str, tmp_path: Path
+) -> None:
+    place = tmp_path / name
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:  # It is killed while it writes.
+        with staged_file(place, force=False, is_directory=name == "arrays"):
+            os.write(writing, b"x")
+            signal.pause()
+    try:
+        os.read(reading, 1)
+        (staged,) = tmp_path.iterdir()
+        os.utime(staged, (0, 0))
+        write(output_form(str(place)))
+        assert {staged, place} == set(tmp_path.iterdir())
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    write(output_form(str(place)), force=True)
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_directory_that_cannot_be_moved_is_to_be_removed_first(
+    arrays: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crossing(_new: Path, _old: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(module, "exchange", crossing)
+    with pytest.raises(OutputError, match=f"Cannot replace {arrays}: ") as refused:
+        write(output_form(str(arrays)), force=True)
+    assert refused.value.hint == f"Remove it first: rm -r {arrays}"
+    assert os.listdir(arrays) == ["y.npy"]
+
+
+def write(form: OutputForm, *, force: bool = False) -> None:
+    endpoint = signature(outputs=(port("y", shape=(None,)),))
+    write_outputs(form, endpoint, iter([batch_of(floats(1))]), force=force)

@@ -85,7 +85,8 @@ def test_limits_hold_for_all_meta_graphs_together(tmp_path: Path, monkeypatch: p
         "tags": delimited(1, delimited(4, b"a")) * 2,
         "signatures": b"".join(delimited(5, delimited(1, name)) for name in (b"a", b"b")),
         "inputs": delimited(5, _entry(b"s", INPUTS + delimited(2, _entry(b"y", TENSOR)))),
-        "collections": delimited(4, _entry(b"c", delimited(1, delimited(1, b"a")))),
+        "collections": delimited(4, _entry(b"c", b"")) + delimited(4, _entry(b"d", b"")),
+        "values of collections": delimited(4, _entry(b"c", delimited(1, delimited(1, b"a") * 2))),
         "assets": asset * 2,
     }
     monkeypatch.setattr(definitions, "_LIMITS", (3,) * len(halves))
@@ -93,6 +94,24 @@ def test_limits_hold_for_all_meta_graphs_together(tmp_path: Path, monkeypatch: p
         assert read(tmp_path, graph_def + half).meta_graphs
         with pytest.raises(BrokenModelError, match="too many tags"):
             read(tmp_path, graph_def + half, graph_def + half)
+
+
+def test_entries_of_one_key_in_all_meta_graphs_together_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To protobuf they are a single one: looking through 16 million in 32 MB took 20 s."""
+    monkeypatch.setattr(definitions, "_MAX_FIELDS", 40)
+    body = delimited(2, b"") + delimited(5, _entry(b"s", delimited(1, b"") * 30))
+    assert read(tmp_path, body).meta_graphs
+    with pytest.raises(BrokenModelError, match="more than 40 fields"):
+        read(tmp_path, body, body)
+
+
+def test_a_vocabulary_in_a_collection_of_each_meta_graph_is_read(tmp_path: Path) -> None:
+    """TensorFlow 1 writes all collections with each MetaGraph, such as those to serve, train and evaluate."""
+    words = delimited(1, b"word") * 70_000
+    body = delimited(2, b"") + delimited(4, _entry(b"vocabulary", delimited(2, words)))
+    assert len(read(tmp_path, body, body, body).meta_graphs) == 3
 
 
 def test_what_would_fill_the_memory_is_not_parsed(tmp_path: Path) -> None:

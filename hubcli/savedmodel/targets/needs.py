@@ -161,15 +161,21 @@ class _Walk:
 @lru_cache(maxsize=4096)
 def _types_in(value: bytes) -> tuple[int, ...]:
     """The numbers of the element types in an AttrValue: one, or a list; a reference has that of its type."""
-    numbers = list[int]()
-    for field in scan(value):
-        if field.number == _TYPE and field.wire_type == VARINT:
-            numbers.append(field.value)
-        elif field.is_message(_LIST):
-            numbers += _listed_types(value[field.start : field.end])
+    # A model with many variables is saved by one node that lists the type of each: few types, many times.
+    numbers = dict[int, None]()
+    for number in _numbers_in(value):
+        numbers[number - 100 if 100 < number < 200 else number] = None
         if len(numbers) > _MAX_TYPES:
             raise BrokenModelError(f"An attribute lists more than {_MAX_TYPES} types")
-    return tuple(dict.fromkeys(number - 100 if 100 < number < 200 else number for number in numbers))
+    return tuple(numbers)
+
+
+def _numbers_in(value: bytes) -> Iterator[int]:
+    for field in scan(value):
+        if field.number == _TYPE and field.wire_type == VARINT:
+            yield field.value
+        elif field.is_message(_LIST):
+            yield from _listed_types(value[field.start : field.end])
 
 
 def _listed_types(value: bytes) -> Iterator[int]:

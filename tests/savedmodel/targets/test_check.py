@@ -15,6 +15,7 @@ from hubcli.savedmodel.targets.obstacle import CALL, LOAD, ConversionTrial, Obst
 from hubcli.savedmodel.targets.releases import op_releases
 from hubcli.savedmodel.targets.target import parse_targets
 from tests.cases import each_of
+from tests.formats.tables import delimited, varint
 from tests.savedmodel.protos import (
     Func,
     Objects,
@@ -218,6 +219,20 @@ def test_a_model_with_too_many_devices_is_refused(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m", meta_graph(graph(*nodes), Objects()), index_bytes=index())
     with pytest.raises(BrokenModelError, match="names more than 1000 devices"):
         report_of(model, "cpu")
+
+
+def test_a_node_may_list_the_type_of_each_of_thousands_of_variables(tmp_path: Path) -> None:
+    """What saves them does, and a call that captures them; but not of thousands of types."""
+
+    def model_with(*types: int) -> Path:
+        listed = message("AttrValue")
+        listed.ParseFromString(delimited(1, delimited(6, b"".join(map(varint, types)))))
+        return write_model(tmp_path / "m", meta_graph(graph(node("save", "SaveV2", dtypes=listed))))
+
+    assert "type-missing" not in codes_of(model_with(*[1, 9] * 3000), "session")
+    assert "type-missing" in codes_of(model_with(*[1] * 3000, 1000), "session")
+    with pytest.raises(BrokenModelError, match="more than 1000 types"):
+        codes_of(model_with(*range(1000, 2001)), "session")
 
 
 def test_names_of_any_length_are_told_in_a_line(tmp_path: Path) -> None:
