@@ -33,6 +33,7 @@ Kind = Literal[
     "lost",  # The server does what it is asked, and the answer is lost.
     "truncated",  # Half of the body, then the end of the connection.
     "tampered",  # One bit of the body is another.
+    "page",  # A page in place of the answer, as of a login.
     "unconditional",  # Conditions of writes don't reach the server, as s3rver and old gateways ignore them.
 ]
 
@@ -42,6 +43,7 @@ _ERRORS = {
     "denied": (403, "AccessDenied"),
     "conflict": (409, "ConditionalRequestConflict"),
 }
+_LOGIN_PAGE = b"<!DOCTYPE html><html><head><title>Log in</title></head><body>Log in</body></html>"
 
 
 @dataclass
@@ -120,6 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "lost":
             self.close_connection = True
             return
+        if kind == "page":
+            status, headers, answer = 200, [("Content-Type", "text/html")], _LOGIN_PAGE
         if kind == "tampered" and answer:
             middle = len(answer) // 2
             answer = answer[:middle] + bytes([answer[middle] ^ 1]) + answer[middle + 1 :]

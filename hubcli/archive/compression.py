@@ -110,8 +110,8 @@ def _compression_of(head: bytes) -> _Compression | None:
     return next((known for known in _COMPRESSIONS if head.startswith(known.magic)), None)
 
 
-def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of the tar archive in `chunks`, in pieces of at most 256 KiB.
+def decompressed(chunks: Iterable[bytes], name: str = "") -> Iterator[bytes]:
+    """The bytes of the tar archive in `chunks`, in pieces of at most 256 KiB; errors have its `name`.
 
     Takes plain tar and each compression of the table, compressed twice at most (a host may add a
     Content-Encoding of its own). It ends without an error only if every stream is complete and has the right
@@ -122,7 +122,7 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
         head, stream = _peek(stream)
         compression = _compression_of(head)
         if compression is None:
-            _require_tar(head)
+            _require_tar(head, name)
             yield from stream
             return
         stream = _expanded(stream, compression)
@@ -140,7 +140,7 @@ def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     return b"".join(taken)[:HEAD_BYTES], itertools.chain(taken, chunks)
 
 
-def _require_tar(head: bytes) -> None:
+def _require_tar(head: bytes, name: str) -> None:
     if not head:
         raise TruncatedError("The archive is empty (0 bytes)")
     looks_like_tar = len(head) == HEAD_BYTES and (head[257:262] == b"ustar" or not head.strip(b"\0"))
@@ -149,9 +149,10 @@ def _require_tar(head: bytes) -> None:
     what = next((name for magic, name in _OTHERS if head.lstrip().startswith(magic)), "something else")
     if head[4:8] == b"TFL3":  # FlatBuffers: the identifier stands behind the offset of the root.
         what = "a TF Lite model"
-    *names, last_name = (known.name for known in _COMPRESSIONS)
+    *formats, last_format = (known.name for known in _COMPRESSIONS)
     raise UnsafeArchiveError(
-        f"Not a tar archive (plain, {', '.join(names)} or {last_name}), but {what}",
+        f"Not a tar archive (plain, {', '.join(formats)} or {last_format}), but {what}"
+        + (name and f": {name}"),
         hint=(
             "Check the URL or path: it must be the archive itself, not a page about it. "
             "If the handle has no version, add one, such as HANDLE/1."

@@ -111,11 +111,11 @@ class Output:
 
     @classmethod
     def of(cls, settings: Settings, *, as_json: bool, quiet: bool, debug: bool = False) -> Output:
-        """The output of a run with these settings; says which keys of the config file are unknown."""
+        """The output of a run with these settings; warns of keys and variables that it may not mean."""
         output = cls(
             as_json=as_json, quiet=quiet, color=settings.color, progress=settings.progress, debug=debug
         )
-        for text in settings.config.unknown:
+        for text in (*settings.config.unknown, *settings.unclear):
             output.warn(text)
         return output
 

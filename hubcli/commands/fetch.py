@@ -115,12 +115,19 @@ class _Fetch:
         entry = None if self.options.force else self._hit()
         if entry is not None and not self._needs_refresh():
             if self.options.local is not None:
-                self.listener.note(
-                    f"{self.handle} is already cached; use --force to replace it with {self.options.local}"
-                )
+                self._note_unused(self.options.local)
             return self._finish(entry, was_cached=True)
         adopted = None if entry is not None else self._from_other_cache()
         return adopted or self._fetched()
+
+    def _note_unused(self, local: str) -> None:
+        """Says that `local` was not read. Its absence is no error: scripts remove what they imported."""
+        try:
+            is_missing = local != "-" and not os.path.lexists(Path(local).expanduser())
+        except (RuntimeError, ValueError):  # The home of an unknown user, a NUL character.
+            is_missing = True
+        what = f"{local} does not exist" if is_missing else f"use --force to replace it with {local}"
+        self.listener.note(f"{self.handle} is already cached; {what}")
 
     def _take_version(self) -> None:
         """Replaces a handle without a version by the one with its version, where its host knows it."""

@@ -23,6 +23,7 @@ from hubcli.config.environment import (
     kaggle_endpoint,
     parse_retention_rules,
 )
+from hubcli.config.flags import OFF
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.regular_file import NotRegularError, open_regular
 from hubcli.units import parse_duration_s, parse_rate
@@ -34,8 +35,13 @@ _MAX_STATEMENT_LINES = 200
 _MAX_UNKNOWN = 10
 _MAX_SHOWN = 60
 _MAX_DEPTH = 32  # No key has more than three levels.
-# No dot in these is part of a key; and the dots of a key of too many parts.
-_STRING_OR_COMMENT = r"""(?s)"{3}(?:\\.|[^\\])*?"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*"""
+# No dot in these is part of a key. A string without an end, which the parser refuses, takes the rest of its
+# line or of the file: to look for the end of each of many would take quadratic time.
+_STRING_OR_COMMENT = (
+    r"""(?s)"{3}(?:\\.|[^\\])*?(?:"{3,5}|\\?\Z)|'{3}.*?(?:'{3,5}|\Z)"""
+    r"""|"(?:\\.|[^"\\\n])*"?|'[^'\n]*'?|#[^\n]*"""
+)
+# The dots of a key of too many parts.
 _DEEP_KEY = rf"(?:\.[^.\n=,{{}}\[\]]*){{{_MAX_DEPTH}}}"
 _MAX_MESSAGE = 300
 _AT_LINE = r"\s*\(at (?:line (\d+), column \d+|end of document)\)"
@@ -156,7 +162,7 @@ def _word(words: tuple[str, ...], name: str, value: Any) -> str:
 
 def _rules(name: str, value: Any) -> str:
     text = _text(name, value, "max-size=20GB,older-than=90d").strip()
-    if text.lower() not in ("", "0", "false", "no", "off"):
+    if text.lower() not in OFF:
         parse_retention_rules(text, name)
     return text
 

@@ -22,6 +22,7 @@ from hubcli.config.environment import (
     require_timeout,
     user_directory,
 )
+from hubcli.config.flags import OFF, is_on, unclear_flags
 from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.units import parse_rate
@@ -47,7 +48,6 @@ __all__ = [
 ]
 
 DEFAULT_MIN_RATE = 1024  # Bytes a second.
-_OFF = ("", "0", "false", "no", "off")
 DEFAULT_CONNECTIONS = 8
 DEFAULT_RETRIES = 5
 DEFAULT_JOBS = 2
@@ -64,6 +64,7 @@ class Settings:
     row, `jobs` of models that are fetched at a time. A body that comes more slowly than `min_rate_bytes_s`,
     on average over a minute, fails; 0 turns that off. With `sync`, writes wait until data is on the disk.
     The `tiers` are tried before a model's origin; with `require_tier`, a failure of one is an error.
+    `unclear` are warnings of variables whose values may be meant otherwise than they are read.
     """
 
     cache_root: Path
@@ -85,6 +86,7 @@ class Settings:
     jobs: int = DEFAULT_JOBS
     progress: bool = True
     config: ConfigFile = field(default=ConfigFile(), repr=False)
+    unclear: tuple[str, ...] = ()
 
     @classmethod
     def read(
@@ -127,32 +129,36 @@ class Settings:
         return cls(
             cache_root=root,
             cache_root_source=source,
-            offline=offline or _is_on(env, "HUBCLI_OFFLINE", config.get("offline", False)),
+            offline=offline or is_on(env, "HUBCLI_OFFLINE", config.get("offline", False)),
             mirrors=_mirrors(env, mirrors, config),
             tiers=_tiers(env, tiers, config),
             require_tier=require_tier,
             color=color_choice(env, color, no_color=no_color, default=config.get("color", "auto")),
-            progress=not (no_progress or _is_on(env, "HUBCLI_NO_PROGRESS", not config.get("progress", True))),
+            progress=not (no_progress or is_on(env, "HUBCLI_NO_PROGRESS", not config.get("progress", True))),
             access=NetworkConfig.read(
                 env,
                 ca_file,
                 default_ca_file=config.get("cacert"),
                 default_endpoint=config.get("kaggle-endpoint", KAGGLE_ENDPOINT),
                 anonymous=anonymous
-                or _is_on(env, "HUBCLI_BUCKET_ANONYMOUS", config.get("bucket-anonymous", False)),
+                or is_on(env, "HUBCLI_BUCKET_ANONYMOUS", config.get("bucket-anonymous", False)),
                 requester_pays=requester_pays
-                or _is_on(env, "HUBCLI_BUCKET_REQUESTER_PAYS", config.get("bucket-requester-pays", False)),
+                or is_on(env, "HUBCLI_BUCKET_REQUESTER_PAYS", config.get("bucket-requester-pays", False)),
             ),
             kagglehub_root=_kagglehub_root(env),
             load_format=env.get("TFHUB_MODEL_LOAD_FORMAT", ""),
             min_rate_bytes_s=_min_rate(env, min_rate, config),
-            sync=not (no_sync or _is_on(env, "HUBCLI_NO_SYNC", not config.get("sync", True))),
+            sync=not (no_sync or is_on(env, "HUBCLI_NO_SYNC", not config.get("sync", True))),
             timeout_s=_first(timeout_s, config.get("timeout"), 30.0),
             lock_timeout_s=_first(lock_timeout_s, config.get("lock-timeout"), 600.0),
             connections=_first(connections, config.get("connections"), DEFAULT_CONNECTIONS),
             retries=_first(retries, config.get("retries"), DEFAULT_RETRIES),
             jobs=_first(jobs, config.get("jobs"), DEFAULT_JOBS),
             config=config,
+            unclear=tuple(
+                f"{name} is '{text}', which counts as on; use 1 or 0"
+                for name, text in unclear_flags(env).items()
+            ),
         )
 
     @property
@@ -244,11 +250,11 @@ class AutoGcRules(NamedTuple):
         env = os.environ if environment is None else environment
         text = env.get("HUBCLI_GC", "").strip()
         if text:
-            return None if text.lower() in _OFF else cls(text, "HUBCLI_GC")
+            return None if text.lower() in OFF else cls(text, "HUBCLI_GC")
         config = read_config(env)
         config.require_valid()
         rules = config.get("gc", "")
-        return cls(rules, f"gc in {config.path}") if rules.lower() not in _OFF else None
+        return cls(rules, f"gc in {config.path}") if rules.lower() not in OFF else None
 
 
 class ShellHomes(NamedTuple):
@@ -330,7 +336,7 @@ def color_choice(
         return "never" if no_color else str(option)
     if environment.get("NO_COLOR"):
         return "never"
-    if any(_is_on(environment, name, default=False) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+    if any(is_on(environment, name, default=False) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
         return "always"
     if environment.get("CLICOLOR") == "0" or environment.get("TERM") == "dumb":
         return "never"
@@ -343,11 +349,6 @@ _T = TypeVar("_T")
 def _first(*values: _T | None) -> _T:
     """The first value that isn't None; the last one is a default."""
     return next(value for value in values if value is not None)
-
-
-def _is_on(env: Mapping[str, str], variable: str, default: bool) -> bool:
-    text = env.get(variable, "").strip().lower()
-    return text not in _OFF if text else default
 
 
 def _mirrors(env: Mapping[str, str], options: Sequence[str], config: ConfigFile) -> tuple[Mirror, ...]:
@@ -366,7 +367,7 @@ def _tiers(env: Mapping[str, str], options: Sequence[str], config: ConfigFile) -
 
     if options:
         return tuple(TierConfig.parse(text) for text in options)
-    is_off = len(listed) == 1 and listed[0].lower() in _OFF
+    is_off = len(listed) == 1 and listed[0].lower() in OFF
     return () if is_off else tuple(TierConfig.parse(text, "HUBCLI_TIERS") for text in listed)
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from hubcli.config.config_file import KEYS
 from hubcli.config.environment import KaggleAccount, Mirror
+from hubcli.config.flags import unclear_flags
 from hubcli.config.settings import AutoGcRules
 from hubcli.config.tiers import TierConfig
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status, clean
@@ -42,7 +43,8 @@ _check = partial(Check.of, Section.SETTINGS)
 
 
 def check_variables(context: DiagnosisContext) -> Iterator[Check]:
-    """The variables that are set, without secrets; and unknown ones that begin with HUBCLI_."""
+    """The variables that are set, without secrets; unknown ones of hubcli, and unclear values."""
+    unclear = unclear_flags(context.environment.printable())
     for name, value in context.environment.printable().items():
         if name.startswith("HUBCLI_") and name not in OUR_VARIABLES:
             from difflib import get_close_matches  # After a typing error alone.
@@ -50,6 +52,9 @@ def check_variables(context: DiagnosisContext) -> Iterator[Check]:
             near = get_close_matches(name, OUR_VARIABLES, 1)
             hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(OUR_VARIABLES)}."
             yield _check(name, Status.WARNING, "unknown variable of hubcli", None, hint)
+        elif name in unclear:
+            message = f"'{unclear[name]}', which counts as on"
+            yield _check(name, Status.WARNING, message, value, f"Use {name}=1 or {name}=0.")
         else:
             yield _check(name, Status.INFO, value, value)
 

@@ -92,7 +92,7 @@ def unpack_source(
     digest = _Digest(on_received, keep)
     with _closed_at_end(source.read()) as chunks:
         received = ReadAhead(digest.through(chunks), _ITEMS_AHEAD, ahead_bytes)
-        inflated = ReadAhead(decompressed(received), _ITEMS_AHEAD, ahead_bytes)
+        inflated = ReadAhead(decompressed(received, source.name), _ITEMS_AHEAD, ahead_bytes)
         # The first stage is closed first: it may be what the second waits for.
         with inflated, received:
             members = walk_tar(ChunkReader(inflated), limits)
@@ -107,7 +107,7 @@ def members_of(source: ByteSource, limits: Limits, on_received: OnBytes) -> Iter
         yield walk_tree(source.directory)
         return
     with _closed_at_end(source.read()) as chunks:
-        yield walk_tar(ChunkReader(decompressed(_Digest(on_received).through(chunks))), limits)
+        yield walk_tar(ChunkReader(decompressed(_Digest(on_received).through(chunks), source.name)), limits)
 
 
 @contextmanager

@@ -42,7 +42,8 @@ __all__ = ["BucketClient", "in_thread", "load_obstore"]
 T = TypeVar("T")
 
 _PAGE = 1000
-_MAX_REPEATED = 10  # Pages without a new key.
+_MAX_REPEATED = 10  # Pages that begin as an earlier one.
+_DIRECTORY_BUCKETS = ("--x-s3", "--xa-s3")  # How their names and those of their access points end.
 _CLOCK_S = 60.0
 # The limit for a page of a listing, or an object that is read as a whole: a server may never end it.
 _ANSWER_S = 300.0
@@ -225,11 +226,19 @@ class BucketClient(BucketErrors):
                 )
             raise self.translated(self._with_reason(error, key), name) from error
 
+    @property
+    def lists_in_order(self) -> bool:
+        """Whether listings are in the order of keys, as Google and AWS promise, but for directory buckets."""
+        if self._address.bucket.endswith(_DIRECTORY_BUCKETS):
+            return False
+        return self.is_google or self.options.endpoint.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
     def pages(self, name: str, folder: str, start_after: str | None) -> Iterator[Sequence[Any]]:
-        """The objects below the folder, by pages in the order of their keys. Raises NetworkError."""
+        """The objects below the folder, by pages, in the order of the service. Raises NetworkError."""
         listing = self.obstore.list
         stream: Iterator[Any] | None = None
-        end, highest, repeated = object(), "", 0
+        end, repeated = object(), 0
+        begins = set[str]()  # The first key of each page: a few bytes for a thousand objects.
 
         def first_page(store: Any) -> Any:
             nonlocal stream
@@ -249,13 +258,13 @@ class BucketClient(BucketErrors):
 
         page = self.once(name, first_page, is_small=True)
         while page is not end:
-            newest = max((found["path"] for found in page), default="")
-            repeated = 0 if newest > highest else repeated + 1
+            first = page[0]["path"] if page else ""
+            repeated = repeated + 1 if first in begins else 0
+            begins.add(first)
             if repeated > _MAX_REPEATED:
                 raise NetworkError(
                     f"{name} lists the same objects over and over", hint="Report it to the host."
                 )
-            highest = max(highest, newest)
             yield page
             page = self.once(name, next_page, is_small=True)
 

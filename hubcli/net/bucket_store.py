@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hubcli.config.settings import Settings
-from hubcli.errors import HubcliError, IntegrityError, UnsupportedError
+from hubcli.errors import HubcliError, IntegrityError, NetworkError, UnsupportedError
 from hubcli.net.bucket_client import BucketClient
 from hubcli.net.bucket_source import BucketSource, BucketTree, plain_etag, quoted_etag
 from hubcli.net.byte_source import ByteSource
@@ -164,29 +164,35 @@ class BucketStore(ObjectStore):
         """The objects whose keys begin with the prefix, page by page, in the order of the service.
 
         That is the order of their keys, but for S3's directory buckets and services that sort each folder by
-        itself. Raises IntegrityError where one of them has a key that obstore can't spell.
+        itself. Raises IntegrityError where one of them has a key that obstore can't spell, NetworkError where
+        the last object before a failure is not listed again.
         """
         folder = self._key(prefix.rpartition("/")[0])
-        last, name = start_after, str(self._place.container._replace(key=folder))
-        retries, is_ordered = self._client.retries(), True
+        name, retries = str(self._place.container._replace(key=folder)), self._client.retries()
+        begin, last, is_repeated = start_after, "", False
         while True:
-            begin, previous = last, None
             pages = self._client.pages(name, folder, begin and self._key(begin))
             try:
                 for page in pages:
                     for found in page:
                         info = self._info(found)
                         # Azurite ignores where to start.
-                        is_new = info.key != previous and (begin is None or info.key > begin)
-                        if is_new and info.key.startswith(prefix):
-                            is_ordered &= last is None or info.key > last
-                            last = previous = info.key
+                        is_listed = info.key.startswith(prefix) and (begin is None or info.key > begin)
+                        if is_listed and not is_repeated and info.key != last:
+                            last = info.key
                             yield info
-                    retries = self._client.retries()  # A page is progress.
+                        is_repeated &= info.key != last
+                    if not is_repeated:
+                        retries = self._client.retries()  # A page is progress.
+                if is_repeated:
+                    raise NetworkError(
+                        f"The objects in {name} changed while they were listed", hint="Try again."
+                    )
             except HubcliError as error:
-                if not is_ordered:  # What comes after the last key is not what is missing.
-                    raise
-                retries.wait(error)  # The next listing starts after the last key.
+                retries.wait(error)
+                # In an unknown order, lower keys may be missing, too: the listing begins anew.
+                is_repeated = bool(last) and not self._client.lists_in_order
+                begin = begin if is_repeated else last or begin
             else:
                 return
 

@@ -30,6 +30,9 @@ _MAX_REDIRECTS = 10
 _CHAIN_TIMEOUTS = 2
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429)
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # OpenSSL's own words.
+_PROXY_LOGIN = 407
+_PROXY_HINT = "Check user and password of the proxy: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
 # An ETag is stored with the model and sent back; hosts send some forty characters.
 _MAX_ETAG = 512
 _MAX_LENGTH_DIGITS = 19
@@ -226,6 +229,8 @@ def _error_of_status(response: httpx.Response, hint: str | None) -> HubcliError:
     if status in _BUSY or status >= 500:
         error = NetworkError(message, hint="Server error: try again later.")
         return error.transient(_retry_after_s(response))
+    if status == _PROXY_LOGIN:
+        return NetworkError(message, hint=_PROXY_HINT)
     return NetworkError(message, hint="Check the URL: unexpected response to a download.")
 
 
@@ -299,24 +304,49 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
     if isinstance(error, httpx.ConnectError):
         unreachable = NetworkError(
             f"Cannot reach {shown_url}: {_reason(error)}",
-            hint="Check the network, the proxy (HTTPS_PROXY) and the URL: hubcli doctor --network",
-        ).transient()
+            hint=_hint_for_certificate(str(error))
+            or "Check the network, the proxy (HTTPS_PROXY) and the URL: hubcli doctor --network",
+        )
         unreachable.was_sent = False
-        return unreachable
+        # A certificate that isn't trusted stays so: no retry.
+        return unreachable if _UNTRUSTED in str(error) else unreachable.transient()
     failed = NetworkError(f"{shown_url} failed{when}: {_reason(error)}", hint="Try again.")
     failed.was_sent = not isinstance(error, httpx.ProxyError)  # The tunnel was not opened.
+    status = _proxy_status(error)
+    if status is not None and 400 <= status < 500 and status not in _BUSY:
+        # To send a wrong password again and again locks accounts.
+        failed.hint = _PROXY_HINT if status == _PROXY_LOGIN else "Check the URL, and what the proxy allows."
+        return failed
     # An invalid address, or an answer in an unknown protocol, stays so: no retry.
     is_lasting = isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError))
-    return failed if is_lasting else failed.transient()
+    if is_lasting:
+        failed.hint = "Check the URL."
+        return failed
+    return failed.transient()
+
+
+def _hint_for_certificate(reason: str) -> str:
+    """What to do about a certificate that isn't trusted; "" for another error."""
+    if _UNTRUSTED not in reason:
+        return ""
+    if "expired" in reason or "not yet valid" in reason:
+        return "Check this machine's clock (date). If it is right, report it to the host."
+    if "not valid for" in reason:
+        return "Check the URL: the certificate is that of another host."
+    return "If your network has its own certificate authority, trust it: --cacert FILE or SSL_CERT_FILE=FILE"
+
+
+def _proxy_status(error: Exception) -> int | None:
+    """The status with which a proxy refused a tunnel."""
+    status = str(error).partition(" ")[0] if isinstance(error, httpx.ProxyError) else ""
+    return int(status) if status.isascii() and status.isdecimal() and len(status) < 4 else None
 
 
 def _reason(error: Exception) -> str:
     """Why it failed, without the words of the server: those may echo what was sent."""
-    text = str(error)
-    if isinstance(error, httpx.ProxyError):
-        status = text.partition(" ")[0]
-        if status.isdecimal():
-            return f"the proxy returns {status} {standard_phrase(int(status))}".rstrip()
+    text, status = str(error), _proxy_status(error)
+    if status is not None:
+        return f"the proxy returns {status} {standard_phrase(status)}".rstrip()
     is_protocol = isinstance(error, (httpx.RemoteProtocolError, httpcore.RemoteProtocolError))
     if is_protocol and not text.startswith(_OWN_WORDS):
         return "the response is not valid HTTP"

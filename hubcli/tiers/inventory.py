@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 
-from hubcli.errors import DiskFullError
+from hubcli.errors import DiskFullError, NetworkError
+from hubcli.net.directory_store import DirectoryStore
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.tiers.layout import (
     BLOBS,
     LEASES,
+    LISTED,
     MODELS,
     ORPHANS,
     ManifestKey,
@@ -77,6 +79,7 @@ class Inventory:
         self.database = sqlite3.connect("")
         self._on_objects = on_objects
         self._copies = 0
+        self._listed = set[str]()
         try:
             with _disk_errors():
                 self._read(store)
@@ -84,10 +87,37 @@ class Inventory:
             self.database.close()
             raise
 
+    @classmethod
+    def to_collect(cls, store: ObjectStore) -> Inventory:
+        """The inventory of a tier from which something is removed by what its listings lack.
+
+        Raises NetworkError where they lack what is there: for a page in place of a listing, such as that of a
+        login, all models or all archives would seem to be gone.
+        """
+        if not isinstance(store, DirectoryStore):
+            for key in LISTED:
+                if store.head(key) is None:
+                    store.create(key, b"")
+        inventory = cls(store)
+        if isinstance(store, DirectoryStore) or inventory._listed.issuperset(LISTED):
+            return inventory
+        inventory.database.close()
+        raise NetworkError(
+            f"The listing of {store.address} lacks objects that are there: nothing was removed",
+            hint="Check the endpoint, and whether a proxy or a login page answers in its place.",
+        )
+
+    def _objects(self, store: ObjectStore, prefix: str) -> Iterator[ObjectInfo]:
+        for info in store.list_objects(prefix):
+            if info.key in LISTED:
+                self._listed.add(info.key)
+            else:
+                yield info
+
     def _read(self, store: ObjectStore) -> None:
         self.database.executescript(_SCHEMA)
         # Archives first: one that comes with its manifest meanwhile is named, never the other way round.
-        self._fill("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", map(_blob, store.list_objects(BLOBS)))
+        self._fill("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", map(_blob, self._objects(store, BLOBS)))
         self._fill("INSERT OR REPLACE INTO orphans VALUES (?, ?)", map(_orphan, store.list_objects(ORPHANS)))
         self._fill("INSERT OR REPLACE INTO leases VALUES (?, ?)", map(_lease, store.list_objects(LEASES)))
         self._read_models(store)
@@ -110,7 +140,7 @@ class Inventory:
         currents: list[tuple[str, float]] = []
 
         def manifests() -> Iterator[tuple[Any, ...] | None]:
-            for info in store.list_objects(MODELS):
+            for info in self._objects(store, MODELS):
                 key = ManifestKey.parse(info.key)
                 if key is not None:
                     yield (*key, _time_s(info), info.etag, 0, None)

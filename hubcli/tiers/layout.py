@@ -6,6 +6,7 @@
     models/<cache key>/current.json           the archives that the handle means now
     leases/<cache key>.json                   which machine downloads the handle from its origin
     orphans/<64 hex>                          since when no manifest names the blob
+    blobs/sha256/~listed, models/~listed      empty; a listing without them is invalid
 
 The format is public: docs/reference/tier-format.md describes it.
 """
@@ -23,6 +24,7 @@ from hubcli.errors import IntegrityError, UnsupportedError
 __all__ = [
     "BLOBS",
     "LEASES",
+    "LISTED",
     "MARKER",
     "MAX_SMALL_BYTES",
     "MODELS",
@@ -47,6 +49,8 @@ __all__ = [
 TIER_VERSION = 1
 MARKER = TIER_MARKER
 BLOBS, MODELS, LEASES, ORPHANS = "blobs/sha256/", "models/", "leases/", "orphans/"
+# `~` comes after the names of all other objects: a listing that has it wasn't cut off before its end.
+LISTED = (f"{BLOBS}~listed", f"{MODELS}~listed")
 MAX_SMALL_BYTES = 64 << 10
 
 _MANIFEST = re.compile(r"models/([0-9a-f]{40})/([0-9a-f]{64})\.json")

@@ -18,6 +18,7 @@ import pytest
 from hubcli.archive import Limits
 from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
+from hubcli.commands.inspect import inspect
 from hubcli.config.settings import Mirror, Settings
 from hubcli.errors import (
     BrokenModelError,
@@ -249,8 +250,21 @@ def test_from_does_not_replace_what_is_cached_and_says_so(settings: Settings, tm
     listener = Notes()
     assert fetch("example://mul/1", settings, FetchOptions(local=str(other)), listener).was_cached
     assert "--force" in listener.notes[0]
+    for missing in ("/no/such.tar", "~no-such-user-at-all/x", "a\0b"):
+        # Scripts remove what they imported, and import it again.
+        assert fetch("example://mul/1", settings, FetchOptions(local=missing), listener).was_cached
+        assert listener.notes[-1] == f"example://mul/1 is already cached; {missing} does not exist"
     replaced = fetch("example://mul/1", settings, FetchOptions(local=str(other), force=True))
     assert (replaced.path / "assets" / "new").read_bytes() == b"new"
+
+
+def test_a_file_that_is_not_an_archive_is_named(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "page.tar.gz"
+    file.write_bytes(b"<html>Sign in</html>")
+    for read in (lambda: fetch(HANDLE, settings, FetchOptions(local=str(file))), lambda: inspect(str(file))):
+        with pytest.raises(UnsafeArchiveError) as refused:
+            read()
+        assert refused.value.message.endswith(f"but a web page or XML: {file.as_uri()}")
 
 
 def test_a_directory_that_holds_the_cache_is_refused(settings: Settings, tmp_path: Path) -> None:

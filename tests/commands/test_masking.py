@@ -175,9 +175,11 @@ def test_a_password_in_a_proxys_address_that_the_proxy_sends_back_is_masked(
         monkeypatch.setenv("HTTPS_PROXY", place)
         monkeypatch.setenv("HTTP_PROXY", place)
         for url in ("https://host.invalid/m.tar.gz", "http://host.invalid/m.tar.gz"):
-            assert run(["fetch", url, "--retries", "0", "--debug"]) == 5
+            assert run(["fetch", url, "--debug"]) == 5
     output = "".join(capfd.readouterr())
     assert "407 Proxy Authentication Required" in output
+    assert "retrying" not in output  # A wrong password that is sent again and again locks accounts.
+    assert output.count("Hint: Check user and password of the proxy: HTTPS_PROXY=") == 2
     require_nothing(output, tmp_path / "cache", PASSWORD)
 
 

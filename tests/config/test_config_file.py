@@ -338,7 +338,8 @@ _DOTS = b".a" * 32_000
         b"a" + _DOTS + b" = 1",
         b"'a'" + b""" . "a=" . '#"'""" * 3_000 + b" = 1",
         b'jobs = 1 # "\n[[a' + _DOTS + b"]]",
-        b'a = {b = """\n\\""" \'"""""", c' + _DOTS + b" = 1}",
+        *(b'a = {b = """\n\\""" \'' + b'"' * quotes + b", c" + _DOTS + b" = 1}" for quotes in (3, 4, 5)),
+        *(b"a = {b = '''\n" + b"'" * quotes + b", c" + _DOTS + b" = 1}" for quotes in (3, 4, 5)),
         b"a = {b = '''\n\"''', c" + _DOTS + b" = 1}",
     ],
 )
@@ -349,6 +350,15 @@ def test_a_key_of_very_many_parts_is_refused_at_once(content: bytes, config: Pat
         Settings.read({})
 
     assert time.process_time() - began < 2  # Ten seconds and gigabytes, if the parser gets the first one.
+
+
+def test_many_strings_without_an_end_are_refused_at_once(config: Path) -> None:
+    config.write_bytes(b'"a\\' * 20_000)
+    began = time.process_time()
+    with pytest.raises(UsageError, match="invalid TOML"):
+        Settings.read({})
+
+    assert time.process_time() - began < 2  # Ten seconds, if each is looked for its end.
 
 
 @each_of("quotes", ['"', "'", '"""', "'''", '"""\n', "'''\n"])
@@ -417,6 +427,16 @@ def test_an_unknown_key_warns_once_and_is_ignored(config: Path, hubcli: Run) -> 
         f"Warning: {config}, line 4: unknown key 'colors', ignored. Did you mean 'color'?\n"
     )
     assert result.stderr.count("Warning") == 2
+    assert hubcli("ls", "-q").stderr == ""
+
+
+def test_an_unclear_variable_warns_once(hubcli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUBCLI_NO_SYNC", "n")
+    result = hubcli("ls")
+
+    assert result.returncode == 0
+    assert result.stderr.startswith("Warning: HUBCLI_NO_SYNC is 'n', which counts as on; use 1 or 0\n")
+    assert result.stderr.count("Warning") == 1
     assert hubcli("ls", "-q").stderr == ""
     assert json.loads(hubcli("ls", "--json").stdout)["schema"] == 1
 

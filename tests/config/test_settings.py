@@ -9,6 +9,7 @@ import platformdirs
 import pytest
 
 from hubcli.config.environment import ConfigFile, user_directory
+from hubcli.config.flags import FLAGS
 from hubcli.config.settings import AutoGcRules, Mirror, Settings, read_config
 from hubcli.errors import ExitStatus, UsageError
 from tests.cases import each_of
@@ -123,6 +124,20 @@ def test_a_root_in_the_home_of_nobody_is_refused() -> None:
 )
 def test_offline_by_flag_or_variable(environment: dict[str, str], flag: bool, offline: bool) -> None:
     assert Settings.read(environment, offline=flag).offline is offline
+
+
+def test_a_variable_that_is_neither_on_nor_off_counts_as_on_with_a_warning() -> None:
+    for word in ("1", "TRUE", " yes ", "on", "0", "False", "no", "off", ""):
+        assert Settings.read(dict.fromkeys(FLAGS, word)).unclear == ()
+    settings = Settings.read({**dict.fromkeys(FLAGS, "None"), "FORCE_COLOR": "3"})
+
+    assert settings.unclear[0] == "HUBCLI_OFFLINE is 'None', which counts as on; use 1 or 0"
+    assert len(settings.unclear) == len(FLAGS)
+    assert settings.offline
+    assert not settings.sync
+    assert not settings.progress
+    assert settings.access.buckets.anonymous
+    assert settings.access.buckets.requester_pays
 
 
 @each_of(

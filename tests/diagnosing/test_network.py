@@ -32,6 +32,9 @@ def test_offline_by_the_variable_is_a_warning_and_by_the_flag_a_wish() -> None:
     assert check_named(diagnose({"HUBCLI_OFFLINE": "1"}), "offline").status is Status.WARNING
     assert check_named(diagnose({"HUBCLI_OFFLINE": "1"}), "offline").hint == "unset HUBCLI_OFFLINE"
     assert check_named(diagnose(offline=True), "offline").status is Status.INFO
+    unclear = check_named(diagnose({"HUBCLI_OFFLINE": "n"}), "HUBCLI_OFFLINE")
+    assert (unclear.status, unclear.message) == (Status.WARNING, "'n', which counts as on")
+    assert unclear.hint == "Use HUBCLI_OFFLINE=1 or HUBCLI_OFFLINE=0."
 
 
 def test_mirrors_are_told_without_their_credentials() -> None:

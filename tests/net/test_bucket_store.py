@@ -546,16 +546,63 @@ def test_a_service_that_sorts_each_folder_by_itself_hides_no_object(server: HubS
     assert [info.key for info in store.list_objects("m/", start_after=keys[0])] == keys[2:]
 
 
-def test_a_listing_without_order_that_fails_is_not_resumed_after_its_last_key(
+def _paged(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch, *replies: Reply, retries: int = 3
+) -> BucketStore:
+    """A bucket with pages of two objects, which come in turn; the last one is that of all later requests."""
+    monkeypatch.setattr("hubcli.net.bucket_client._PAGE", 2)
+    monkeypatch.setattr("hubcli.net.retries.FIRST_WAIT_S", 0.01)
+    server.serve("/models", replace(replies[-1], first=list(replies[:-1])))
+    settings = Settings.read({**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"})
+    return open_store("s3://models", replace(settings, retries=retries))
+
+
+def test_a_listing_that_fails_while_its_keys_happen_to_be_in_order_leaves_none_out(
     server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hubcli.net.bucket_client._PAGE", 2)
-    more = [Reply(_page("b", "a", more=True)), Reply(b"", status=503)]
-    server.serve("/models", Reply(_page("c"), first=more))
-    settings = Settings.read({**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"})
+    # By folders: `m/` stands before `m-2/`, though its keys come after.
+    first, second = Reply(_page("m/a", "m/b", more=True)), Reply(_page("m-2/a", "m-2/b"))
+    store = _paged(server, monkeypatch, first, Reply(b"", status=503), first, second)
 
-    with pytest.raises(NetworkError, match="answers 503"):
-        list(open_store("s3://models", replace(settings, retries=3)).list_objects())
+    assert [info.key for info in store.list_objects()] == ["m/a", "m/b", "m-2/a", "m-2/b"]
+
+
+def test_a_listing_that_begins_anew_without_its_last_object_is_an_error(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = _paged(
+        server, monkeypatch, Reply(_page("b", "a", more=True)), Reply(b"", status=503), Reply(_page("b", "c"))
+    )
+    with pytest.raises(NetworkError, match="^The objects in s3://models changed while they were listed$"):
+        list(store.list_objects())
+
+
+@each_of(
+    "bucket, variables, is_in_order",
+    [
+        ("s3://models", KEYS, True),
+        ("s3://models--use1-az4--x-s3", KEYS, False),
+        ("s3://models", {**KEYS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, False),
+        ("gs://models", {}, True),
+        ("az://models?account=mine", {}, False),
+    ],
+)
+def test_only_services_that_promise_an_order_are_listed_on_from_a_key(
+    bucket: str, variables: dict[str, str], is_in_order: bool
+) -> None:
+    settings = Settings.read({**variables, "HUBCLI_CACHE_DIR": "/nowhere"})
+    store = open_store(bucket, settings)
+    assert isinstance(store, BucketStore)
+    assert store._client.lists_in_order is is_in_order
+
+
+def test_many_pages_below_an_earlier_key_are_not_called_a_repetition(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = [("z1", "z2"), *((f"a{number:02}", f"b{number:02}") for number in range(20))]
+    store = _paged(server, monkeypatch, *(Reply(_page(*keys, more=keys != pages[-1])) for keys in pages))
+
+    assert [info.key for info in store.list_objects()] == [key for keys in pages for key in keys]
 
 
 def test_a_listing_without_an_end_is_left(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

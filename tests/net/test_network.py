@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import subprocess
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hubcli.errors import NetworkError, UsageError
 from hubcli.net.download import DownloadOptions
 from hubcli.net.http_source import open_download
 from tests import models
+from tests.cases import each_of
 from tests.conftest import Run
 from tests.kaggle import TOKEN, serve_version
 from tests.proxy import Proxy
@@ -39,6 +41,44 @@ def test_an_authority_that_nobody_named_is_not_believed(secure: HubServer) -> No
     with pytest.raises(NetworkError, match="CERTIFICATE_VERIFY_FAILED"):
         download(url)
     assert secure.requests == []
+
+
+_PAST, _FUTURE, _LATER = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (2020, 2090, 2091))
+
+
+@each_of(
+    "name, validity, hint",
+    [
+        ("127.0.0.1", {"not_after": _PAST}, "Check this machine's clock (date)."),
+        ("127.0.0.1", {"not_before": _FUTURE, "not_after": _LATER}, "Check this machine's clock (date)."),
+        ("other.example", {}, "Check the URL: the certificate is that of another host."),
+        (None, {}, "trust it: --cacert FILE or SSL_CERT_FILE=FILE"),
+    ],
+)
+def test_a_certificate_that_is_not_trusted_is_not_requested_again(
+    name: str | None, validity: dict[str, datetime], hint: str, tmp_path: Path
+) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    file = tmp_path / "ca.pem"
+    (other if name is None else authority).cert_pem.write_to_path(str(file))
+    with (
+        https_server(authority, name or "127.0.0.1", **validity) as server,
+        pytest.raises(NetworkError, match="CERTIFICATE_VERIFY_FAILED") as refused,
+    ):
+        download(server.serve("/m", BODY), NetworkConfig.read({}, str(file)))
+    assert hint in refused.value.hint
+    assert not refused.value.is_transient
+
+
+@each_of("address", ["https://.../x", f"https://{'a' * 80}.example/x", "https://xn--/x"])
+def test_a_redirect_to_a_name_that_no_host_can_have_is_not_tried_again(
+    address: str, server: HubServer
+) -> None:
+    server.redirect("/m", address)
+    with pytest.raises(NetworkError) as refused:
+        download(f"{server.url}/m")
+    assert not refused.value.is_transient
+    assert refused.value.hint == "Check the URL."
 
 
 def test_the_flag_names_an_authority(secure: HubServer, bundle: Path) -> None:

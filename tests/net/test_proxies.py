@@ -8,7 +8,9 @@ import os
 import httpx
 import pytest
 
+from hubcli.net.client import translate
 from hubcli.net.connections import Proxies, ProxyRoute
+from tests.cases import each_of
 
 PROXIES: tuple[dict[str, str], ...] = (
     {"HTTPS_PROXY": "http://p:1"},
@@ -63,3 +65,24 @@ def test_the_variable_that_decides_is_told() -> None:
     assert proxies.route("http://a.example/") == ProxyRoute("http://q:2", "all_proxy")
     assert proxies.route("https://b.example/") == ProxyRoute(None, "NO_PROXY")
     assert Proxies.read({}).route("https://b.example/") == ProxyRoute()
+
+
+@each_of(
+    "words, is_transient, hint",
+    [
+        ("407 Proxy Authentication Required", False, "HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"),
+        ("403 Forbidden", False, "what the proxy allows"),
+        ("429 Too Many Requests", True, "Try again"),
+        ("502 Bad Gateway", True, "Try again"),
+        ("the end of the connection", True, "Try again"),
+        ("9999999999", True, "Try again"),
+    ],
+)
+def test_a_refusal_of_the_proxy_is_not_retried_and_a_failure_is(
+    words: str, is_transient: bool, hint: str
+) -> None:
+    error = translate(httpx.ProxyError(words), "https://a.example/x")
+
+    assert error.is_transient is is_transient
+    assert error.was_sent is False
+    assert hint in error.hint

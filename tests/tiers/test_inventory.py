@@ -1,4 +1,4 @@
-"""The inventory of a tier: sizes that no disk has, objects that come twice, and a disk that is full."""
+"""The inventory of a tier: sizes that no disk has, objects that come twice, a full disk, invalid listings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.commands.tier import TierPolicy, tier_gc, tier_stat
+from hubcli.config.settings import Settings
+from hubcli.config.tiers import TierConfig
 from hubcli.durability import UNSYNCED
-from hubcli.errors import DiskFullError
+from hubcli.errors import DiskFullError, NetworkError
 from hubcli.net.directory_store import DirectoryStore
 from hubcli.net.object_store import ObjectInfo
 from hubcli.tiers import inventory as module
 from hubcli.tiers.inventory import Inventory
 from hubcli.tiers.layout import blob_key, manifest_key
+from hubcli.tiers.tier import open_tier
+from tests.bucket_proxy import BucketProxy, Fault
+from tests.bucket_servers import BucketServer
+from tests.cases import each_of
 
 _NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 
@@ -76,3 +83,24 @@ def test_a_full_disk_of_temporary_files_is_named(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(DiskFullError, match="database or disk is full"):
         copy_often(Listed(tmp_path, many.found[:10]))
+
+
+@each_of("folder", ["models", "blobs"])
+def test_a_page_in_place_of_a_listing_collects_nothing(
+    folder: str, s3_server: BucketServer, s3_proxy: BucketProxy
+) -> None:
+    address = f"{s3_server.new_bucket()}/hub"
+    variables = {**s3_server.through(s3_proxy.url).variables, "HUBCLI_CACHE_DIR": "/nowhere"}
+    tier = open_tier(TierConfig.parse(f"{address}?mode=read-write"), Settings.read(variables))
+    tier.require_writable()
+    for key in (blob_key("a" * 64), manifest_key("b" * 40, "a" * 64)):
+        tier.store.put(key, b"1")
+    everything = TierPolicy(older_than_s=0.0, grace_s=0.0)
+
+    s3_proxy.faults[:] = [Fault("page", f"^GET .*prefix=hub(/|%2F){folder}")]
+    with pytest.raises(NetworkError, match=f"^The listing of {address} lacks objects that are there"):
+        tier_gc(tier, everything)
+    s3_proxy.faults.clear()
+    assert tier_stat(tier).manifests == tier_stat(tier).blobs == 1
+    assert tier_gc(tier, everything).plan.model_count == 1
+    assert tier_stat(tier).manifests == tier_stat(tier).blobs == 0
