@@ -548,7 +548,7 @@ def test_a_service_that_sorts_each_folder_by_itself_hides_no_object(server: HubS
 
 def _paged(
     server: HubServer, monkeypatch: pytest.MonkeyPatch, *replies: Reply, retries: int = 3
-) -> BucketStore:
+) -> ObjectStore:
     """A bucket with pages of two objects, which come in turn; the last one is that of all later requests."""
     monkeypatch.setattr("hubcli.net.bucket_client._PAGE", 2)
     monkeypatch.setattr("hubcli.net.retries.FIRST_WAIT_S", 0.01)
