@@ -33,7 +33,6 @@ MOVED = {
     "hubcli.commands.fetch_options": "hubcli.fetching.options",
     "hubcli.commands.finetune_options": "hubcli.finetuning",
     "hubcli.config.network": "hubcli.config.environment",
-    "hubcli.config.retention": "hubcli.config.environment",
     "hubcli.config.variables": "hubcli.diagnosing.settings",
     "hubcli.diagnosing.check": "hubcli.diagnosing.context",
     "hubcli.diagnosing.compatibility": "hubcli.diagnosing.packages",

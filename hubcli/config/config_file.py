@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from hubcli.config.environment import (
     COLORS,
     LONGEST_TIMEOUT_S,
+    OFF,
     ConfigFile,
     Mirror,
     absolute,
     kaggle_endpoint,
-    parse_retention_rules,
 )
-from hubcli.config.flags import OFF
+from hubcli.config.retention import parse_retention_rules
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.regular_file import NotRegularError, open_regular
 from hubcli.units import parse_duration_s, parse_rate

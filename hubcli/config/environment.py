@@ -1,6 +1,7 @@
 """What environment variables, options and the config file hold, parsed.
 
-Directories, mirrors, the network (certificates, and where credentials may be) and retention rules.
+Directories, mirrors, variables that turn something on, and the network (certificates, and where
+credentials may be).
 `hubcli.config.settings` passes the variables; TF_CONFIG is read by TensorFlow.
 """
 
@@ -9,23 +10,23 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from hubcli.errors import UsageError
-from hubcli.units import parse_duration_s, parse_size_bytes
 from hubcli.urls import without_secrets
 
 __all__ = [
     "BUCKET_VARIABLES",
     "COLORS",
+    "FLAGS",
     "KAGGLE_ENDPOINT",
     "LONGEST_TIMEOUT_S",
+    "OFF",
     "BucketConfig",
     "ConfigFile",
     "KaggleAccount",
@@ -33,10 +34,11 @@ __all__ = [
     "NetworkConfig",
     "absolute",
     "in_home",
+    "is_on",
     "kaggle_endpoint",
     "on_disk",
-    "parse_retention_rules",
     "require_timeout",
+    "unclear_flags",
     "user_directory",
 ]
 
@@ -167,6 +169,32 @@ def _on_linux(kind: str) -> Path | None:
     return folder / _APP_NAME if folder is not None and folder.is_absolute() else None
 
 
+# What is none of the words that mean off has always counted as on. A user who writes `n` or `none` means
+# something else, and is told.
+OFF = ("", "0", "false", "no", "off")
+_ON = ("1", "true", "yes", "on", "t", "y")
+FLAGS = (
+    "HUBCLI_OFFLINE",
+    "HUBCLI_NO_PROGRESS",
+    "HUBCLI_NO_SYNC",
+    "HUBCLI_BUCKET_ANONYMOUS",
+    "HUBCLI_BUCKET_REQUESTER_PAYS",
+)
+_MAX_SHOWN = 60
+
+
+def is_on(env: Mapping[str, str], variable: str, default: bool) -> bool:
+    """Whether the variable is on; the default if it is not set, or empty."""
+    text = env.get(variable, "").strip().lower()
+    return text not in OFF if text else default
+
+
+def unclear_flags(env: Mapping[str, str]) -> dict[str, str]:
+    """The values, shortened, of the variables that have another word than those for on and off, by name."""
+    found = {name: env.get(name, "").strip() for name in FLAGS}
+    return {name: text[:_MAX_SHOWN] for name, text in found.items() if text.lower() not in (*OFF, *_ON)}
+
+
 _EXAMPLE = "https://tfhub.dev=https://mirror.example/tfhub"
 
 
@@ -207,52 +235,6 @@ def _hint(source: str) -> str:
     if source.isupper():
         return f"Use {source}={_EXAMPLE}."
     return f'Use mirrors = ["{_EXAMPLE}"].'
-
-
-_FORM = "max-size=20GB,older-than=90d"
-
-
-def parse_retention_rules(text: str, source: str) -> dict[str, Any]:
-    """The fields of a `Policy` by name; `source` says where the text is from.
-
-    The rules have the names of the options of `hubcli gc`; sizes and times need a unit, as they do there.
-    Raises UsageError for anything else.
-    """
-    values: dict[str, Any] = {}
-    for rule in filter(None, map(str.strip, text.split(","))):
-        word, separator, value = (part.strip() for part in rule.partition("="))
-        hint = f"Use a rule like {_FORM}. Rules: {', '.join(_RULES)}, broken."
-        try:
-            if word == "broken" and not separator:
-                values["is_broken_wanted"] = True
-                continue
-            field, parse = _RULES[word]
-            values[field] = parse(value)
-        except (KeyError, UsageError) as error:
-            reason = ""
-            if isinstance(error, UsageError):
-                reason, hint = f": {error.message}", error.hint or hint
-            raise UsageError(f"{source} has the invalid rule '{rule}'{reason}", hint=hint) from error
-    return values
-
-
-def _parse_count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
-        raise UsageError(f"'{text}' is not a number of 1 or more")
-    return int(text)
-
-
-_Parse = Callable[[str], Any]
-_duration: _Parse = partial(parse_duration_s, needs_unit=True)
-_size: _Parse = partial(parse_size_bytes, needs_unit=True)
-_RULES: dict[str, tuple[str, _Parse]] = {
-    "older-than": ("older_than_s", _duration),
-    "max-size": ("max_size_bytes", _size),
-    "min-free": ("min_free_bytes", _size),
-    "keep-versions": ("keep_versions", _parse_count),
-    "grace": ("grace_s", _duration),
-    "keep-partial": ("keep_partial_s", _duration),
-}
 
 
 KAGGLE_ENDPOINT = "https://www.kaggle.com"

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from hubcli.config.environment import (
     COLORS,
     KAGGLE_ENDPOINT,
+    OFF,
     ConfigFile,
     Mirror,
     NetworkConfig,
     absolute,
     in_home,
+    is_on,
     require_timeout,
+    unclear_flags,
     user_directory,
 )
-from hubcli.config.flags import OFF, is_on, unclear_flags
 from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.units import parse_rate

@@ -16,8 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hubcli.config.config_file import KEYS
-from hubcli.config.environment import KaggleAccount, Mirror
-from hubcli.config.flags import unclear_flags
+from hubcli.config.environment import KaggleAccount, Mirror, unclear_flags
 from hubcli.config.settings import AutoGcRules
 from hubcli.config.tiers import TierConfig
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status, clean

@@ -8,8 +8,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from hubcli.config.environment import ConfigFile, user_directory
-from hubcli.config.flags import FLAGS
+from hubcli.config.environment import FLAGS, ConfigFile, user_directory
 from hubcli.config.settings import AutoGcRules, Mirror, Settings, read_config
 from hubcli.errors import ExitStatus, UsageError
 from tests.cases import each_of

@@ -15,7 +15,7 @@ from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import Footprint
 from hubcli.cache.gc.snapshot import Fragment, Snapshot
 from hubcli.cache.layout import UPKEEP_NAME, NameKind
-from hubcli.config.environment import parse_retention_rules
+from hubcli.config.retention import parse_retention_rules
 from hubcli.errors import UsageError
 
 __all__ = [
