@@ -298,8 +298,6 @@ _CHOICES = re.compile(r" (?:<|[a-z][a-z.0-9]*\|)$")
 Intended: TypeAlias = AddedKey | AddedLine | ChangedText | ReworkedHelp | RephrasedMessages
 
 _REWORDED = (
-    ("listing: ls*", " entry, ", " model, "),
-    ("*: ls*", " entries, ", " models, "),
     ("changing: rm*", "as asked", "requested"),
     ("changing: gc*", "not used for long", "not used recently"),
     ("changing: gc*", "to fit the size", "over the size limit"),

@@ -219,9 +219,8 @@ def _state(model: CachedModelInfo) -> str:
 
 def _total(listing: Listing) -> str:
     part = f"{len(listing.models)} of " if len(listing.models) < listing.matched else ""
-    models = plural(listing.matched - listing.foreign, "model")
-    others = f" and {plural(listing.foreign, 'foreign name')}" if listing.foreign else ""
-    return f"{part}{models}{others}, {format_size(listing.size_bytes)}"
+    noun = "entry" if listing.matched == 1 else "entries"  # Of which some may be foreign names.
+    return f"{part}{listing.matched} {noun}, {format_size(listing.size_bytes)}"
 
 
 def listing_document(listing: Listing) -> dict[str, Any]:

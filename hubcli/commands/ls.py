@@ -25,8 +25,7 @@ __all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "cached_path", "ls"]
 class Listing:
     """The rows in order, and the whole cache's root and leftovers.
 
-    `matched`, `size_bytes` and `foreign` speak of all rows that fit, before `--limit`. Foreign are those that
-    are not models: names in the directory that are not part of the cache.
+    `matched` and `size_bytes` speak of all rows that fit, before `--limit`.
     """
 
     root: Path
@@ -34,7 +33,6 @@ class Listing:
     matched: int
     size_bytes: int
     leftovers: int
-    foreign: int = 0
 
 
 _SORT_KEYS: dict[str, tuple[Callable[[CachedModelInfo], tuple[bool, float | str]], bool]] = {
@@ -202,8 +200,7 @@ def ls(
     ordered = (sort or SortOrder.parse("name")).apply(models)
     limited = ordered if limit is None else ordered[:limit]
     size_bytes = sum(model.size_bytes or 0 for model in models)
-    foreign = sum(model.state is EntryState.FOREIGN for model in models)
-    return Listing(root, tuple(limited), len(models), size_bytes, catalog.leftovers, foreign)
+    return Listing(root, tuple(limited), len(models), size_bytes, catalog.leftovers)
 
 
 def cached_path(target: str, settings: Settings | None = None) -> Path:

@@ -117,7 +117,7 @@ def test_ls_lists_every_model_with_its_state(old: OldCache, offline: Offline) ->
     unknown = [handle for handle, entry in listed.items() if entry["state"] != "ok"]
     assert unknown == [key_of(UNDESCRIBED)]
     rows = offline("ls").splitlines()
-    assert rows[-1] == "16 models, 239 kB"
+    assert rows[-1] == "16 entries, 239 kB"
     assert sum("ok, pinned" in row for row in rows) == len(PINS)
 
 
