@@ -306,7 +306,7 @@ class Groups:
             own = Contender(f"export --no-sync, {size}", _into(*command))
             rows.append(Row(own.name, own, peers[-1].name, 1.3))
             peers.append(copying_after(self.hubcli, f"its start, then cp -r, {size}", small, Path(source)))
-            rows.append(Row(f"{own.name}, against its parts", own, peers[-1].name, 1.0))
+            rows.append(Row(f"{own.name}, against its parts", own, peers[-1].name, 1.1))
         start = Contender("export --no-sync, its start", _into(*command[:-1], str(small)))
         return Group(3, [*rows, Row(start.name, start)], peers)
 
