@@ -121,7 +121,7 @@ class _Fetch:
         return adopted or self._fetched()
 
     def _note_unused(self, local: str) -> None:
-        """Says that `local` was not read. Its absence is no error: scripts remove what they imported."""
+        """Says that `local` was not read. It may be missing: scripts remove what they imported."""
         try:
             is_missing = local != "-" and not os.path.lexists(Path(local).expanduser())
         except (RuntimeError, ValueError):  # The home of an unknown user, a NUL character.

@@ -169,8 +169,8 @@ def _on_linux(kind: str) -> Path | None:
     return folder / _APP_NAME if folder is not None and folder.is_absolute() else None
 
 
-# What is none of the words that mean off has always counted as on. A user who writes `n` or `none` means
-# something else, and is told.
+# Any word but those that mean off has always counted as on. A user who writes `n` or `none` means
+# something else, and gets a warning.
 OFF = ("", "0", "false", "no", "off")
 _ON = ("1", "true", "yes", "on", "t", "y")
 FLAGS = (

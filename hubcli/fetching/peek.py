@@ -24,16 +24,13 @@ from hubcli.config.settings import Settings
 from hubcli.errors import (
     AuthenticationError,
     BrokenModelError,
-    CacheError,
-    DiskFullError,
     NotFoundError,
-    means_full,
 )
 from hubcli.fetching.byte_sources import Transfer, size_of
 from hubcli.fetching.cached import archive_changed, local_directory, problem_of
 from hubcli.fetching.model_ref import archive_address, latest_of, naming
 from hubcli.fetching.options import FetchOptions
-from hubcli.fetching.sources import OnBytes, members_of, open_source, require_source
+from hubcli.fetching.sources import OnBytes, members_of, open_source, require_source, temporary_disk_error
 from hubcli.fetching.tiers import Tier, TierTurn
 from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.net.byte_source import ByteSource
@@ -193,11 +190,7 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = DiskFullError if means_full(error) else CacheError
-        raise kind(
-            f"Cannot write to a temporary directory: {error.strerror or error}",
-            hint="Use a directory with enough space: TMPDIR=DIR hubcli …",
-        ) from error
+        raise temporary_disk_error("Cannot write to a temporary directory", error) from error
 
 
 def _drain(pieces: Iterator[memoryview], digest: hashlib._Hash) -> None:

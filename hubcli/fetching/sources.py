@@ -215,6 +215,13 @@ def _local_path(text: str) -> Path:
         raise NotFoundError(f"{text} names the home of an unknown user", hint="Check the path.") from error
 
 
+def temporary_disk_error(message: str, error: OSError, command: str = "") -> CacheError:
+    """What to raise where temporary files can't be written; the message is without the reason."""
+    kind = DiskFullError if means_full(error) else CacheError
+    hint = f"Use a directory with enough space: TMPDIR=DIR hubcli {command}…"
+    return kind(f"{message}: {error.strerror or error}", hint=hint)
+
+
 @contextmanager
 def unpacked_archive(archive: Path, settings: Settings, listener: ProgressListener) -> Iterator[Path]:
     """The directory with the model of the archive, removed when the context ends.
@@ -231,11 +238,8 @@ def unpacked_archive(archive: Path, settings: Settings, listener: ProgressListen
             folder = Path(opened.enter_context(temporary))
             unpack_archive(archive, folder, settings, listener)
         except OSError as error:
-            kind = DiskFullError if means_full(error) else CacheError
-            raise kind(
-                f"{archive} cannot be unpacked in {tempfile.gettempdir()}: {error.strerror}",
-                hint="Use a directory with enough space: TMPDIR=DIR hubcli …",
-            ) from error
+            message = f"{archive} cannot be unpacked in {tempfile.gettempdir()}"
+            raise temporary_disk_error(message, error) from error
         yield folder  # What the caller does there has errors of its own.
 
 

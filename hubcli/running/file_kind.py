@@ -1,4 +1,4 @@
-"""What a file of inputs holds, told by its first bytes: an array, an image, sound, records, a table, text."""
+"""What a file of inputs holds, by its first bytes: an array, an image, sound, records, a table, text."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def output_form(text: str, endpoint: Endpoint | None = None) -> OutputForm:
 
 
 def response_file(text: str) -> Path:
-    """The file, whatever its name ends in. Raises UsageError for "-", which elsewhere is standard output."""
+    """The file, with any suffix. Raises UsageError for "-", which elsewhere is standard output."""
     if not text.strip():
         raise UsageError("--output is empty", hint="Specify a file or a directory: -o FILE")
     if text == "-":

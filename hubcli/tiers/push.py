@@ -13,7 +13,8 @@ from hubcli.archive import FileRecord, Limits
 from hubcli.archive.pack import pack
 from hubcli.archive.tree import Tree, hashed_files, tree_digest
 from hubcli.cache.cached_model import CachedModel
-from hubcli.errors import CacheError, DiskFullError, IntegrityError, UsageError, means_full
+from hubcli.errors import IntegrityError, UsageError
+from hubcli.fetching.sources import temporary_disk_error
 from hubcli.providers.handle import Handle
 from hubcli.tiers.layout import ManifestKey
 from hubcli.tiers.manifest import TierManifest
@@ -78,11 +79,8 @@ def push_model(
             )
             is_new = tier.put_archive(handle, manifest, archive, replace=force)
     except OSError as error:
-        kind = DiskFullError if means_full(error) else CacheError
-        raise kind(
-            f"Cannot pack {handle} in a temporary directory: {error.strerror or error}",
-            hint="Use a directory with enough space: TMPDIR=DIR hubcli push …",
-        ) from error
+        message = f"Cannot pack {handle} in a temporary directory"
+        raise temporary_disk_error(message, error, "push ") from error
     seconds = time.monotonic() - began_s
     return PushedModel(str(handle), tier.name, packed.sha256, packed.size_bytes, not is_new, seconds)
 
