@@ -79,11 +79,13 @@ class ObjectGraph:
 
     def __init__(self, message: Any) -> None:
         """Raises BrokenModelError if there is no root, or a child that doesn't exist."""
-        self._nodes = list(message.nodes)
-        self._concrete_functions = message.concrete_functions
-        count = len(self._nodes)
+        count = len(message.nodes)
         if not count:
             raise BrokenModelError("its object graph has no root")
+        if count > _MAX_NODES:
+            raise BrokenModelError("its object graph is too large")
+        self._nodes = list(message.nodes)
+        self._concrete_functions = message.concrete_functions
         # Read once: each access makes a Python object of the message. Plain pairs: a named tuple takes twice
         # as long to make, and a model of 300 variables has 17,000 children.
         self._kinds: list[str | None] = []
@@ -92,7 +94,7 @@ class ObjectGraph:
         for node in self._nodes:
             children = node.children
             total += len(children)
-            if total > _MAX_CHILDREN or count > _MAX_NODES:
+            if total > _MAX_CHILDREN:
                 raise BrokenModelError("its object graph is too large")
             self._kinds.append(node.WhichOneof("kind"))
             self._children.append([(child.local_name, child.node_id) for child in children])
