@@ -128,16 +128,16 @@ def _fill_caches() -> None:
 
     No help is printed here: what that imports reads the environment.
     """
-    from typer.main import get_command
-
-    from hubcli.cli.app import COMMANDS, app_of
+    from hubcli.cli.app import COMMANDS
+    from hubcli.cli.entrypoint import command_of
     from hubcli.formats.protos import is_slow
     from hubcli.savedmodel.nodes import op_classes
 
     op_classes()
     is_slow()
     for name in COMMANDS:
-        get_command(app_of(name))
+        command_of(name)
+        command_of(name, others="names")
 
 
 def _hubcli_modules() -> list[str]:
