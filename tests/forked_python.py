@@ -36,11 +36,14 @@ START_S = 120
 _LOOK_S = 0.5
 # What commands import when they need it, but for what reads the environment when it is imported.
 LIBRARIES = (
+    "_sha1",
     "_strptime",
     "encodings.ascii",
     "encodings.idna",
+    "encodings.utf_8_sig",
     "google.protobuf.descriptor_pool",
     "google.protobuf.message_factory",
+    "importlib.readers",
     "pickletools",
     "platformdirs.unix",
     "resource",
@@ -132,12 +135,22 @@ def _fill_caches() -> None:
     from hubcli.cli.entrypoint import command_of
     from hubcli.formats.protos import is_slow
     from hubcli.savedmodel.nodes import op_classes
+    from hubcli.units import parse_size_bytes
+    from hubcli.urls import printed_url, redacted, secret_values
 
     op_classes()
     is_slow()
     for name in COMMANDS:
         command_of(name)
         command_of(name, others="names")
+    parse_size_bytes("1GB")
+    for url in (
+        "https://host.example/m/1?tf-hub-format=compressed",
+        "https://u:p@host.example/m;v=1?k=secret",
+    ):
+        printed_url(url)
+        redacted(url)
+        list(secret_values(url))
 
 
 def _hubcli_modules() -> list[str]:
