@@ -187,10 +187,11 @@ class _DirectoryUpload(TreeUpload):
 
     def __init__(self, place: HubPlace, tree: Tree, settings: Settings, listener: ProgressListener) -> None:
         super().__init__(place, tree, settings, listener)
-        path = Path(place.root).expanduser() / place.key
+        # Links are kept: behind one to another disk, the directories above are not those of the tree.
+        self.root = Path(place.root).expanduser().absolute()
+        self.path = self.root / place.key
         # Not in the cache, nor in the model; what is there already is compared, and never replaced.
-        self.path = require_free(path, cache_root=settings.cache_root, force=True, source=tree.top)
-        self.root = self.path.parents[place.key.count("/")]
+        require_free(self.path, cache_root=settings.cache_root, force=True, source=tree.top)
 
     def existing(self) -> PackedArchive | None:
         if not os.path.lexists(self.path):

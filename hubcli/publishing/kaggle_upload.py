@@ -48,6 +48,18 @@ class KaggleRequest:
     wait_s: float = 1800.0
     restart: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for bytes of a command line that no host could store as text."""
+        texts = {"license": self.license_name, "notes": self.notes, "title": self.title}
+        for name, text in texts.items():
+            try:
+                (text or "").encode()
+            except UnicodeEncodeError:
+                raise UsageError(
+                    f"Invalid value for --{name}: not text in UTF-8",
+                    hint="Type it again on a terminal that uses UTF-8.",
+                ) from None
+
 
 class KaggleUpload:
     """One upload to the variation that `model` names, of the files below `tree.top`."""

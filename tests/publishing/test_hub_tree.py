@@ -26,7 +26,7 @@ from hubcli.commands.publish import (
     publish,
 )
 from hubcli.config.settings import Settings
-from hubcli.errors import DiskFullError, HandleError, OutputError
+from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.progress import ProgressListener
@@ -138,6 +138,38 @@ def test_what_is_not_an_archive_stays(model: Path, www: Path, settings: Settings
     (www / NAME / "1").mkdir(parents=True)
     with pytest.raises(OutputError, match="is not an archive"):
         put(model, www / NAME / "1", settings)
+
+
+@each_of("place", ["publisher", "model"])
+def test_a_directory_behind_a_link_is_listed_in_the_index_of_its_own_tree(
+    place: str, model: Path, www: Path, tmp_path: Path, settings: Settings
+) -> None:
+    other, root = tmp_path / "other" / "disk" / place, www / place
+    other.mkdir(parents=True)
+    link = root / NAME if place == "model" else (root / NAME).parent
+    link.parent.mkdir(parents=True)
+    link.symlink_to(other)
+    put(model, root / NAME / "1", settings)
+    assert index_of(root) == [(NAME, "1", "MIT")]
+    assert not list((tmp_path / "other").rglob("index.json"))
+    assert put(model, root / NAME / "1", settings).status is PublishStatus.ALREADY_PUBLISHED
+
+
+def test_a_version_that_is_a_link_to_nothing_is_not_written_through(
+    model: Path, www: Path, tmp_path: Path, settings: Settings
+) -> None:
+    (www / NAME).mkdir(parents=True)
+    (www / NAME / "1").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="is not an archive"):
+        put(model, www / NAME / "1", settings)
+    assert not (tmp_path / "elsewhere").exists()
+    assert [path.name for path in www.iterdir()] == [NAME.partition("/")[0]]
+
+
+@each_of("option", ["license_name", "title", "notes"])
+def test_bytes_that_are_not_text_are_refused_before_anything_is_written(option: str) -> None:
+    with pytest.raises(UsageError, match="not text in UTF-8"):
+        KaggleRequest(**{option: "caf\udce9"})
 
 
 def test_of_two_publishers_at_once_one_wins(
