@@ -51,14 +51,17 @@ class KaggleRequest:
     def __post_init__(self) -> None:
         """Raises UsageError for bytes of a command line that no host could store as text."""
         texts = {"license": self.license_name, "notes": self.notes, "title": self.title}
-        for name, text in texts.items():
-            try:
-                (text or "").encode()
-            except UnicodeEncodeError:
-                raise UsageError(
-                    f"Invalid value for --{name}: not text in UTF-8",
-                    hint="Type it again on a terminal that uses UTF-8.",
-                ) from None
+        invalid = [name for name, text in texts.items() if not _is_text(text or "")]
+        if invalid:
+            raise UsageError(
+                f"Invalid value for --{invalid[0]}: not text in UTF-8",
+                hint="Type it again on a terminal that uses UTF-8.",
+            )
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written: bytes of a command line that aren't UTF-8 are halves of surrogate pairs."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 class KaggleUpload:
