@@ -41,6 +41,7 @@ from hubcli.providers import BUCKETS
 from hubcli.providers.handle import Handle
 from hubcli.providers.kaggle import KaggleModel
 from hubcli.publishing.kaggle_creation import VersionExistsError, differences
+from hubcli.publishing.upload_files import require_unchanged
 from hubcli.regular_file import file_sha256, read_regular
 
 __all__ = ["HubPlace", "TreeUpload", "open_tree", "parse_target"]
@@ -219,6 +220,7 @@ class _DirectoryUpload(TreeUpload):
                 staged = staging.path / "new"
                 packed = pack(self.tree, staged, on_bytes=self.listener.received, durability=durability)
                 durability.path(staged)
+                require_unchanged(self.tree)
                 _take_name(staged, self.path)
                 durability.directory(self.path.parent)
             except FileExistsError:  # Another process was first.
@@ -310,6 +312,7 @@ class _StoreUpload(TreeUpload):
         with self._temporary_archive() as archive:
             with self._disk_errors():
                 packed = pack(self.tree, archive)
+            require_unchanged(self.tree)
             self._claim(packed)
             found = self.existing()
             if found is None:

@@ -13,7 +13,7 @@ from typing import Any
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import Tree, hashed_files
 from hubcli.config.settings import Settings
-from hubcli.errors import IntegrityError, NetworkError, TruncatedError, UsageError
+from hubcli.errors import IntegrityError, NetworkError, UsageError
 from hubcli.progress import ProgressListener
 from hubcli.providers.kaggle import KaggleModel
 from hubcli.publishing.blobs import upload_blobs
@@ -27,7 +27,7 @@ from hubcli.publishing.kaggle_creation import (
     differences,
     same_listing,
 )
-from hubcli.publishing.upload_files import files_of, read_files
+from hubcli.publishing.upload_files import files_of, require_unchanged
 
 __all__ = ["KaggleRequest", "KaggleUpload", "directory_body"]
 
@@ -197,8 +197,7 @@ class KaggleUpload:
         with open_kaggle(self.settings, self.listener.retrying) as kaggle:
             upload_blobs(files_of(self.tree), kaggle, self.journal, self.settings, self.listener)
         self.listener.finished()
-        if read_files(self.tree.top) != self.tree:
-            raise TruncatedError(f"{self.tree.top} changed during the upload", hint="Run the command again.")
+        require_unchanged(self.tree)
         assert len(self.journal.records) == len(files_of(self.tree))
         self._create(state, directory_body(self.journal.tokens()))
         if self.journal.step is Step.CREATING:

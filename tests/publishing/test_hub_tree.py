@@ -21,12 +21,13 @@ from hubcli.commands.fetch import fetch
 from hubcli.commands.publish import (
     KaggleRequest,
     PublishOptions,
+    PublishPlan,
     PublishResult,
     PublishStatus,
     publish,
 )
 from hubcli.config.settings import Settings
-from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError
+from hubcli.errors import DiskFullError, HandleError, OutputError, TruncatedError, UsageError
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.progress import ProgressListener
@@ -164,6 +165,26 @@ def test_a_version_that_is_a_link_to_nothing_is_not_written_through(
         put(model, www / NAME / "1", settings)
     assert not (tmp_path / "elsewhere").exists()
     assert [path.name for path in www.iterdir()] == [NAME.partition("/")[0]]
+
+
+CHANGES = {
+    "other bytes of the same size": {"variables/variables.index": b"x" * 245},
+    "a secret": {".env": b"TOKEN=1"},
+}
+
+
+@each_of("name", list(CHANGES))
+def test_what_changed_since_it_was_checked_is_not_published(
+    name: str, model: Path, www: Path, settings: Settings
+) -> None:
+    def change(plan: PublishPlan) -> bool:
+        models.write_tree(model, CHANGES[name])
+        return True
+
+    models.write_tree(model, models.example_files())
+    with pytest.raises(TruncatedError, match="changed during the upload"):
+        publish(str(model), str(www / NAME / "1"), settings, confirm=change)
+    assert [path for path in www.rglob("*") if path.is_file()] == []
 
 
 @each_of("option", ["license_name", "title", "notes"])
@@ -344,6 +365,17 @@ def test_other_bytes_do_not_come_under_a_version_that_is_claimed_or_there(
     models.write_tree(model, {"assets/words.txt": b"two\n"})
     with pytest.raises(VersionExistsError, match="exists with other files"):
         upload(store, model, settings, "2").existing()
+
+
+def test_no_version_in_a_bucket_is_claimed_for_files_that_changed_since_they_were_checked(
+    model: Path, settings: Settings
+) -> None:
+    store = MemoryStore()
+    begun = upload(store, model, settings)
+    models.write_tree(model, {"assets/more.txt": b"more"})
+    with pytest.raises(TruncatedError, match="changed during the upload"):
+        begun.publish()
+    assert store.objects == {}
 
 
 def test_without_space_for_the_archive_nothing_is_claimed_and_the_disk_is_named(
