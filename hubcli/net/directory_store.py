@@ -73,6 +73,8 @@ class DirectoryStore(ObjectStore):
     An ETag is made of inode, size and time of modification: each write makes a new file.
     """
 
+    is_local = True
+
     def __init__(self, root: Path, durability: Durability = SYNCED) -> None:
         self.root = root
         self.address = str(root).rstrip("/") or "/"
