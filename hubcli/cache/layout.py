@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -300,6 +299,8 @@ IN_LOWER_LAYER = "it is in a lower layer of overlayfs, such as that of an image"
 
 def removal_hint(path: Path | str) -> str:
     """What to do with a directory of a lower layer."""
+    import shlex  # Every command loads this module.
+
     return f"While no process uses the cache, remove it yourself: rm -r {shlex.quote(str(path))}"
 
 
