@@ -18,8 +18,7 @@ __all__ = ["MOVED", "RENAMED", "MovedModules", "renamed", "warn_of_old_name"]
 MOVED = {
     "hubcli.archive.member_names": "hubcli.archive.unpack",
     "hubcli.archive.members": "hubcli.archive",
-    "hubcli.atomic_files": "hubcli.durability",
-    "hubcli.cache.atomic_files": "hubcli.durability",
+    "hubcli.cache.atomic_files": "hubcli.atomic_files",
     "hubcli.cache.entries": "hubcli.cache.cached_model",
     "hubcli.cache.gc.policy": "hubcli.cache.gc.plan",
     "hubcli.cache.lock_owner": "hubcli.cache.records",

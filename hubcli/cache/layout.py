@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from hubcli.durability import TEMPORARY_SUFFIX
+from hubcli.atomic_files import TEMPORARY_SUFFIX, removal_command
 from hubcli.errors import CacheError, DiskFullError, means_full
 
 __all__ = [
@@ -299,9 +299,7 @@ IN_LOWER_LAYER = "it is in a lower layer of overlayfs, such as that of an image"
 
 def removal_hint(path: Path | str) -> str:
     """What to do with a directory of a lower layer."""
-    import shlex  # Every command loads this module.
-
-    return f"While no process uses the cache, remove it yourself: rm -r {shlex.quote(str(path))}"
+    return f"While no process uses the cache, remove it yourself: {removal_command(path)}"
 
 
 def not_a_directory(root: Path) -> CacheError:

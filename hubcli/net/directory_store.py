@@ -19,7 +19,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
-from hubcli.durability import SYNCED, Durability, WriteBack, unique_number
+from hubcli.atomic_files import unique_number
+from hubcli.durability import SYNCED, Durability, WriteBack
 from hubcli.errors import (
     AuthenticationError,
     HubcliError,

@@ -27,6 +27,7 @@ from enum import Enum
 from itertools import groupby
 from pathlib import Path
 
+from hubcli.atomic_files import replace_link
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import measure
@@ -41,7 +42,7 @@ from hubcli.cache.layout import (
     removal_hint,
 )
 from hubcli.cache.lock import Lock, lock_at_once
-from hubcli.durability import SYNCED, Durability, replace_link
+from hubcli.durability import SYNCED, Durability
 
 __all__ = ["ActionResult", "CompletedAction", "collect"]
 
