@@ -111,6 +111,10 @@ RENAMED = {
         "EntryState": ("hubcli.cache.catalog", "EntryState"),
         "read_catalog": ("hubcli.cache.catalog", "read_catalog"),
     },
+    "hubcli.config.settings": {  # Which was hubcli.settings.
+        "ShellHomes": ("hubcli.config.user_directories", "ShellHomes"),
+        "UpkeepRules": ("hubcli.config.settings", "AutoGcRules"),
+    },
     "hubcli.issues": {"Fault": ("hubcli.issues", "Issue")},  # Which was hubcli.savedmodel.issue.
     "hubcli.savedmodel.model": {
         "Finding": ("hubcli.issues", "Issue"),
