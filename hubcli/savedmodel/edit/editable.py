@@ -214,9 +214,9 @@ def attribute(node: WireMessage, name: str, number: int = _ATTR) -> WireMessage 
     return found
 
 
-def put_attribute(node: WireMessage, name: str, value: bytes, number: int = _ATTR) -> None:
+def put_attribute(node: WireMessage, name: str, value: bytes) -> None:
     """Puts the encoded AttrValue into the attribute, which the node has."""
-    for entry in node.messages(number):
+    for entry in node.messages(_ATTR):
         if entry.text(_KEY) == name:
             entry.put(_VALUE, value)
 
