@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubcli.durability import SYNCED, Durability, hidden_beside, write_whole
+from hubcli.atomic_files import hidden_beside, write_whole
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import IntegrityError, NetworkError
 from hubcli.exporting.destination import SEGMENT, VERSION
 from hubcli.regular_file import read_regular

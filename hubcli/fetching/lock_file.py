@@ -20,9 +20,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from hubcli.archive.tree import hashed_files, tree_digest
+from hubcli.atomic_files import write_whole
 from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
-from hubcli.durability import SYNCED, Durability, write_whole
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError, means_full
 from hubcli.fetching.options import ExpectedDigests, FetchResult, Requirement
 from hubcli.progress import ProgressListener

@@ -16,9 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hubcli.atomic_files import unique_number
 from hubcli.config.environment import KaggleAccount
-from hubcli.config.settings import Settings, answer_cache_folder
-from hubcli.durability import unique_number
+from hubcli.config.settings import Settings
+from hubcli.config.user_directories import answer_cache_folder
 from hubcli.errors import OfflineError
 from hubcli.net.json_api import MAX_ANSWER_BYTES, JsonApi
 from hubcli.regular_file import read_regular

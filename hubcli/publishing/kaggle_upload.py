@@ -92,7 +92,7 @@ class KaggleUpload:
         """
         if self.request.restart:
             self.journal.clear()
-        if self.journal.step is Step.UPLOADING:
+        if self.journal.state.step is Step.UPLOADING:
             return None
         self.listener.step("Looking for the version that an earlier run created")
         number = self._finished()
@@ -115,7 +115,7 @@ class KaggleUpload:
     @property
     def is_pending(self) -> bool:
         """Whether a version was created that can't be seen yet."""
-        return self.journal.step is Step.CREATED
+        return self.journal.state.step is Step.CREATED
 
     def look(self) -> PublishedState:
         """What is there. Raises UsageError if the options don't fit it."""
@@ -200,7 +200,7 @@ class KaggleUpload:
         require_unchanged(self.tree)
         assert len(self.journal.records) == len(files_of(self.tree))
         self._create(state, directory_body(self.journal.tokens()))
-        if self.journal.step is Step.CREATING:
+        if self.journal.state.step is Step.CREATING:
             self.listener.note("Kaggle's answer to the creation was lost: looking for the new version")
         self.listener.step("Waiting until Kaggle has processed the version")
         return self._finished()

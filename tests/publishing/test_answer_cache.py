@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.config.environment import KaggleAccount
-from hubcli.config.settings import Settings, answer_cache_folder
+from hubcli.config.settings import Settings
+from hubcli.config.user_directories import answer_cache_folder
 from hubcli.errors import OfflineError
 from hubcli.publishing import answer_cache
 from hubcli.publishing.answer_cache import FRESH_S, AnswerCache, account_key
