@@ -97,7 +97,7 @@ class InputReader:
         """The tensors of values by input: each a sequence, whose items are stacked. Raises InputError."""
         given = with_parts(self._endpoint, given)
         for name in given:
-            self._endpoint_port(name)
+            self._endpoint.port(name)
         tensors = {
             port.name: self._stacked(port, given[port.name])
             for port in self._endpoint.inputs
@@ -117,7 +117,7 @@ class InputReader:
         only = self._only
         if isinstance(value, dict) and (only is None or value.keys() != {"b64"}):
             for name in value:
-                self._endpoint_port(name)
+                self._endpoint.port(name)
             return value
         if only is None:
             raise InputError(
@@ -133,7 +133,7 @@ class InputReader:
         if not isinstance(value, dict) or value.keys() in ({"b64"}, _SPARSE_KEYS):
             return value
         for name in value:
-            self._endpoint_port(name)
+            self._endpoint.port(name)
         raise InputError(f"missing value for {port.name}; found {', '.join(value)}")
 
     def media_of(self, port: Port, data: bytes, where: str, kind: FileKind) -> Any:
@@ -143,9 +143,6 @@ class InputReader:
         if kind is FileKind.IMAGE:
             return decode_image(port, data, where, self._media, self._decoder)
         return decode_wav(port, data, where, self._decoder)
-
-    def _endpoint_port(self, name: str) -> Port:
-        return self._endpoint.port(name)
 
     def _expected(self, port: Port | None) -> tuple[frozenset[str], bool]:
         """The columns that a table may have, and whether a file that is nothing else is text."""

@@ -19,7 +19,7 @@ from hubcli.savedmodel.graph import MetaGraphOutline, declared_assets_of, fed_as
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.nodes import is_known
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.targets.packages import module_of, package_by_op
+from hubcli.savedmodel.targets.releases import module_of, package_by_op
 
 __all__ = ["RunnableModel", "Selection", "read_runnable", "read_signatures_of", "refuse_unsafe"]
 

@@ -55,6 +55,13 @@ def test_no_arguments_and_a_typing_error_are_told_there_too() -> None:
     assert (wrong.status, "Did you mean '--limit'?" in wrong.stderr) == (2, True)
 
 
+def test_findings_of_a_publication_are_folded_between_words(cache: Path) -> None:
+    for options in ("--check", "--dry-run"):
+        command = [sys.executable, "-m", "hubcli", "publish", "example://mul/1", "./www/demo/mul/1", options]
+        _, screen = run_on_terminal(command, os.environ, columns=40)
+        assert re.search(r" *hint: The model has no README.md and( no)?\n +(no )?model card", screen), screen
+
+
 def test_tables_become_lines_of_their_own(cache: Path) -> None:
     hubcli_entry(cache, LONG, shard_bytes=1_000_000, fetched_at_s=time.time() - 40 * 86400)
     hubcli_entry(cache, ELMO, pinned=True)

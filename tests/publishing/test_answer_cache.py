@@ -116,6 +116,14 @@ def test_a_damaged_file_is_no_answer(damage: bytes, tmp_path: Path) -> None:
     assert cache_at(folder, clock).get(("x",), "x", host) == b"answer 2"
 
 
+def test_an_answer_of_which_a_byte_changed_on_the_disk_is_no_answer(tmp_path: Path) -> None:
+    clock, host, folder = Clock(), Host(), tmp_path / "a"
+    cache_at(folder, clock).get(("x",), "x", host)
+    file = next(folder.iterdir())
+    file.write_bytes(file.read_bytes().replace(b"answer", b"answes"))
+    assert cache_at(folder, clock).get(("x",), "x", host) == b"answer 2"
+
+
 def test_the_oldest_go_beyond_the_bounds(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
