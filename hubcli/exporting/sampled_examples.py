@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hubcli.formats.wire import encode_field, encode_varint
 from hubcli.formats.wire_message import WireMessage
-from hubcli.savedmodel.edit.tensor_lists import types_of
+from hubcli.savedmodel.edit.editable import types_of
 from hubcli.savedmodel.graph import GraphBody, read_outline
 from hubcli.savedmodel.nodes import Node
 

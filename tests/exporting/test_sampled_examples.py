@@ -13,7 +13,7 @@ from hubcli.exporting.sampled_examples import sampled_examples
 from hubcli.formats import HalfType
 from hubcli.formats.wire import encode_field
 from hubcli.running.tables import example_features
-from hubcli.savedmodel.edit.tensor_lists import tensor_of_strings
+from hubcli.savedmodel.edit.editable import tensor_of_strings
 from tests.corpus import corpus_model
 
 MANY = (1 << 64) - 1  # -1, for any size.
