@@ -18,8 +18,7 @@ __all__ = ["MOVED", "RENAMED", "MovedModules", "renamed", "warn_of_old_name"]
 MOVED = {
     "hubcli.archive.member_names": "hubcli.archive.unpack",
     "hubcli.archive.members": "hubcli.archive",
-    "hubcli.atomic_files": "hubcli.durability",
-    "hubcli.cache.atomic_files": "hubcli.durability",
+    "hubcli.cache.atomic_files": "hubcli.atomic_files",
     "hubcli.cache.entries": "hubcli.cache.cached_model",
     "hubcli.cache.gc.policy": "hubcli.cache.gc.plan",
     "hubcli.cache.lock_owner": "hubcli.cache.records",
@@ -112,6 +111,10 @@ RENAMED = {
         "Entry": ("hubcli.cache.cached_model", "CachedModel"),
         "EntryState": ("hubcli.cache.catalog", "EntryState"),
         "read_catalog": ("hubcli.cache.catalog", "read_catalog"),
+    },
+    "hubcli.config.settings": {  # Which was hubcli.settings.
+        "ShellHomes": ("hubcli.config.user_directories", "ShellHomes"),
+        "UpkeepRules": ("hubcli.config.settings", "AutoGcRules"),
     },
     "hubcli.issues": {"Fault": ("hubcli.issues", "Issue")},  # Which was hubcli.savedmodel.issue.
     "hubcli.savedmodel.model": {

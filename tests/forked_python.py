@@ -110,12 +110,17 @@ _ended: list[socket.socket] = []
 
 
 def _read_certificates() -> None:
-    """What the first request over HTTP in each process would read again, in 25 ms."""
+    """What the first request over HTTP in each process would read again, in 25 ms.
+
+    Where SSL_CERT_FILE is set, as in many containers, the tests have that, too.
+    """
     from hubcli.config.environment import NetworkConfig
+    from hubcli.errors import HubcliError
     from hubcli.net.connections import trusted_context
 
-    with suppress(OSError):
-        trusted_context(NetworkConfig())
+    for variables in ({}, os.environ):
+        with suppress(OSError, HubcliError):
+            trusted_context(NetworkConfig.read(variables))
 
 
 def _fill_caches() -> None:
@@ -123,16 +128,16 @@ def _fill_caches() -> None:
 
     No help is printed here: what that imports reads the environment.
     """
-    from typer.main import get_command
-
-    from hubcli.cli.app import COMMANDS, app_of
+    from hubcli.cli.app import COMMANDS
+    from hubcli.cli.entrypoint import command_of
     from hubcli.formats.protos import is_slow
     from hubcli.savedmodel.nodes import op_classes
 
     op_classes()
     is_slow()
     for name in COMMANDS:
-        get_command(app_of(name))
+        command_of(name)
+        command_of(name, others="names")
 
 
 def _hubcli_modules() -> list[str]:

@@ -17,7 +17,7 @@ from hubcli.cli.output import Output
 
 with LazyImports():
     from hubcli.cli.completion import SHELLS, install_completion, script_of, shell_called
-    from hubcli.config.settings import ShellHomes
+    from hubcli.config.user_directories import ShellHomes
 
 __all__ = ["COMMANDS", "GROUPS", "app_of"]
 

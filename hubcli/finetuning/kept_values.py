@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubcli.durability import hidden_beside, remove_tree
+from hubcli.atomic_files import hidden_beside, remove_tree
 from hubcli.errors import HubcliError, Interrupted, UnchangedError, ValuesError
 from hubcli.tf.live_model import TrainedValues
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.archive import FileRecord
-from hubcli.config.settings import upload_records
+from hubcli.config.user_directories import upload_records
 from hubcli.durability import Durability
 from hubcli.errors import CacheError, LockTimeoutError, UsageError, means_full
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from hubcli.archive import Limits
 from hubcli.archive.tree import Tree, TreeNode
-from hubcli.errors import NotFoundError
+from hubcli.errors import NotFoundError, TruncatedError
 from hubcli.issues import Issue, Location, Severity
 from hubcli.regular_file import read_regular
 
-__all__ = ["file_issues", "files_of", "read_files"]
+__all__ = ["file_issues", "files_of", "read_files", "require_unchanged"]
 
 # Of a file or of a directory on the way to it, in lower case.
 _SECRET_NAMES = (
@@ -64,6 +64,15 @@ _MAX_READ_BYTES = 1 << 20  # Secrets are small files; tensors and graphs aren't 
 def read_files(directory: Path) -> Tree:
     """Everything below the directory. Raises UnsafeArchiveError for what no archive may hold."""
     return Tree.read(directory, Limits())
+
+
+def require_unchanged(tree: Tree) -> None:
+    """Raises TruncatedError if there are other files now, or any was written since they were read.
+
+    What was checked and confirmed is published, or nothing: a version can't be taken back.
+    """
+    if read_files(tree.top) != tree:
+        raise TruncatedError(f"{tree.top} changed during the upload", hint="Run the command again.")
 
 
 def files_of(tree: Tree) -> tuple[TreeNode, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -344,7 +345,9 @@ def _literal(port: Port, text: str) -> Any:
     try:
         return parse_json(text, f"--input {port.name}: '{text[:60]}'")
     except InputError as error:
-        is_path = len(text) < 4096 and "\0" not in text and Path(text).expanduser().is_file()
+        is_path = False
+        with suppress(OSError, ValueError, RuntimeError):  # No path, and no user of that name.
+            is_path = Path(text).expanduser().is_file()
         hint = (
             f"To read the file: --input {port.name}=@{text}"
             if is_path

@@ -16,7 +16,7 @@ from hubcli.savedmodel.model import Conformance
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.types import Literal, TensorSpec, TypeSpec, decode, holds_tensors, tensors_of
 from hubcli.savedmodel.variables import Variable, VariableLists
-from hubcli.units import first_few, plural
+from hubcli.units import first_few, format_size, plural
 
 __all__ = ["check_reusable", "final_ops"]
 
@@ -205,8 +205,7 @@ class _Check(NamedTuple):
             size = sum(variable.size_bytes or 0 for variable in slots)
             yield _issue(
                 "optimizer-slots",
-                f"The file contains {plural(len(slots), 'variable')} of an optimizer "
-                f"({plural(size, 'byte')})",
+                f"The file contains {plural(len(slots), 'variable')} of an optimizer ({format_size(size)})",
             )
 
     def _batch(self, call: Function) -> Iterator[Issue]:
