@@ -371,10 +371,10 @@ def test_no_version_in_a_bucket_is_claimed_for_files_that_changed_since_they_wer
     model: Path, settings: Settings
 ) -> None:
     store = MemoryStore()
-    begun = upload(store, model, settings)
+    started = upload(store, model, settings)
     models.write_tree(model, {"assets/more.txt": b"more"})
     with pytest.raises(TruncatedError, match="changed during the upload"):
-        begun.publish()
+        started.publish()
     assert store.objects == {}
 
 
