@@ -146,7 +146,7 @@ def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
         return None
     try:
         return _Netrc(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # HOME=/dev/null, as some services have it.
         if is_named:
             raise _bad_netrc(file, "does not exist") from None
         return None

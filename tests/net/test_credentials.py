@@ -302,6 +302,15 @@ def test_the_variable_names_another_netrc_file(server: HubServer, home: Path, tm
     assert authorizations(server) == [basic("me", "pw")]
 
 
+def test_a_home_that_is_no_directory_holds_no_netrc_file(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/dev/null")  # As some systems have it for accounts of services.
+    assert download(server.serve("/m", BODY), access_to()) == BODY
+    with pytest.raises(AuthenticationError, match="does not exist"):
+        download(server.serve("/m", BODY), access_to(NETRC="/dev/null/netrc"))
+
+
 def test_kaggle_has_none_of_them(server: HubServer, home: Path) -> None:
     write(home / ".netrc", "machine 127.0.0.1 login me password pw\n").chmod(0o600)
     download(serve_version(server, 1, BODY), access_to(server))
