@@ -190,8 +190,9 @@ def test_what_changed_since_it_was_checked_is_not_published(
 
 @each_of("option", ["license_name", "title", "notes"])
 def test_bytes_that_are_not_text_are_refused_before_anything_is_written(option: str) -> None:
+    changes: dict[str, Any] = {option: "caf\udce9"}
     with pytest.raises(UsageError, match="not text in UTF-8"):
-        replace(KaggleRequest(), **{option: "caf\udce9"})
+        replace(KaggleRequest(), **changes)
 
 
 def test_of_two_publishers_at_once_one_wins(
