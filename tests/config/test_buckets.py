@@ -216,7 +216,8 @@ STRING = (
     "variables, expected, place",
     [
         ({"AZURE_STORAGE_KEY": "a2V5"}, {"account_key": "a2V5"}, "AZURE_STORAGE_KEY"),
-        ({"AZURE_STORAGE_ACCOUNT_KEY": "a2V5"}, {"account_key": "a2V5"}, "AZURE_STORAGE_KEY"),
+        ({"AZURE_STORAGE_ACCOUNT_KEY": "a2V5"}, {"account_key": "a2V5"}, "AZURE_STORAGE_ACCOUNT_KEY"),
+        ({"AZURE_STORAGE_SAS_KEY": "sv=1&sig=x"}, {"sas_key": "sv=1&sig=x"}, "AZURE_STORAGE_SAS_KEY"),
         ({"AZURE_STORAGE_SAS_TOKEN": "?sv=1&sig=x"}, {"sas_key": "sv=1&sig=x"}, "AZURE_STORAGE_SAS_TOKEN"),
         (
             {"AZURE_CLIENT_ID": "c", "AZURE_TENANT_ID": "t", "AZURE_CLIENT_SECRET": "s3cr3t-azure"},
