@@ -25,6 +25,7 @@ MOVED = {
     "hubcli.cache.mounts": "hubcli.cache.disk_usage",
     "hubcli.cache.policy": "hubcli.cache.gc.plan",
     "hubcli.cli.help": "hubcli.cli.help_pages",
+    "hubcli.cli.rm": "hubcli.cli.gc",
     "hubcli.cli.signals": "hubcli.cli.entrypoint",
     "hubcli.cli.views.doctor": "hubcli.cli.doctor",
     "hubcli.cli.views.dry_run": "hubcli.cli.views.fetch",

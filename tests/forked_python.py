@@ -118,7 +118,7 @@ def _read_certificates() -> None:
     from hubcli.errors import HubcliError
     from hubcli.net.connections import trusted_context
 
-    for variables in ({}, os.environ):
+    for variables in (dict[str, str](), os.environ):
         with suppress(OSError, HubcliError):
             trusted_context(NetworkConfig.read(variables))
 

@@ -56,7 +56,7 @@ GROUPS = MappingProxyType(
     }
 )
 # Each with its module; the function there has its name, and _command behind it.
-_OTHER_MODULES = {"unpin": "pin"}
+_OTHER_MODULES = {"rm": "gc", "unpin": "pin"}
 COMMANDS = MappingProxyType(
     {name: _OTHER_MODULES.get(name, name.replace("-", "_")) for names in GROUPS.values() for name in names}
 )

@@ -160,7 +160,7 @@ def account_key(account: KaggleAccount) -> str:
     files = [
         str(file)
         for file in (account.token_file, account.key_file, account.login_file)
-        if file and file.exists()
+        if file and os.path.exists(file)  # noqa: PTH110 - Path.exists may raise
     ]
     return hashlib.sha256(json.dumps([named, files]).encode()).hexdigest()
 

@@ -354,8 +354,13 @@ class _StoreUpload(TreeUpload):
             )
 
     def add_to_index(self, packed: PackedArchive) -> None:
-        """By compare and swap."""
-        add_to_stored_index(self.store, "", [self._entry(packed)])
+        """By compare and swap. Somebody else's `index.json` stays, as in a directory."""
+        try:
+            add_to_stored_index(self.store, "", [self._entry(packed)])
+        except IntegrityError as error:
+            self.listener.note(
+                f"{error.message}: it was kept, and hubcli search --host will not find {self.place.key}"
+            )
 
 
 @contextmanager

@@ -44,7 +44,7 @@ _CACHE_NAMES = (
 )
 # Formats that are secrets wherever they stand: what each begins with, and all of it. That a file has none of
 # the beginnings is known in an eighth of the time that one expression takes. Sources: RFC 7468; RFC 9580; the
-# token formats of AWS, GitHub, GitLab, Slack, Google, Hugging Face, Kaggle, npm and PyPI.
+# token formats of AWS, Azure, GitHub, GitLab, Slack, Google, Hugging Face, Kaggle, npm and PyPI.
 _SECRET_FORMATS = (
     ((b"-----BEGIN ",), rb"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----"),
     ((b"AKIA", b"ASIA"), rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
@@ -57,6 +57,12 @@ _SECRET_FORMATS = (
     ((b"AIza",), rb"\bAIza[0-9A-Za-z_-]{35}\b"),
     ((b"hf_",), rb"\bhf_[A-Za-z]{34}\b"),
     ((b"KGAT_",), rb"\bKGAT_[0-9A-Za-z_-]{16}"),
+    # Of no form of their own: known by the name in front.
+    (
+        (b"secret_access_key", b"SECRET_ACCESS_KEY", b"SecretAccessKey"),
+        rb"(?:secret_access_key|SECRET_ACCESS_KEY|SecretAccessKey)[\"']?\s{0,9}[=:]\s{0,9}[\"']?[A-Za-z0-9/+]{40}\b",
+    ),
+    ((b"AccountKey=",), rb"\bAccountKey=[A-Za-z0-9/+]{86}=="),
 )
 _MAX_READ_BYTES = 1 << 20  # Secrets are small files; tensors and graphs aren't searched.
 

@@ -43,8 +43,9 @@ def _frozen(tf: Any, order: Mapping[str, Any]) -> tuple[Any, dict[str, Any]] | N
                 session, loaded.as_graph_def(), list(dict.fromkeys(outputs))
             )
             with joined.as_default():
+                weights = _import_weights(tf, constant, order["frozen"])
                 tensors = {
-                    signature["name"]: _import(tf, constant, signature, f"signature_{place}")
+                    signature["name"]: _import(tf, constant, signature, weights, f"signature_{place}")
                     for place, signature in enumerate(order["frozen"])
                 }
         except (
@@ -64,7 +65,26 @@ def _frozen(tf: Any, order: Mapping[str, Any]) -> tuple[Any, dict[str, Any]] | N
     }
 
 
-def _import(tf: Any, graph: Any, signature: Mapping[str, Any], scope: str) -> tuple[dict[str, Any], ...]:
+def _import_weights(tf: Any, graph: Any, signatures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Takes the constants out of the graph, for all signatures to share; the imported ones by tensor."""
+    ports = [port for each in signatures for side in ("inputs", "outputs") for port in each[side]]
+    named = {_node(port["tensor"]) for port in ports}
+    named.update(source[1:] for node in graph.node for source in node.input if source.startswith("^"))
+    weights, others = tf.compat.v1.GraphDef(versions=graph.versions), list[Any]()
+    for node in graph.node:
+        node.attr.pop("_class", None)  # A wish to be on one device with a node that is taken out.
+        is_weight = node.op == "Const" and not node.input and node.name not in named
+        (weights.node if is_weight else others).append(node)
+    tensors = [f"{node.name}:0" for node in weights.node]
+    del graph.node[:]
+    graph.node.extend(others)
+    found = tf.import_graph_def(weights, return_elements=tensors, name="weights")
+    return dict(zip(tensors, found, strict=True))
+
+
+def _import(
+    tf: Any, graph: Any, signature: Mapping[str, Any], weights: Mapping[str, Any], scope: str
+) -> tuple[dict[str, Any], ...]:
     """The inputs and the outputs of the signature, of a copy of the graph below the scope."""
     there = {node.name for node in graph.node}
     inputs, by_tensor = {}, {}
@@ -75,7 +95,10 @@ def _import(tf: Any, graph: Any, signature: Mapping[str, Any], scope: str) -> tu
     computed = [port["tensor"] for port in signature["outputs"] if port["tensor"] not in by_tensor]
     found = tf.import_graph_def(
         graph,
-        input_map={tensor: fed for tensor, fed in by_tensor.items() if _node(tensor) in there},
+        input_map={
+            **weights,
+            **{tensor: fed for tensor, fed in by_tensor.items() if _node(tensor) in there},
+        },
         return_elements=computed,
         name=scope,
     )

@@ -80,6 +80,12 @@ def test_a_function_without_outputs_says_so_and_prints_nothing(hubcli: Run) -> N
     assert '  "outputs": {}\n}\n' in hubcli(*command, "--json").stdout
 
 
+def test_text_for_a_signature_that_takes_examples_leads_to_their_file(hubcli: Run) -> None:
+    completed = hubcli("run", str(corpus_model("tfx_keras_serving")), "--input", "a")
+    assert completed.returncode == 7
+    assert "or a TFRecord file of them: --input NAME=@FILE" in completed.stderr
+
+
 def test_a_short_run_is_told_in_milliseconds(hubcli: Run) -> None:
     completed = hubcli("run", MUL, "--input", "[[1], [2]]", "--repeat", "20")
     assert re.match(r"Ran the signature serving_default in [\d.]+ ms, 2 rows", completed.stderr)

@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from hubcli.publishing.upload_files import read_files
 from tests import models
 from tests.cases import each_of
 from tests.disks import mounted
+from tests.publishing.publisher import Listener
 from tests.server import HubServer
 
 NAME = "pub/mul"
@@ -189,8 +190,9 @@ def test_what_changed_since_it_was_checked_is_not_published(
 
 @each_of("option", ["license_name", "title", "notes"])
 def test_bytes_that_are_not_text_are_refused_before_anything_is_written(option: str) -> None:
+    changes: dict[str, Any] = {option: "caf\udce9"}
     with pytest.raises(UsageError, match="not text in UTF-8"):
-        KaggleRequest(**{option: "caf\udce9"})
+        replace(KaggleRequest(), **changes)
 
 
 def test_of_two_publishers_at_once_one_wins(
@@ -367,14 +369,26 @@ def test_other_bytes_do_not_come_under_a_version_that_is_claimed_or_there(
         upload(store, model, settings, "2").existing()
 
 
+@each_of("content", [b"<html>", b'{"schema": 2, "models": []}', b"[" * 100_000])
+def test_somebody_elses_index_in_a_bucket_is_kept_and_a_note_says_so(
+    content: bytes, model: Path, settings: Settings
+) -> None:
+    store = MemoryStore({"index.json": content})
+    publication = upload(store, model, settings)
+    publication.listener = listener = Listener()
+    publication.publish()
+    assert (store.objects["index.json"], f"{NAME}/1" in store.objects) == (content, True)
+    assert f"it was kept, and hubcli search --host will not find {NAME}/1" in listener.notes[0]
+
+
 def test_no_version_in_a_bucket_is_claimed_for_files_that_changed_since_they_were_checked(
     model: Path, settings: Settings
 ) -> None:
     store = MemoryStore()
-    begun = upload(store, model, settings)
+    pending = upload(store, model, settings)
     models.write_tree(model, {"assets/more.txt": b"more"})
     with pytest.raises(TruncatedError, match="changed during the upload"):
-        begun.publish()
+        pending.publish()
     assert store.objects == {}
 
 

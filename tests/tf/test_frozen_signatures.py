@@ -102,6 +102,8 @@ def test_each_signature_of_the_copy_is_fed_at_placeholders_of_its_own(tmp_path: 
         feeds = [port.name for signature in (number, text) for port in signature.inputs.values()]
         assert {session.graph.get_tensor_by_name(name).op.type for name in feeds} == {"Placeholder"}
         assert [operation.type for operation in operations].count("StringToNumber") == 1
+        values = [operation.get_attr("value") for operation in operations if operation.type == "Const"]
+        assert [list(value.float_val) for value in values].count([0.5]) == 1  # Both share it.
         assert number.inputs["x"].tensor_shape.dim[0].size == -1
     assert list((tmp_path / "staging").iterdir()) == []
 
