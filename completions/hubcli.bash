@@ -26,7 +26,10 @@ cd "$root" || exit 0
 LC_ALL=C
 export LC_ALL
 for record in *.descriptor.txt; do
-  [ -f "$record" ] && [ -d "${record%%.*}" ] && printf "%s\n" "${record%%.*}"
+  model=${record%%.*}
+  # What is no regular file, such as a pipe, would be read for ever.
+  if [ -e "$model.hubcli.json" ] && [ ! -f "$model.hubcli.json" ]; then continue; fi
+  [ -f "$record" ] && [ -d "$model" ] && printf "%s\n" "$model"
 done | awk -v sizes="$3" "$2"
 '
   local records='

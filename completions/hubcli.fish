@@ -134,7 +134,10 @@ cd "$root" || exit 0
 LC_ALL=C
 export LC_ALL
 for record in *.descriptor.txt; do
-  [ -f "$record" ] && [ -d "${record%%.*}" ] && printf "%s\n" "${record%%.*}"
+  model=${record%%.*}
+  # What is no regular file, such as a pipe, would be read for ever.
+  if [ -e "$model.hubcli.json" ] && [ ! -f "$model.hubcli.json" ]; then continue; fi
+  [ -f "$record" ] && [ -d "$model" ] && printf "%s\n" "$model"
 done | awk -v sizes="$3" "$2"
 '
     set -l records '
@@ -296,7 +299,7 @@ complete -c hubcli -n '__hubcli_at run' -l runner -x -a 'auto c python' -d 'Run 
 complete -c hubcli -n '__hubcli_at run' -l timeout -x -d 'Fail if loading or a run takes longer. [default: 1h]'
 complete -c hubcli -n '__hubcli_at run' -l unsafe -d 'Run the model even if the scan finds unsafe ops'
 complete -c hubcli -n '__hubcli_at verify' -l repair -d 'Fetch corrupt models again'
-complete -c hubcli -n '__hubcli_at verify' -l quick -d 'Skip SHA-256 of shards; check tensor checksums only'
+complete -c hubcli -n '__hubcli_at verify' -l quick -d 'Skip the graph, and SHA-256 of shards; check tensor checksums only'
 complete -c hubcli -n '__hubcli_at export' -l format -x -a 'dir tar tar.gz tflite onnx' -d 'Output format; default: by the name of DEST'
 complete -c hubcli -n '__hubcli_at export finetune-export' -l force -d 'Overwrite DEST'
 complete -c hubcli -n '__hubcli_at export' -l layout -x -a 'plain serving hub' -d 'serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive'

@@ -216,7 +216,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         )
         'verify' = @(
             @('--repair', 'Fetch corrupt models again'),
-            @('--quick', 'Skip SHA-256 of shards; check tensor checksums only'),
+            @('--quick', 'Skip the graph, and SHA-256 of shards; check tensor checksums only'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--anonymous', 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'),
             @('--requester-pays', 'Read requester-pays buckets, and pay for the traffic. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'),
@@ -745,7 +745,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
     }
 
     function Get-Size([string]$file) {
-        if (-not [System.IO.File]::Exists($file)) { return '' }
+        # A pipe has no length.
+        if (-not [System.IO.File]::Exists($file) -or [System.IO.FileInfo]::new($file).Length -eq 0) { return '' }
         $bytes = 0.0
         foreach ($line in [System.IO.File]::ReadAllLines($file)) {
             if ($line -cmatch '^   "size": ([0-9]+)') { $bytes += [double]$Matches[1] }

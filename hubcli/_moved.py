@@ -18,14 +18,14 @@ __all__ = ["MOVED", "RENAMED", "MovedModules", "renamed", "warn_of_old_name"]
 MOVED = {
     "hubcli.archive.member_names": "hubcli.archive.unpack",
     "hubcli.archive.members": "hubcli.archive",
-    "hubcli.atomic_files": "hubcli.durability",
-    "hubcli.cache.atomic_files": "hubcli.durability",
+    "hubcli.cache.atomic_files": "hubcli.atomic_files",
     "hubcli.cache.entries": "hubcli.cache.cached_model",
     "hubcli.cache.gc.policy": "hubcli.cache.gc.plan",
     "hubcli.cache.lock_owner": "hubcli.cache.records",
     "hubcli.cache.mounts": "hubcli.cache.disk_usage",
     "hubcli.cache.policy": "hubcli.cache.gc.plan",
     "hubcli.cli.help": "hubcli.cli.help_pages",
+    "hubcli.cli.rm": "hubcli.cli.gc",
     "hubcli.cli.signals": "hubcli.cli.entrypoint",
     "hubcli.cli.views.doctor": "hubcli.cli.doctor",
     "hubcli.cli.views.dry_run": "hubcli.cli.views.fetch",
@@ -111,6 +111,10 @@ RENAMED = {
         "Entry": ("hubcli.cache.cached_model", "CachedModel"),
         "EntryState": ("hubcli.cache.catalog", "EntryState"),
         "read_catalog": ("hubcli.cache.catalog", "read_catalog"),
+    },
+    "hubcli.config.settings": {  # Which was hubcli.settings.
+        "ShellHomes": ("hubcli.config.user_directories", "ShellHomes"),
+        "UpkeepRules": ("hubcli.config.settings", "AutoGcRules"),
     },
     "hubcli.issues": {"Fault": ("hubcli.issues", "Issue")},  # Which was hubcli.savedmodel.issue.
     "hubcli.savedmodel.model": {

@@ -23,6 +23,7 @@ __all__ = [
     "NotRegularError",
     "contents",
     "file_sha256",
+    "is_hidden",
     "list_noatime",
     "open_at_once",
     "open_noatime",
@@ -222,3 +223,17 @@ def read_record(path: Path | str, max_bytes: int = _MAX_RECORD_BYTES) -> bytes:
         return os.read(descriptor, max_bytes)
     finally:
         os.close(descriptor)
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a directory above the path may not be searched, as in the home of another account.
+
+    Containers that run as any user often keep HOME=/root: what is there is none of that user's files.
+    """
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False

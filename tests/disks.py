@@ -13,22 +13,33 @@ import pytest
 
 from hubcli import durability
 
-__all__ = ["mounted", "pretend_file_system"]
+__all__ = ["mounted", "overlaid", "pretend_file_system"]
 
 
 @contextmanager
-def mounted(where: Path, options: str) -> Iterator[Path]:
-    """A disk with these options of tmpfs(5); the test that asks is skipped where that can't be."""
+def mounted(where: Path, options: str, kind: str = "tmpfs") -> Iterator[Path]:
+    """A disk with these options of its kind; the test that asks is skipped where that can't be."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("a small disk can be mounted by root on Linux alone")
     where.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(where)]
+    mount = ["mount", "-t", kind, "-o", options, kind, str(where)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a tmpfs is not allowed here")
+        pytest.skip(f"mounting {kind} is not allowed here")
     try:
         yield where
     finally:
         subprocess.run(["umount", str(where)], check=True)
+
+
+@contextmanager
+def overlaid(lower: Path) -> Iterator[Path]:
+    """The directory as a container sees that of its image: what changes is written to another."""
+    above = lower.with_name(f"{lower.name}-above")
+    for name in ("upper", "work"):
+        (above / name).mkdir(parents=True)
+    options = f"lowerdir={lower},upperdir={above / 'upper'},workdir={above / 'work'}"
+    with mounted(above / "merged", options, "overlay") as merged:
+        yield merged
 
 
 def pretend_file_system(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:

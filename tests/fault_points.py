@@ -44,7 +44,7 @@ def _late_answers() -> None:
 
 
 def _no_exchange() -> None:
-    from hubcli import durability as disk
+    from hubcli import atomic_files as disk
 
     disk.exchange_at_once = lambda new, old: False
 

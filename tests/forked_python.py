@@ -66,12 +66,13 @@ def _serve(starter: int, modules: Sequence[str]) -> None:
     # A runner by TensorFlow's library needs nothing else.
     others = () if "tests.loaded_library" in modules else (*LIBRARIES, *_hubcli_modules())
     for module in (*modules, *others):
-        # One that isn't installed is missed by the process that needs it.
-        with suppress(ImportError):
+        # One that isn't installed, or that is being written, fails in the process that needs it.
+        with suppress(Exception):
             importlib.import_module(module)
     if others:
-        _read_certificates()
-        _fill_caches()
+        with suppress(Exception):
+            _read_certificates()
+            _fill_caches()
     # A collection in a child would copy every page that the server has filled.
     gc.collect()
     gc.freeze()
@@ -121,7 +122,7 @@ def _read_certificates() -> None:
     from hubcli.errors import HubcliError
     from hubcli.net.connections import trusted_context
 
-    for variables in ({}, os.environ):
+    for variables in (dict[str, str](), os.environ):
         with suppress(OSError, HubcliError):
             trusted_context(NetworkConfig.read(variables))
 

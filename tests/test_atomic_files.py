@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hubcli import durability as disk
+from hubcli import atomic_files as disk
 from hubcli.cache.disk_usage import directory_size_bytes, file_sizes
 from hubcli.cache.layout import CacheName, NameKind, cache_errors
-from hubcli.errors import CacheError, DiskFullError
+from hubcli.errors import CacheError, DiskFullError, OutputError
 
 
 def test_two_directories_change_places(tmp_path: Path) -> None:
@@ -42,6 +45,30 @@ def test_the_old_directory_is_back_where_the_new_one_can_not_take_its_place(
         disk.exchange(tmp_path / "missing", old, replaced)
 
     assert (old.is_dir(), replaced.exists()) == (True, False)
+
+
+def refuse_links(*_paths: object) -> None:
+    raise PermissionError(errno.EPERM, "not permitted")
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+@pytest.mark.parametrize("has_links", [True, False])
+def test_what_is_new_takes_the_place_of_an_empty_directory_and_of_nothing_else(
+    has_links: bool, make: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse_links)
+    staged, file, folder, empty = (tmp_path / name for name in ("staged", "file", "folder", "empty"))
+    folder.mkdir()
+    empty.mkdir()
+    make(staged)
+    for taken, content in ((file, file), (folder, folder / "file")):
+        content.write_text("another's")
+        with pytest.raises(OutputError, match="^named was created by another process"):
+            disk.move_new(staged, taken, Path("named"))
+        assert content.read_text() == "another's"
+    disk.move_new(staged, empty, empty)
+    assert (empty.is_dir(), staged.exists()) == (make is Path.mkdir, False)
 
 
 def test_a_temporary_name_is_one_that_a_collection_or_the_doctor_knows(tmp_path: Path) -> None:

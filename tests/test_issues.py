@@ -19,7 +19,6 @@ CALLS = {
     "Issue": 1,
     "of_part": 1,
     "of_file": 0,
-    "_advice": 1,
     "_fault": 0,
     "_check": 0,
     "_issue": 0,

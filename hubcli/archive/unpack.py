@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hubcli.archive import FileRecord, Limits, Member, MemberStream
+from hubcli.atomic_files import unique_number
 from hubcli.config.environment import on_disk
-from hubcli.durability import UNSYNCED, Durability, WriteBack, unique_number
+from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
 from hubcli.regular_file import write_all
 from hubcli.units import format_size

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from hubcli.durability import TEMPORARY_SUFFIX
+from hubcli.atomic_files import TEMPORARY_SUFFIX, removal_command
 from hubcli.errors import CacheError, DiskFullError, means_full
 
 __all__ = [
@@ -284,10 +284,22 @@ def cache_errors(root: Path) -> Iterator[None]:
                 f"Cannot access the cache {root}: {error.strerror}",
                 hint="Check its owner and permissions, or use another --cache-dir.",
             ) from error
+        if error.errno == errno.EXDEV and error.filename is not None:
+            path = os.fsdecode(error.filename)
+            raise CacheError(f"Cannot move {path}: {IN_LOWER_LAYER}", hint=removal_hint(path)) from error
         raise CacheError(
             f"The cache {root} failed: {error.strerror or error}",
             hint="Check the disk, or use another --cache-dir.",
         ) from error
+
+
+# Overlayfs renames no directory of a lower layer; without a rename nothing is replaced or removed at once.
+IN_LOWER_LAYER = "it is in a lower layer of overlayfs, such as that of an image"
+
+
+def removal_hint(path: Path | str) -> str:
+    """What to do with a directory of a lower layer."""
+    return f"While no process uses the cache, remove it yourself: {removal_command(path)}"
 
 
 def not_a_directory(root: Path) -> CacheError:

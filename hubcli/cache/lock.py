@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hubcli.atomic_files import remove_tree, temporary_beside
 from hubcli.cache.disk_usage import directory_size_bytes, measure
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.records import LockOwner
-from hubcli.durability import remove_tree, temporary_beside
 from hubcli.errors import LockTimeoutError, means_full
 
 __all__ = ["MIN_SILENCE_S", "Lock", "hold_lock", "last_activity_s", "lock_at_once"]

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from hubcli.atomic_files import replace_link
 from hubcli.config.settings import Settings
-from hubcli.durability import SYNCED, Durability, replace_link
+from hubcli.durability import SYNCED, Durability
 from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:

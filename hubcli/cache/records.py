@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hubcli.archive import FileRecord
-from hubcli.durability import unique_number
+from hubcli.atomic_files import unique_number
 from hubcli.regular_file import read_record
 from hubcli.units import from_iso_utc, to_iso_utc
 

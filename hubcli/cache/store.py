@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hubcli.atomic_files import exchange, remove_tree, replace_link, write_new, write_whole
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import (
     TAG_NAME,
@@ -22,16 +23,7 @@ from hubcli.cache.layout import (
 )
 from hubcli.cache.lock import Lock, hold_lock
 from hubcli.cache.records import Descriptor, LockOwner, Manifest
-from hubcli.durability import (
-    SYNCED,
-    UNSYNCED,
-    Durability,
-    exchange,
-    remove_tree,
-    replace_link,
-    write_new,
-    write_whole,
-)
+from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import LockLostError
 from hubcli.providers.handle import Handle, key_of
 from hubcli.regular_file import read_regular

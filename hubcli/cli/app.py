@@ -17,7 +17,7 @@ from hubcli.cli.output import Output
 
 with LazyImports():
     from hubcli.cli.completion import SHELLS, install_completion, script_of, shell_called
-    from hubcli.config.settings import ShellHomes
+    from hubcli.config.user_directories import ShellHomes
 
 __all__ = ["COMMANDS", "GROUPS", "app_of"]
 
@@ -56,7 +56,7 @@ GROUPS = MappingProxyType(
     }
 )
 # Each with its module; the function there has its name, and _command behind it.
-_OTHER_MODULES = {"unpin": "pin"}
+_OTHER_MODULES = {"rm": "gc", "unpin": "pin"}
 COMMANDS = MappingProxyType(
     {name: _OTHER_MODULES.get(name, name.replace("-", "_")) for names in GROUPS.values() for name in names}
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hubcli
-from hubcli.config.settings import ShellHomes
+from hubcli.config.user_directories import ShellHomes
 from hubcli.errors import OutputError, UsageError, did_you_mean
 from hubcli.regular_file import open_at_once, read_regular
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import textwrap
 import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -144,10 +143,6 @@ _LABELS = {
     "slow-protobuf": "protobuf",
     "protobuf-variable": "protobuf",
 }
-# A command is copied whole: it isn't broken between its words.
-_COMMAND = re.compile(
-    r"(?:hubcli|pip|export|unset|chmod|openssl|timedatectl) [^;,]+?(?=$|[;,] |\. | and | or )"
-)
 _ABSENT = "not installed"
 
 
@@ -213,11 +208,10 @@ def _is_absent(check: Check) -> bool:
 def _lines(check: Check, style: Style, home: str | None, label_width: int) -> list[str]:
     mark = (_MARKS if style.has_unicode else _ASCII_MARKS)[check.status.value]
     begin = f"  {mark} {_label(check).ljust(label_width)} "
-    first, *more = _folded(begin, _printed(check.message, home), style)
+    first, *more = style.hang(begin, _printed(check.message, home))
     lines = [first.replace(mark, style.paint(mark, _STYLES[check.status.value]), 1), *more]
     if check.hint:
-        hint = _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), _printed(check.hint, home))
-        first, *more = _folded(f"    {style.arrow} ", hint, style)
+        first, *more = style.hang_hint(f"    {style.arrow} ", _printed(check.hint, home))
         lines += [first.replace(style.arrow, style.paint(style.arrow, "cyan"), 1), *more]
     return lines
 
@@ -227,21 +221,6 @@ def _printed(text: str, home: str | None) -> str:
     if home is None:
         return printable(text)
     return printable(re.sub(rf"(?<![^\s(=]){re.escape(home)}(?=$|[/\s:;,)])", "~", text))
-
-
-def _folded(begin: str, text: str, style: Style) -> list[str]:
-    """The text behind its beginning, in lines that fit; paths, and what no-break spaces hold, aren't cut."""
-    if style.width is None:
-        return [begin + text.replace("\xa0", " ")]
-    lines = textwrap.wrap(
-        text,
-        max(style.width, len(begin) + 20),
-        initial_indent=begin,
-        subsequent_indent=" " * len(begin),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [line.replace("\xa0", " ") for line in lines] or [begin]
 
 
 def _label(check: Check) -> str:

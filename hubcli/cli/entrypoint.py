@@ -63,10 +63,15 @@ def _run_reported(argv: Sequence[str]) -> int:
     except HubcliError as error:
         return _report(error, argv)
     except UnicodeEncodeError as error:
+        letters = f"{error.object[error.start : error.end]!a}"
+        is_utf8 = error.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
         locale_error = UsageError(
-            f"The locale's encoding {error.encoding} cannot represent "
-            f"{error.object[error.start : error.end]!a}",
-            hint="Use a UTF-8 locale: export LC_ALL=C.UTF-8",
+            f"Invalid text: {letters} is not UTF-8"
+            if is_utf8
+            else f"The locale's encoding {error.encoding} cannot represent {letters}",
+            hint="Type it again on a terminal that uses UTF-8."
+            if is_utf8
+            else "Use a UTF-8 locale: export LC_ALL=C.UTF-8",
         )
         locale_error.__cause__ = error
         return _report(locale_error, argv)

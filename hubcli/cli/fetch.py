@@ -370,10 +370,9 @@ class FetchRun:
 
     def _write_lock(self, lock: LockFile) -> None:
         try:
-            now = LockFile.at(Path(lock.name))  # Another process may have written it meanwhile.
-            for model in now.changed(self._locked.values()):
+            changed = LockFile.update(Path(lock.name), self._locked.values(), self.settings.durability)
+            for model in changed:
                 self.output.note(f"{lock.name}: the archive of {model.handle} changed")
-            now.updated(self._locked.values()).write(self.settings.durability)
         except HubcliError as error:
             self._lock_error.append((lock.name, error))
             self.output.error(error)

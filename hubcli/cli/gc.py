@@ -1,4 +1,4 @@
-"""`hubcli gc`."""
+"""`hubcli gc` and `hubcli rm`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import DryRun, GlobalOptions, NoSync, Yes, argument, option, value_option
+from hubcli.cli.options import DryRun, GlobalOptions, NoSync, Targets, Yes, argument, option, value_option
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, Interrupted, UsageError
@@ -24,7 +24,7 @@ with LazyImports():
     from hubcli.commands.rm import rm
     from hubcli.fetching.model_ref import Pattern
 
-__all__ = ["GcRun", "duration_s", "gc_command", "size_bytes_of"]
+__all__ = ["GcRun", "duration_s", "gc_command", "rm_command", "size_bytes_of"]
 
 _POLICY = "Retention policy"
 
@@ -94,6 +94,28 @@ def gc_command(
     output = shared.output(settings)
     run = GcRun(settings, output, dry_run=dry_run, yes=yes)
     raise typer.Exit(run.collect(policy, patterns or ()))
+
+
+def rm_command(
+    shared: GlobalOptions,
+    targets: Targets,
+    force: Annotated[bool, option("Remove pinned models too.", "--force")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    no_sync: NoSync = False,
+) -> None:
+    """Remove models from the cache.
+
+    Examples:
+    hubcli rm example://mul/1
+    hubcli rm '*bert*' --dry-run
+    hubcli rm '*elmo*' --force --yes
+    """
+    disable_garbage_collection()
+    settings = shared.settings(no_sync=no_sync)
+    output = shared.output(settings)
+    run = GcRun(settings, output, dry_run=dry_run, yes=yes)
+    raise typer.Exit(run.remove(targets, force=force))
 
 
 def duration_s(option: str, text: str) -> float:

@@ -120,7 +120,18 @@ def rendered(text: str, style: Style) -> str:
     )
     clean = "\n".join(printable(line) for line in cut.split("\n"))
     console.print(Markdown(clean, hyperlinks=False))
-    return "\n".join(line.rstrip() for line in buffer.getvalue().strip("\n").splitlines())
+    lines = _without_commands(buffer.getvalue()).strip("\n").split("\n")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _without_commands(text: str) -> str:
+    """What was rendered, without the characters that reorder a line: `&#x202e;` becomes one only there.
+
+    Escapes are rich's own: Markdown has no reference to a control character.
+    """
+    return "".join(
+        char if char.isprintable() or char in "\n\x1b" else " " if char.isspace() else "" for char in text
+    )
 
 
 def _document(details: ModelDetails) -> dict[str, Any]:

@@ -138,8 +138,12 @@ class Output:
     @property
     def shows_progress(self) -> bool:
         """Whether to show progress: standard error is a terminal, and no option hides it."""
-        is_enabled = self.progress and not self.quiet
-        return is_enabled and sys.stderr is not None and sys.stderr.isatty()
+        return self.progress and not self.quiet and self.speaks_to_terminal
+
+    @property
+    def speaks_to_terminal(self) -> bool:
+        """Whether a person sees the messages: standard error is a terminal."""
+        return sys.stderr is not None and sys.stderr.isatty()
 
     def require_terminal(self, action: str, hint: str) -> None:
         """Raises UsageError unless a person can be asked before the action, on a terminal."""

@@ -26,6 +26,7 @@ from hubcli.units import format_elapsed, format_size, parse_duration_s, plural
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
+    from hubcli.cli.tables import Style
     from hubcli.commands.publish import (
         KaggleRequest,
         PublishOptions,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["publish_command"]
 
 _KAGGLE = "Kaggle"
-_SHOWN_FILES, _SHOWN_WARNINGS = 10, 8
+_SHOWN_FILES, _SHOWN_FINDINGS = 10, 8
 _MAX_DESCRIPTION_BYTES, _WAIT_S = 1 << 20, 10.0
 
 SourceArgument: TypeAlias = Annotated[
@@ -142,7 +143,7 @@ def publish_command(
         if shared.as_json:
             output.document(checklist_document(source, issues))
         else:
-            output.payload("\n".join(issue_lines(issues)) or f"No findings in {source}")
+            output.payload("\n".join(issue_lines(issues, Style.of(output))) or f"No findings in {source}")
         raise typer.Exit(int(ExitStatus.FOUND) if any(i.severity.value == "error" for i in issues) else 0)
     if target is None:
         raise UsageError(
@@ -178,7 +179,7 @@ class _Question:
 
     def confirm(self, plan: PublishPlan) -> bool:
         """Whether the user agrees. Raises UsageError without a terminal to ask on."""
-        for line in plan_lines(plan):
+        for line in plan_lines(plan, _message_style(self.output)):
             self.output.say(line)
         if self.yes:
             return True
@@ -208,18 +209,23 @@ def _text_of(file: str | None) -> str:
 
 def _show(result: PublishResult, output: Output) -> None:
     if result.status is PublishStatus.PLANNED and result.plan is not None:
-        for line in plan_lines(result.plan):
+        for line in plan_lines(result.plan, _message_style(output)):
             output.say(line)
     output.say(outcome_line(result))
     if output.as_json:
         output.document(publish_document(result))
     elif result.status is PublishStatus.REFUSED:
-        output.payload("\n".join(issue_lines(result.issues)))
+        output.payload("\n".join(issue_lines(result.issues, Style.of(output))))
     elif result.handle is not None:
         output.payload(result.handle)
 
 
-def plan_lines(plan: PublishPlan) -> Iterator[str]:
+def _message_style(output: Output) -> Style:
+    """How messages are laid out: they go to standard error, which is folded only on a terminal."""
+    return Style.of(output) if output.speaks_to_terminal else Style(None, is_styled=False, has_color=False)
+
+
+def plan_lines(plan: PublishPlan, style: Style) -> Iterator[str]:
     """What would be created, a line each."""
     creates = " and ".join(filter(None, (", ".join(plan.creates[:-1]), plan.creates[-1])))
     number = f" {plan.version}" if plan.creates[-1] == "version" and plan.version else ""
@@ -234,20 +240,21 @@ def plan_lines(plan: PublishPlan) -> Iterator[str]:
     if len(plan.files) > _SHOWN_FILES:
         yield f"    {len(plan.files) - _SHOWN_FILES} more"
     if plan.warnings:
-        yield f"  Warnings    {len(plan.warnings)}"
-    yield from issue_lines(plan.warnings[:_SHOWN_WARNINGS], "    ")
-    if len(plan.warnings) > _SHOWN_WARNINGS:
-        yield f"    {len(plan.warnings) - _SHOWN_WARNINGS} more: hubcli inspect --scan --check {plan.source}"
+        yield f"  Findings    {len(plan.warnings)}"
+    yield from issue_lines(plan.warnings[:_SHOWN_FINDINGS], style, 4)
+    if len(plan.warnings) > _SHOWN_FINDINGS:
+        yield f"    {len(plan.warnings) - _SHOWN_FINDINGS} more: hubcli inspect --scan --check {plan.source}"
 
 
-def issue_lines(issues: Sequence[Issue], indent: str = "") -> Iterator[str]:
+def issue_lines(issues: Sequence[Issue], style: Style, indent: int = 0) -> Iterator[str]:
     """Each issue with its code, and what to do about it below."""
     for issue in issues:
         place = issue.where or issue.file or ""
         where = f" in {place}" if place not in issue.message else ""
-        yield printable(f"{indent}{issue.severity.value}: {issue.message}{where} [{issue.code}]")
+        text = f"{issue.severity.value}: {issue.message}{where} [{issue.code}]"
+        yield from style.fold(printable(text), indent, hanging=4)
         if issue.hint:
-            yield printable(f"{indent}  {issue.hint}")
+            yield from style.fold(printable(issue.hint), indent + 2, hanging=0)
 
 
 def outcome_line(result: PublishResult) -> str:

@@ -193,7 +193,11 @@ class RunOutput:
             self.output.text(outputs_json(opened, collected, top, labels) + "\n")
             return
         self._say_ran(opened, sum(collected.seconds), collected.rows)
-        self.output.payload(outputs_text(collected, Style.of(self.output), top, labels))
+        text = outputs_text(collected, Style.of(self.output), top, labels)
+        if text:
+            self.output.payload(text)
+        else:
+            self.output.note(f"The {opened.endpoint.title} has no outputs")
 
     def _require_classes(self, collected: Any) -> None:
         if self.form.top is not None and not any(has_classes(parts[0]) for _, parts, _ in collected.values()):
@@ -207,7 +211,7 @@ class RunOutput:
         library = "its C library" if session.runner == "c" else "Python"
         counted = "" if rows is None or rows < 2 else f", {rows} rows"
         self.output.say(
-            f"Ran the {opened.endpoint.title} in {seconds:.3f} s{counted} "
+            f"Ran the {opened.endpoint.title} in {_duration(seconds)}{counted} "
             f"(TensorFlow {session.version} by {library}; loaded in {session.load_seconds:.2f} s)"
         )
 
@@ -290,6 +294,11 @@ class RunOutput:
         with staged_file(response_file(self.form.file), force=self.form.force) as staged:
             staged.write_text(text, encoding="utf-8")
         self.output.payload(self.form.file)
+
+
+def _duration(seconds: float) -> str:
+    """How long a run took: small models take microseconds."""
+    return f"{seconds:.3f} s" if seconds >= 0.0095 else f"{seconds * 1000:.2g} ms"
 
 
 def _read_request(file: str) -> PredictRequest:

@@ -73,6 +73,31 @@ class Style(NamedTuple):
         )
         return [line.replace("\xa0", " ") for line in lines]
 
+    def hang(self, begin: str, text: str) -> list[str]:
+        """The text behind its beginning, in lines that fit; words, as paths are, aren't cut, however long."""
+        if self.width is None:
+            return [begin + text]
+        import textwrap
+
+        lines = textwrap.wrap(
+            text,
+            max(self.width, len(begin) + 20),
+            initial_indent=begin,
+            subsequent_indent=" " * len(begin),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        return [line.replace("\xa0", " ") for line in lines] or [begin]
+
+    def hang_hint(self, begin: str, hint: str) -> list[str]:
+        """The hint behind its beginning, in lines that fit; a command stays on one, so that it can be copied.
+
+        Where it is longer than the line, the terminal breaks it, which copies such lines as one.
+        """
+        if self.width is None:
+            return [begin + hint]
+        return self.hang(begin, re.sub(_COMMAND, lambda found: found[0].replace(" ", "\xa0"), hint))
+
     @property
     def arrow(self) -> str:
         """From what goes in to what comes out."""
@@ -87,6 +112,11 @@ def _terminal_columns() -> int:
 
 # Shapes, and a key with its value.
 _KEPT_TOGETHER = r"\[[^\[\]]*\]|: "
+# From the name of a program to where the sentence goes on.
+_COMMAND = (
+    r"\b(?:hubcli|pip|python(?= -)|rm|export(?= \w+=)|unset|chmod|openssl|timedatectl) "
+    r"[^;,]+?(?=$|[;,] |\. | and | or )"
+)
 _COLORS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _WEIGHTS = {"bold": "1", "dim": "2"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,6 +86,7 @@ _UNKNOWN_OPTION = r"No such option: (\S+)"
 _UNKNOWN_COMMAND = r"No such command '(.+?)'\.(?: Did you mean .*)?"
 _NO_CHOICE = r".*: '(.*)' is not one of (.+)\."
 _NO_NUMBER = r"(.*: '.*' is not a) valid (int|float)(?: range)?\."
+_EXTRA_ARGUMENT = r"Got unexpected extra argument\(s\) \((\S+)\)"
 _OUT_OF_RANGE = r"(.*: .+) is not in the range (?:(\d+)<=)?x(?:>=(\d+)|<=(\d+))\."
 
 
@@ -117,6 +119,8 @@ def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
     elif match := re.fullmatch(_OUT_OF_RANGE, message, re.DOTALL):
         message = f"{match[1]} is out of range"
         hint = f"Use {match[2]} to {match[4]}." if match[2] else f"Use {match[3]} or more."
+    elif name == "tier" and (match := re.fullmatch(_EXTRA_ARGUMENT, message, re.DOTALL)):
+        hint = f"Specify the tier as an option: --tier {shlex.quote(match[1])}"
     return UsageError(message, hint=hint)
 
 

@@ -36,7 +36,9 @@ def verify_command(
         argument("[TARGET...]", "Handles, directories or archives; default: the whole cache."),
     ] = None,
     repair: Annotated[bool, option("Fetch corrupt models again.", "--repair")] = False,
-    quick: Annotated[bool, option("Skip SHA-256 of shards; check tensor checksums only.", "--quick")] = False,
+    quick: Annotated[
+        bool, option("Skip the graph, and SHA-256 of shards; check tensor checksums only.", "--quick")
+    ] = False,
     no_sync: NoSync = False,
 ) -> None:
     """Check models against their checksums.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from hubcli.diagnosing import buckets, cache, entries, network, packages, tiers
+from hubcli.diagnosing import cache, entries, network, packages, tiers
 from hubcli.diagnosing import settings as configuration
 from hubcli.diagnosing.context import Check, DiagnosisContext, DoctorOptions, Section, Status
 from hubcli.errors import HubcliError
@@ -33,7 +33,7 @@ _CHECKS: tuple[tuple[Section, str, _CheckFunction], ...] = (
     (Section.NETWORK, "hosts", network.check_hosts),
     (Section.CREDENTIALS, "kaggle", configuration.check_kaggle),
     (Section.CREDENTIALS, "netrc", configuration.check_netrc),
-    (Section.CREDENTIALS, "buckets", buckets.check_buckets),
+    (Section.CREDENTIALS, "buckets", tiers.check_buckets),
     (Section.CREDENTIALS, "modes", configuration.check_modes),
     (Section.PACKAGES, "hubcli", packages.check_packages),
     (Section.SETTINGS, "config-file", configuration.check_config_file),

@@ -79,9 +79,7 @@ class Collection:
     def errors(self) -> tuple[HubcliError, ...]:
         """What could not be removed, and budgets that are not met."""
         failed = [
-            CacheError(
-                f"Cannot remove {action.item.title}: {action.detail}", hint="Check its owner and permissions."
-            )
+            CacheError(f"Cannot remove {action.item.title}: {action.detail}", hint=action.hint)
             for action in self.actions or ()
             if action.result is ActionResult.FAILED
         ]

@@ -106,7 +106,7 @@ def _with_conversion(
             hint=f"Fetch it: hubcli inspect --fetch --for litert --try {name}, or unpack the archive",
         )
     # Imported here: it takes what converts models, which nothing else of an inspection needs.
-    from hubcli.exporting.conversion_trial import try_conversion
+    from hubcli.exporting.conversion_job import try_conversion
 
     conversion = try_conversion(name, path, tag_set)
     reports = (

@@ -151,11 +151,7 @@ class _Rm:
             if action.item.model is not None and action.result is ActionResult.BUSY:
                 self.errors.append((name, _busy(name, "another process")))
             elif action.result in (ActionResult.CHANGED, ActionResult.FAILED):
-                hint = (
-                    "Run the command again."
-                    if action.result is ActionResult.CHANGED
-                    else "Check its owner and permissions."
-                )
+                hint = "Run the command again." if action.result is ActionResult.CHANGED else action.hint
                 self.errors.append((name, CacheError(f"Cannot remove {name}: {action.detail}", hint=hint)))
 
 

@@ -117,7 +117,7 @@ def tier_gc(
     tier.require_exists()
     if not dry_run:
         tier.require_writable()
-    with Inventory(tier.store) if dry_run else Inventory.to_collect(tier.store) as inventory:
+    with Inventory.to_collect(tier.store, dry_run=dry_run) as inventory:
         shortfall = plan_models(inventory, policy)
 
         def models() -> Iterator[tuple[CollectedModel, str]]:

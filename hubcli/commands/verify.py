@@ -134,7 +134,8 @@ class _Verify:
         )
 
     def _check(self, name: str, directory: Path, records: tuple[FileRecord, ...]) -> Integrity:
-        check = ModelCheck(directory, records, quick=self.options.quick)
+        quick = self.options.quick
+        check = ModelCheck(directory, records, quick=quick, definitions=not quick)
         self.listener.started(name, str(directory), check.size_bytes)
         keep_freed_memory()  # Of the pieces; a fetch of several models at a time would keep too much.
         return check.run(self.listener.received)

@@ -83,7 +83,7 @@ def _section(path: Path, name: str) -> dict[str, str]:
     """The values of the section by lower-case keys; empty if the file or the section is absent."""
     try:
         text = read_regular(path, MAX_FILE_BYTES).decode("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise AuthenticationError(f"Cannot read {path}", hint="Check its permissions.") from error

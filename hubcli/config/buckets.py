@@ -299,12 +299,12 @@ class _CredentialSearch:
         return BucketOptions({**config, **keys}, endpoint, place)
 
     def _az_keys(self, parts: Mapping[str, str]) -> tuple[dict[str, str | bool], str]:
-        key = self._get("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY")
-        if key:
-            return {"account_key": key}, "AZURE_STORAGE_KEY"
-        signature = self._get("AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY")
-        if signature:
-            return {"sas_key": signature.lstrip("?")}, "AZURE_STORAGE_SAS_TOKEN"
+        for name in ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY"):
+            if key := self._get(name):
+                return {"account_key": key}, name
+        for name in ("AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY"):
+            if signature := self._get(name):
+                return {"sas_key": signature.lstrip("?")}, name
         if "accountkey" in parts:
             return {"account_key": parts["accountkey"]}, "AZURE_STORAGE_CONNECTION_STRING"
         if "sharedaccesssignature" in parts:

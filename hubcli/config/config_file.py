@@ -25,7 +25,7 @@ from hubcli.config.environment import (
 )
 from hubcli.config.retention import parse_retention_rules
 from hubcli.errors import UsageError, did_you_mean
-from hubcli.regular_file import NotRegularError, open_regular
+from hubcli.regular_file import NotRegularError, is_hidden, open_regular
 from hubcli.units import parse_duration_s, parse_rate
 
 __all__ = ["KEYS", "ConfigKey", "read_config_file"]
@@ -225,6 +225,8 @@ def read_config_file(path: Path, *, is_named: bool = False) -> ConfigFile:
     """The file, which must be there if the user named it. Raises nothing: see `faults`."""
     if path == Path(os.devnull):
         return ConfigFile()
+    if not is_named and is_hidden(path):
+        return ConfigFile(path)
     try:
         text = _read_text(path)
         table = None if text is None else _parse(path, text)

@@ -1,6 +1,6 @@
 """Settings: flags, environment and config file, read once, then frozen.
 
-This is the one module that reads the environment.
+No other room reads the environment.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from hubcli._moved import renamed
 from hubcli.config.environment import (
     COLORS,
     KAGGLE_ENDPOINT,
@@ -40,13 +41,9 @@ __all__ = [
     "AutoGcRules",
     "Mirror",
     "Settings",
-    "ShellHomes",
-    "answer_cache_folder",
     "color_choice",
     "environment",
-    "export_records",
     "read_config",
-    "upload_records",
 ]
 
 DEFAULT_MIN_RATE = 1024  # Bytes a second.
@@ -200,38 +197,6 @@ class Settings:
         return url
 
 
-def export_records() -> Path | None:
-    """The directory in which running exports are noted, there or not; None without an existing home."""
-    return _state("exports")
-
-
-def upload_records() -> Path | None:
-    """The directory in which resumable uploads are noted, there or not; None without an existing home."""
-    return _state("uploads")
-
-
-def _state(name: str) -> Path | None:
-    home = in_home(".")
-    if not os.environ.get("XDG_STATE_HOME") and (home is None or not home.is_dir()):
-        return None  # No command makes a user's home.
-    try:
-        return user_directory("state", f"the state of {name}", "XDG_STATE_HOME") / name
-    except UsageError:
-        return None
-
-
-def answer_cache_folder() -> Path | None:
-    """The cache of hosts' answers, kept for some minutes; there or not, None for a user without a home.
-
-    It is beside the default cache of models, which has models alone.
-    """
-    try:
-        folder = user_directory("cache", "the cache of answers", "XDG_CACHE_HOME")
-    except UsageError:
-        return None
-    return folder.with_name(f"{folder.name}-answers")
-
-
 def environment() -> Mapping[str, str]:
     """The variables of this process, for commands that report them."""
     return os.environ
@@ -257,33 +222,6 @@ class AutoGcRules(NamedTuple):
         config.require_valid()
         rules = config.get("gc", "")
         return cls(rules, f"gc in {config.path}") if rules.lower() not in OFF else None
-
-
-class ShellHomes(NamedTuple):
-    """The directories in which shells look for the user's own files."""
-
-    home: Path
-    data: Path
-    config: Path
-    zsh: Path
-
-    @classmethod
-    def read(cls, environment: Mapping[str, str] | None = None) -> ShellHomes:
-        """Those of XDG_DATA_HOME, XDG_CONFIG_HOME and ZDOTDIR, else of the home; UsageError without one."""
-        env = os.environ if environment is None else environment
-        home = in_home(".")
-        if home is None:
-            raise UsageError("No home directory", hint="Set HOME.")
-        places = {
-            "data": ("XDG_DATA_HOME", home / ".local" / "share"),
-            "config": ("XDG_CONFIG_HOME", home / ".config"),
-            "zsh": ("ZDOTDIR", home),
-        }
-        named = {
-            key: absolute(env[variable], variable) if env.get(variable) else default
-            for key, (variable, default) in places.items()
-        }
-        return cls(home=home, **named)
 
 
 def read_config(environment: Mapping[str, str] | None = None) -> ConfigFile:
@@ -396,3 +334,9 @@ def _min_rate(env: Mapping[str, str], option: str | None, config: ConfigFile) ->
 def _kagglehub_root(env: Mapping[str, str]) -> Path | None:
     text = env.get("KAGGLEHUB_CACHE")
     return absolute(text, "KAGGLEHUB_CACHE") if text else in_home(".cache/kagglehub")
+
+
+if not TYPE_CHECKING:  # The type checker reports the old name.
+
+    def __getattr__(name: str) -> object:
+        return renamed(__name__, name)

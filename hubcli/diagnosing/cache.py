@@ -10,12 +10,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from hubcli.atomic_files import temporary_beside
 from hubcli.cache.disk_usage import FileSystem, directory_size_bytes
 from hubcli.cache.gc.snapshot import require_collectable
 from hubcli.cache.layout import is_key
 from hubcli.cache.other_caches import KaggleHub
 from hubcli.diagnosing.context import ROOT_SOURCES, Check, DiagnosisContext, Section, Status
-from hubcli.durability import temporary_beside
 from hubcli.errors import UsageError
 from hubcli.exporting.staging import Leftover, StagingState, forget_removed, leftovers_in, recorded_folders
 from hubcli.units import format_age, format_size, plural

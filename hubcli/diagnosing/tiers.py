@@ -1,7 +1,8 @@
-"""Shared tiers: which are read before the origin, and whether each can be reached.
+"""Buckets and shared tiers: where the credentials are, which tiers are read, whether each can be reached.
 
-A tier in a directory is always checked; one in a bucket or on a web server only with `--network`, by
-a request for one object with the credentials of a fetch.
+No request is sent for the credentials: a role of a machine or a pod is named, and not tried. A tier in a
+directory is always checked; one in a bucket or on a web server only with `--network`, by a request for one
+object with the credentials of a fetch.
 """
 
 from __future__ import annotations
@@ -11,21 +12,64 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from hubcli.config.buckets import bucket_options
 from hubcli.config.settings import Settings
 from hubcli.config.tiers import TIER_MARKER
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.errors import HubcliError, NetworkError
+from hubcli.providers import BUCKETS
 from hubcli.urls import without_secrets
 
 if TYPE_CHECKING:
     from hubcli.config.tiers import TierConfig
 
-__all__ = ["check_tiers"]
+__all__ = ["check_buckets", "check_tiers"]
 
+_credential_check = partial(Check.of, Section.CREDENTIALS)
 _check = partial(Check.of, Section.NETWORK)
+# Variables by which a cloud counts as one that the user has set up.
+_PREFIXES = {
+    "s3": ("AWS_ACCESS", "AWS_PROFILE", "AWS_ROLE", "AWS_ENDPOINT", "AWS_CONTAINER"),
+    "gs": ("GOOGLE_", "STORAGE_EMULATOR_HOST"),
+    "az": ("AZURE_",),
+}
 _AT_ONCE = 8
+
+
+def check_buckets(context: DiagnosisContext) -> Iterator[Check]:
+    """Where the credentials of each cloud are, and what keeps those that are set up from being used.
+
+    Reports nothing to users of no cloud.
+    """
+    config = context.settings.access.buckets
+    buckets = [
+        scheme for scheme in BUCKETS if any(name.startswith(_PREFIXES[scheme]) for name in config.variables)
+    ]
+    if find_spec("obstore") is None:
+        if buckets:
+            message = "obstore is not installed: s3://, gs:// and az:// cannot be used"
+            yield _credential_check("buckets", Status.WARNING, message, None, "pip install 'hubcli[buckets]'")
+        return
+    places: dict[str, str | None] = {}
+    for scheme in BUCKETS:
+        try:
+            found = bucket_options(config, scheme)
+        except HubcliError as error:  # noqa: PERF203 - each cloud by itself
+            places[scheme] = None
+            if scheme in buckets:
+                yield _credential_check(
+                    f"buckets-{scheme}", Status.WARNING, error.message, scheme, error.hint
+                )
+        else:
+            places[scheme] = found.place if found.has_account or scheme in buckets else None
+    if config.anonymous:
+        message = "none are sent: HUBCLI_BUCKET_ANONYMOUS or bucket-anonymous is set"
+        yield _credential_check("buckets", Status.INFO, message, places)
+    elif sources := [f"{scheme}:// by {place}" for scheme, place in places.items() if place is not None]:
+        yield _credential_check("buckets", Status.OK, "; ".join(sources), places)
 
 
 def check_tiers(context: DiagnosisContext) -> Iterator[Check]:

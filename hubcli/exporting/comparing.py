@@ -6,12 +6,14 @@ children, which a crash ends alone. Inputs are made up, the same for both models
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from hubcli.errors import HubcliError, InputError, TensorFlowError, UsageError, ValuesError
 from hubcli.exporting.requests import WarmupRequest, read_requests, request_count, sampled_requests
+from hubcli.exporting.sampled_examples import sampled_examples
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.model import read_signatures_of
@@ -23,6 +25,7 @@ from hubcli.tf.run_protocol import Tensor
 
 __all__ = [
     "EditComparison",
+    "Samples",
     "compare_with_source",
     "difference",
     "has_tensorflow",
@@ -55,20 +58,45 @@ class EditComparison:
     largest_error: float | None = None
 
 
+class Samples:
+    """What the made-up texts of a model's inputs consist of: words that its tables know, or whole records."""
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+        self.words = vocabulary(source)
+
+    @cached_property
+    def examples(self) -> tuple[bytes, ...]:
+        """Records for a signature that parses serialized tf.Examples. Raises BrokenModelError, OSError."""
+        return sampled_examples(self._source, self.words)
+
+
 def working_inputs(
-    loaded: LoadedModel, endpoint: Endpoint, words: Sequence[str]
+    loaded: LoadedModel, endpoint: Endpoint, samples: Samples
 ) -> tuple[dict[str, list[Tensor]], dict[str, tuple[Tensor, ...]]]:
     """Made-up inputs with which the signature runs, and what it gives. Raises InputError for none."""
     failure = ""
-    for size in SIZES:
-        given = sampled_inputs(endpoint, words, size)
+    for given in _sampled(endpoint, samples):
         try:
             return given, loaded.call(endpoint.name, given)
-        except InputError:
+        except InputError:  # noqa: PERF203 - inputs are tried one after another
             raise
         except TensorFlowError as error:
             failure = failure or error.message
     raise InputError(f"it fails on generated inputs: {failure}")
+
+
+def _sampled(endpoint: Endpoint, samples: Samples) -> Iterator[dict[str, list[Tensor]]]:
+    """Inputs to try in turn. Raises InputError for an input that none can be generated for."""
+    for size in SIZES:
+        yield sampled_inputs(endpoint, samples.words, size)
+    texts = [port for port in endpoint.inputs if port.dtype.name == "string" and port.kind == "dense"]
+    if texts and samples.examples:
+        # A parser of records takes a vector of them, also where the signature doesn't say so.
+        ports = tuple(
+            port._replace(shape=port.shape or (None,)) if port in texts else port for port in endpoint.inputs
+        )
+        yield sampled_inputs(endpoint._replace(inputs=ports), samples.examples)
 
 
 def reaching_out(source: Path) -> str:
@@ -126,7 +154,7 @@ def warmup_of(
     """
     count = request_count(text)
     given = None if count is not None else read_requests(text, signatures)
-    words = vocabulary(source)
+    samples = Samples(source)
     reason = untried
     if not signatures:
         raise UsageError("--warmup requires a signature, and the export has none", hint="Remove --warmup.")
@@ -137,7 +165,9 @@ def warmup_of(
         notes = [f"The warmup requests were not tried: {reason}"]
         if given is not None:
             return given, notes
-        requests, more = sampled_requests(count or 0, signatures, lambda own: sampled_inputs(own, words))
+        requests, more = sampled_requests(
+            count or 0, signatures, lambda own: sampled_inputs(own, samples.words)
+        )
         return requests, notes + more
     with ModelProcess("c" if find_library() is not None else "python", _TIMEOUT_S) as process:
         loaded = process.load(source, "the source")
@@ -145,7 +175,7 @@ def warmup_of(
             return sampled_requests(
                 count or 0,
                 signatures,
-                lambda own: working_inputs(loaded, loaded.signatures[names[own.name]], words)[0],
+                lambda own: working_inputs(loaded, loaded.signatures[names[own.name]], samples)[0],
             )
         for number, request in enumerate(given):
             try:
@@ -173,7 +203,7 @@ class _Loader:
         self._source = source
         self._export = export
         self._signatures = signatures
-        self._words = vocabulary(source)
+        self._samples = Samples(source)
         self._tolerance = tolerance
         self.notes: list[str] = []
         self.errors: list[float] = []
@@ -206,7 +236,7 @@ class _Loader:
             self.notes.append(f"the signature {new} has no outputs to compare")
             return False
         try:
-            inputs, expected = working_inputs(before, endpoint, self._words)
+            inputs, expected = working_inputs(before, endpoint, self._samples)
         except (InputError, TensorFlowError) as error:
             self.notes.append(f"the signature {new} was not compared: {error.message}")
             return False

@@ -1,13 +1,15 @@
-"""An export as one file in another format: edited if there are edits, converted and compared."""
+"""A conversion to one file of another format: as an export, edited and compared; and as a trial of LiteRT."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hubcli import __version__
-from hubcli.errors import UsageError
+from hubcli.errors import ConversionError, DiskFullError, TensorFlowError, UnsafeModelError, UsageError
 from hubcli.exporting import EditOptions, ExportFormat
 from hubcli.exporting.conversion import (
     Conversion,
@@ -16,15 +18,21 @@ from hubcli.exporting.conversion import (
     convert,
     origin_of,
     plan_conversion,
+    require_installed,
 )
-from hubcli.exporting.converter import FORMAT_NAMES
+from hubcli.exporting.converter import FORMAT_NAMES, Converter
 from hubcli.exporting.editing import EditReport, plan_edits, prove
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.regular_file import file_sha256
+from hubcli.savedmodel.targets.obstacle import ConversionTrial
+from hubcli.tf.run_process import RunnerError
 from hubcli.urls import without_secrets
 
-__all__ = ["ConversionJob"]
+__all__ = ["ConversionJob", "try_conversion"]
+
+_TIMEOUT_S = 600.0
+_LEAST_S = 1.0
 
 
 @dataclass(slots=True)
@@ -128,3 +136,72 @@ class ConversionJob:
         if handle is None or handle.path is not None or handle.is_directory:
             return Path(self.name).name
         return without_secrets(str(handle))
+
+
+def try_conversion(
+    name: str, model: Path, tag_set: frozenset[str] | None = None, *, timeout_s: float = _TIMEOUT_S
+) -> ConversionTrial:
+    """What the converter makes of all signatures of the model in the directory; it runs parts of the model.
+
+    It is the conversion of `hubcli export DEST.tflite`, without comparison, and nothing of it is kept: with
+    builtin ops alone, then with Select TensorFlow ops. A crash of the converter, or a conversion that takes
+    too long, ends its process alone.
+
+    Raises UnsafeModelError if the scan found what is `high` or worse, TensorFlowError without TensorFlow
+    or a package with ops of the model, DiskFullError, BrokenModelError.
+    """
+    options = ConversionOptions(compare=False, timeout_s=timeout_s)
+    try:
+        plan = plan_conversion(name, model, ExportFormat.TFLITE, options, unsafe=False, tag_set=tag_set)
+    except UnsafeModelError as error:
+        raise UnsafeModelError(
+            error.message,
+            hint=f"List all: hubcli inspect --scan {name}. "
+            f"If you trust the author, convert it: hubcli export --unsafe {name} DEST.tflite",
+        ) from error
+    except (ConversionError, UsageError) as error:  # A signature that the format can't hold, or no signature.
+        return _failed(error.message)
+    require_installed(plan)
+    converter = Converter(plan)
+    try:
+        return _tried(converter, time.monotonic() + timeout_s)
+    except ConversionError as error:
+        return _failed(_reason(error), converter.version)
+    except TensorFlowError as error:  # A crash, or too long.
+        return _failed(error.message)
+    except OSError as error:
+        raise DiskFullError(
+            f"{name} was not converted: {error.strerror}", hint="Free some space, or set TMPDIR."
+        ) from error
+    finally:
+        converter.close()
+
+
+def _tried(converter: Converter, until_s: float) -> ConversionTrial:
+    """The conversion with the fewest ops that it takes. Raises as `Converter.convert`."""
+    with TemporaryDirectory(prefix="hubcli-") as folder:
+        file, reason = Path(folder) / "model.tflite", ""
+        try:
+            converter.convert(file, {}, {})
+        except ConversionError as error:  # Of any kind: what it says of ops isn't always what it lacks.
+            reason = _reason(error)
+            converter.limit(max(until_s - time.monotonic(), _LEAST_S))
+            converter.convert(file, {}, {}, select_tf_ops=True)
+        return ConversionTrial(
+            is_done=True,
+            needs_select_ops=bool(reason),
+            reason=reason,
+            size_bytes=file.stat().st_size,
+            tensorflow_version=converter.version,
+        )
+
+
+def _failed(reason: str, version: str = "") -> ConversionTrial:
+    return ConversionTrial(
+        is_done=False, needs_select_ops=False, reason=reason, size_bytes=None, tensorflow_version=version
+    )
+
+
+def _reason(error: ConversionError) -> str:
+    """What the converter said, without the model's name."""
+    return error.__cause__.message if isinstance(error.__cause__, RunnerError) else error.message

@@ -19,8 +19,9 @@ from hubcli.tf.run_protocol import Tensor
 
 if TYPE_CHECKING:
     from hubcli.exporting.conversion import ConversionPlan
+    from hubcli.running.model import RunnableModel
 
-__all__ = ["FORMAT_NAMES", "Converter"]
+__all__ = ["FORMAT_NAMES", "Converter", "frozen_signatures"]
 
 DEFAULT_OPSET = 18
 FORMAT_NAMES = {ExportFormat.TFLITE: "LiteRT", ExportFormat.ONNX: "ONNX"}
@@ -79,6 +80,7 @@ class Converter:
             tags=list(model.tags),
             modules=[package.module for package in model.packages],
             signatures=[endpoint.name for endpoint in self._plan.endpoints],
+            frozen=frozen_signatures(model, self._plan.endpoints),
             destination=str(destination),
             origin=json.dumps(origin, sort_keys=True),
             quantize=None if options.quantize is None else options.quantize.value,
@@ -139,3 +141,25 @@ class Converter:
             return ConversionError(message, hint=hint or _DEBUG)
         message = f"{name}: {self._format} failed {doing}: {error.message}"
         return ConversionError(message, hint=hint or f"Use other inputs: --inputs FILE. {_UNCHECKED}")
+
+
+def frozen_signatures(model: RunnableModel, endpoints: Sequence[Endpoint]) -> list[dict[str, Any]]:
+    """The tensors of all of the signatures if converters can't take one of them as it is; else nothing."""
+    if model.inner_feeds.isdisjoint(endpoint.name for endpoint in endpoints):
+        return []
+    return [
+        {
+            "name": endpoint.name,
+            "inputs": [
+                {
+                    "name": port.name,
+                    "tensor": port.parts[0],
+                    "type": port.dtype.number,
+                    "shape": None if port.shape is None else list(port.shape),
+                }
+                for port in endpoint.inputs
+            ],
+            "outputs": [{"name": port.name, "tensor": port.parts[0]} for port in endpoint.outputs],
+        }
+        for endpoint in endpoints
+    ]

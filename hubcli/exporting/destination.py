@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from hubcli.archive.compression import COMPRESSED_SUFFIXES
-from hubcli.durability import SYNCED, Durability, exchange, exchange_at_once
+from hubcli.atomic_files import exchange, exchange_at_once, move_error, move_new
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import DiskFullError, NotFoundError, OutputError, UsageError, means_full
 from hubcli.exporting import ExportFormat, Layout
 from hubcli.exporting.staging import REPLACED, Staging, remove_leftovers_of
@@ -223,8 +222,8 @@ def staged_output(
             with _empty_directory_kept(place):
                 if force:
                     _publish(staged, place)
-                elif not _publish_new(staged, place):
-                    raise _occupied(destination, "was created by another process")
+                else:
+                    move_new(staged, place, destination)
                 _sync_names(staged, place, folders, durability)
     except NotRegularError as error:  # Raised for files of the source alone.
         raise NotFoundError(
@@ -309,29 +308,6 @@ def _publish(staged: Path, place: Path) -> None:
     exchange(staged, place, aside=staged.with_name(REPLACED))
 
 
-def _publish_new(staged: Path, place: Path) -> bool:
-    """Moves what is staged to a place without anything but an empty directory.
-
-    False if another process created something there meanwhile: syncing what is staged takes its time.
-    """
-    try:
-        if staged.is_dir():
-            staged.rename(place)  # It replaces an empty directory alone.
-            return True
-        if place.is_dir():
-            place.rmdir()
-        os.link(staged, place)  # A rename would replace a file.
-    except OSError:
-        if os.path.lexists(place) and (not place.is_dir() or any(place.iterdir())):
-            return False
-        if staged.is_dir() or place.is_dir():  # The empty directory may not be replaced.
-            raise
-        staged.replace(place)  # A file system without links.
-    with suppress(OSError):  # Else the staging directory goes with it.
-        staged.unlink(missing_ok=True)
-    return True
-
-
 def _sync_names(staged: Path, place: Path, folders: Sequence[Path], durability: Durability) -> None:
     """Syncs the directories whose names changed; where the disk fails, puts back what was replaced."""
     try:
@@ -385,10 +361,9 @@ def _unwritable(destination: Path, error: OSError) -> OutputError | DiskFullErro
             f"Not enough disk space for {destination}: {error.strerror}",
             hint="Free some space, or use another path.",
         )
-    what, hint = "write", f"Check {destination.parent} and its permissions, or use another path."
-    if error.errno == errno.EXDEV:  # Overlayfs moves no directory of a lower layer, as an image has.
-        what, hint = "replace", f"Remove it first: rm -r {shlex.quote(str(destination))}"
-    return OutputError(f"Cannot {what} {destination}: {error.strerror or error}", hint=hint)
+    return move_error(
+        destination, error, f"Check {destination.parent} and its permissions, or use another path."
+    )
 
 
 def _resolved(path: Path) -> Path:

@@ -18,10 +18,9 @@ from hubcli.exporting import EditOptions
 from hubcli.formats import MAIN_FILES
 from hubcli.regular_file import contents
 from hubcli.savedmodel.edit.checkpoint import CheckpointEdit, SourceCheckpoint
-from hubcli.savedmodel.edit.devices import clear_devices
 from hubcli.savedmodel.edit.editable import EditableModel, Edited, Loss
 from hubcli.savedmodel.edit.half import half_weights
-from hubcli.savedmodel.edit.serving import keep_for_serving
+from hubcli.savedmodel.edit.serving import clear_devices, keep_for_serving
 from hubcli.savedmodel.edit.signatures import (
     add_defaults,
     chosen_signatures,

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubcli.durability import SYNCED, Durability, hidden_beside, write_whole
+from hubcli.atomic_files import hidden_beside, write_whole
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import IntegrityError, NetworkError
 from hubcli.exporting.destination import SEGMENT, VERSION
 from hubcli.regular_file import read_regular
@@ -144,7 +145,7 @@ def parse_index(content: bytes, source: str) -> tuple[IndexEntry, ...]:
     if containers > 100 + _MAX_CONTAINERS * _MAX_ENTRIES or values > 100 + _MAX_VALUES * _MAX_ENTRIES:
         raise IntegrityError(f"{source} has more than {_MAX_ENTRIES} entries", hint=hint)
     try:
-        document = json.loads(content.decode())
+        document = json.loads(content.decode(), parse_constant=_no_constant)
         models, schema = document["models"], document["schema"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise IntegrityError(f"{source} is not an index of models", hint=hint) from None
@@ -181,7 +182,8 @@ def index_bytes(entries: Sequence[IndexEntry]) -> bytes:
     if len(entries) > _MAX_ENTRIES:
         raise IntegrityError(f"An index has at most {_MAX_ENTRIES} entries", hint="Use another tree.")
     lines = ",\n".join(json.dumps(entry.document(), ensure_ascii=False) for entry in entries)
-    return f'{{"schema": {_SCHEMA}, "models": [\n{lines}\n]}}\n'.encode()
+    # A half of a surrogate pair, which another program may have written as an escape, stays one.
+    return f'{{"schema": {_SCHEMA}, "models": [\n{lines}\n]}}\n'.encode(errors="backslashreplace")
 
 
 def list_export(root: Path, entry: IndexEntry, durability: Durability = SYNCED) -> Iterator[str]:
@@ -301,6 +303,10 @@ def _begins_as_gzip(path: Path) -> bool:
         return False
 
 
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)  # NaN would be written again, and is not JSON.
+
+
 def _number(value: object) -> int | None:
     is_number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER
     return int(value) if is_number else None  # type: ignore[call-overload]
@@ -325,13 +331,22 @@ def publish_newest(model: Path) -> str | None:
     somebody's own file or link stays. Another process may export a version at the same time.
     """
     index = model / NEWEST_FILE
-    if os.path.lexists(index) and not _is_ours(index):
-        return (
-            f"{index} was not created by hubcli and was kept: a handle without a version does not work there"
-        )
-    newest = max(_versions(model), key=lambda file: int(file.name), default=None)
-    if newest is None:
-        return None
+    try:
+        if os.path.lexists(index) and not _is_ours(index):
+            return (
+                f"{index} was not created by hubcli and was kept: "
+                "a handle without a version does not work there"
+            )
+        newest = max(_versions(model), key=lambda file: int(file.name), default=None)
+        if newest is not None:
+            _lead_to(newest, index)
+    except OSError as error:
+        reason = error.strerror or error
+        return f"{index} cannot be created ({reason}): a handle without a version does not work there"
+    return None
+
+
+def _lead_to(newest: Path, index: Path) -> None:
     temporary = hidden_beside(index)
     try:
         try:
@@ -339,12 +354,8 @@ def publish_newest(model: Path) -> str | None:
         except OSError:  # A file system without symbolic links.
             os.link(newest, temporary)
         temporary.replace(index)
-    except OSError as error:
-        reason = error.strerror or error
-        return f"{index} cannot be created ({reason}): a handle without a version does not work there"
     finally:
         temporary.unlink(missing_ok=True)
-    return None
 
 
 def _versions(model: Path) -> list[Path]:

@@ -19,8 +19,8 @@ from enum import Enum
 from pathlib import Path
 from types import TracebackType
 
-from hubcli.config.settings import export_records
-from hubcli.durability import HIDDEN_NAME, SHOWN_CHARACTERS, hidden_beside, remove_tree, unique_number
+from hubcli.atomic_files import HIDDEN_NAME, SHOWN_CHARACTERS, hidden_beside, remove_tree, unique_number
+from hubcli.config.user_directories import export_records
 from hubcli.regular_file import open_at_once, read_regular
 
 __all__ = [

@@ -12,15 +12,18 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from hubcli.archive.tree import hashed_files, tree_digest
+from hubcli.atomic_files import write_whole
 from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
-from hubcli.durability import SYNCED, Durability, write_whole
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError, means_full
 from hubcli.fetching.options import ExpectedDigests, FetchResult, Requirement
 from hubcli.progress import ProgressListener
@@ -32,6 +35,9 @@ __all__ = ["LOCK_VERSION", "LockFile", "LockedModel", "listed", "read_list"]
 LOCK_VERSION = 1
 T = TypeVar("T")
 _MAX_LOCK_BYTES = 16 << 20
+_MAX_REASON = 300  # Characters.
+# Another process holds the directory for the time of reading and writing one file.
+_WAIT_S, _POLL_S = 10.0, 0.02
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?:\s|$)", re.MULTILINE)
 
 
@@ -148,7 +154,7 @@ class LockFile(NamedTuple):
         """The lock file with that text. Raises UsageError if it can't be understood."""
         _require_merged(text, name)
         try:
-            document = _typed(json.loads(text), dict)
+            document = _typed(json.loads(text, object_pairs_hook=_without_doubles), dict)
             version = _typed(document["hubcli_lock"], int)
             listed = _typed(document["models"], list) if version == LOCK_VERSION else []
             models = {model.handle: model for model in map(LockedModel.from_document, listed)}
@@ -201,6 +207,22 @@ class LockFile(NamedTuple):
         models = [model.to_document() for _, model in sorted(self.models.items())]
         return json.dumps({"hubcli_lock": LOCK_VERSION, "models": models}, indent=2) + "\n"
 
+    @classmethod
+    def update(
+        cls, path: Path, models: Iterable[LockedModel], durability: Durability = SYNCED
+    ) -> list[LockedModel]:
+        """Adds the models to the file at the path or replaces them; those whose bytes differ there.
+
+        Processes that do so at the same time wait for each other, so that no entry is lost. Raises what `at`
+        and `write` do.
+        """
+        models = list(models)
+        with _locked(Path(os.path.realpath(path)).parent):
+            now = cls.at(path)
+            changed = list(now.changed(models))
+            now.updated(models).write(durability)
+        return changed
+
     def write(self, durability: Durability = SYNCED) -> None:
         """Writes the file atomically. Raises DiskFullError, OutputError."""
         place = Path(os.path.realpath(Path(self.name).expanduser()))
@@ -231,8 +253,43 @@ def _typed(value: Any, kind: type[T]) -> T:
     return value
 
 
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; of a key that comes twice, a reviewer might read the value that does not count."""
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return document
+
+
 def _reason(error: Exception) -> str:
-    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    """Why it is not a lock file, without all of a value that is as long as the file."""
+    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return reason if len(reason) <= _MAX_REASON else f"{reason[: _MAX_REASON - 1]}…"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds flock(2) of the directory, which leaves no file; without it where it can't be had in time."""
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock  # Not on every system.
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    ends_at = time.monotonic() + _WAIT_S
+    try:
+        while time.monotonic() < ends_at:
+            try:
+                flock(descriptor, LOCK_EX | LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_POLL_S)
+            except OSError:  # A file system without locks.
+                break
+        yield
+    finally:
+        os.close(descriptor)
 
 
 _MAX_LIST_BYTES = 16 << 20

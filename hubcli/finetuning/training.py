@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from hubcli.archive import Limits
 from hubcli.archive.tree import Tree
-from hubcli.durability import UNSYNCED, Durability, remove_tree
+from hubcli.atomic_files import remove_tree
+from hubcli.durability import UNSYNCED, Durability
 from hubcli.errors import HubcliError, TensorFlowError, UsageError, ValuesError
 from hubcli.finetuning import FinetuneOptions, Method
 from hubcli.finetuning.comparison import ExportComparison, save_and_compare

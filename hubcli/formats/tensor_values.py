@@ -1,4 +1,4 @@
-"""The values of a tensor as a stream of bytes, from any kind of file, and their check against an index.
+"""The values of a tensor as a stream of bytes: from any kind of file, checked against an index, or halved.
 
 None is held in memory whole. Source: tensorflow/core/util/tensor_bundle/tensor_bundle.cc (WriteTensor,
 WriteStringTensor, WriteVariantTensor and their readers).
@@ -6,15 +6,17 @@ WriteStringTensor, WriteVariantTensor and their readers).
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Literal
 
-from hubcli.errors import BrokenModelError, TruncatedError
+from hubcli.errors import BrokenModelError, TruncatedError, ValuesError
+from hubcli.formats import HalfType
 from hubcli.formats.checksums import extend_crc32c, mask_crc32c
 from hubcli.formats.tensor_bundle import BundleEntry
 from hubcli.formats.tensor_layout import DType
@@ -29,6 +31,8 @@ __all__ = [
     "check_size",
     "check_tensor",
     "file_pieces",
+    "half_piece",
+    "halved",
     "has_non_finite",
     "keep_freed_memory",
     "masked_crc_of_tensor",
@@ -37,6 +41,7 @@ __all__ = [
 
 PIECE_BYTES = 1 << 18  # Two of them stay in a processor's cache while they are summed up and compared.
 _KEPT_BYTES = 4 << 20
+_FLOAT32 = DType.of(1)
 
 
 class TensorValues(ABC):
@@ -322,3 +327,47 @@ class _Cursor:
             self._position, size_bytes = end, size_bytes - len(run)
             yield run
             del run
+
+
+def halved(pieces: Iterable[bytes], half: HalfType, key: str) -> Iterator[bytes]:
+    """The pieces, each of whole float32 numbers, as the half type.
+
+    Raises ValuesError, which names the key, for NaN, infinity, and numbers that round to infinity.
+    """
+    for piece in pieces:
+        if has_non_finite(_FLOAT32, piece):
+            raise ValuesError(
+                f"{key} contains NaN or infinity", hint="Use weights from before the training diverged."
+            )
+        small = half_piece(piece, half)
+        if small is None or has_non_finite(DType.of(half.number), small):
+            other = "; or use --half bfloat16" if half is HalfType.FLOAT16 else ""
+            raise ValuesError(
+                f"{key} has a value beyond {half.largest}, the largest of {half.value}",
+                hint=f"Remove --half{other}.",
+            )
+        yield small
+
+
+def half_piece(piece: bytes, half: HalfType) -> bytes | None:
+    """Finite float32 numbers as the half type, rounded to the nearest, ties to even.
+
+    None if one is too large for float16. Fast without NumPy: `struct` packs IEEE's half precision, and a
+    bfloat16 is the upper half of a float32, so that a whole piece is rounded as one large integer whose
+    32-bit lanes can't overflow.
+
+    >>> half_piece(struct.pack("<2f", 1.0, -2.5), HalfType.BFLOAT16).hex()
+    '803f20c0'
+    """
+    count = len(piece) // 4
+    if half is HalfType.FLOAT16:
+        try:
+            return struct.pack(f"<{count}e", *struct.unpack(f"<{count}f", piece))
+        except OverflowError:
+            return None
+    lanes = int.from_bytes(piece, "little")
+    ones = int.from_bytes(b"\x01\x00\x00\x00" * count, "little")
+    rounded = (lanes + 0x7FFF * ones + ((lanes >> 16) & ones)).to_bytes(4 * count, "little")
+    result = bytearray(2 * count)
+    result[0::2], result[1::2] = rounded[2::4], rounded[3::4]
+    return bytes(result)

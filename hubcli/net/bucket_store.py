@@ -198,19 +198,21 @@ class BucketStore(ObjectStore):
 
     def create(self, key: str, data: bytes) -> bool:
         """Writes a small object where none is; False where one is already. Exactly one of many wins."""
+        return self._put_if(key, data, "create")
+
+    def _put_if(self, key: str, data: bytes, mode: str | dict[str, str]) -> bool:
+        """Whether the condition in `mode` was met, and the object has these bytes now."""
         attempts = 0
 
-        def create(store: Any, full: str) -> None:
+        def put(store: Any, full: str) -> None:
             nonlocal attempts
             attempts += 1
-            self._client.obstore.put(store, full, data, mode="create", use_multipart=False)
+            self._client.obstore.put(store, full, data, mode=mode, use_multipart=False)
 
         try:
-            self._call(key, create, is_conditional=True)
+            self._call(key, put, is_conditional=True)
         except self._client.condition_errors:
-            if attempts == 1:
-                return False
-            return self._holds(key, data)
+            return attempts > 1 and self._holds(key, data)
         return True
 
     def _holds(self, key: str, data: bytes) -> bool:
@@ -250,20 +252,10 @@ class BucketStore(ObjectStore):
             mode = {"e_tag": quoted.strip('"') if self._is_unquoted else quoted}
         else:
             raise UnsupportedError(f"{self._name(key)} has no ETag to compare with")
-        attempts = 0
-
-        def swap(store: Any, full: str) -> None:
-            nonlocal attempts
-            attempts += 1
-            self._client.obstore.put(store, full, data, mode=mode, use_multipart=False)
-
         try:
-            self._call(key, swap, is_conditional=True)
-        except self._client.condition_errors:
-            return attempts > 1 and self._holds(key, data)
+            return self._put_if(key, data, mode)
         except FileNotFoundError:  # S3 has no ETag to compare with where nothing is.
             return False
-        return True
 
     def _require_swap(self, key: str) -> None:
         """Raises UnsupportedError unless the store refuses a wrong ETag and takes the right one."""

@@ -187,7 +187,16 @@ def _http(timeout_s: float, access: NetworkConfig) -> httpx.Client:
     try:
         verify = trusted_context(access)
         return httpx.Client(headers=_HEADERS, timeout=timeout_s, follow_redirects=False, verify=verify)
-    except (OSError, ImportError) as error:
+    except ImportError as error:  # httpx leaves SOCKS to a package of its own.
+        sources = (
+            route.source for route in Proxies.read(environment()).by_scheme.values()
+            if (route.proxy or "").lower().startswith("socks")
+        )  # fmt: skip
+        raise NetworkError(
+            f"{next(sources, 'The proxy')} is a SOCKS proxy, which needs the package socksio",
+            hint="Run: pip install 'httpx[socks]'",
+        ) from error
+    except OSError as error:
         raise NetworkError(f"Invalid network settings: {error}", hint=hint) from error
     except (ValueError, httpx.InvalidURL):
         # The error quotes what it didn't expect, which may be a password.

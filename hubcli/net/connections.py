@@ -104,7 +104,7 @@ def _streamed(file: Path) -> str | None:
             return None
     content = read_stream(file, _MAX_STREAM_BYTES, _WAIT_S).decode("ascii", "ignore")
     if "-----BEGIN" not in content:  # Without any, Python would take the system's.
-        raise ssl.SSLError("no certificate in PEM form")
+        raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"{file} holds no certificate in PEM form")
     return content
 
 

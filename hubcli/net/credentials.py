@@ -23,7 +23,7 @@ from hubcli.config.environment import NetworkConfig
 from hubcli.errors import AuthenticationError
 from hubcli.providers import providers
 from hubcli.providers.provider import Credential, CredentialScope
-from hubcli.regular_file import read_stream
+from hubcli.regular_file import is_hidden, read_stream
 from hubcli.urls import origin, remember_secret, stored_url
 
 __all__ = ["Credentials", "answer_text", "netrc_names", "remember_authorization", "standard_phrase"]
@@ -146,7 +146,7 @@ def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
         return None
     try:
         return _Netrc(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # HOME=/dev/null, as some services have it.
         if is_named:
             raise _bad_netrc(file, "does not exist") from None
         return None
@@ -154,6 +154,8 @@ def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
         # The error quotes what it didn't expect, which may be a password.
         raise _bad_netrc(file, f"has a syntax error near line {error.lineno}") from None
     except (OSError, ValueError):
+        if not is_named and is_hidden(file):
+            return None
         raise _bad_netrc(file, "cannot be read") from None
 
 

@@ -19,7 +19,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
-from hubcli.durability import SYNCED, Durability, WriteBack, unique_number
+from hubcli.atomic_files import unique_number
+from hubcli.durability import SYNCED, Durability, WriteBack
 from hubcli.errors import (
     AuthenticationError,
     HubcliError,
@@ -72,6 +73,8 @@ class DirectoryStore(ObjectStore):
 
     An ETag is made of inode, size and time of modification: each write makes a new file.
     """
+
+    is_local = True
 
     def __init__(self, root: Path, durability: Durability = SYNCED) -> None:
         self.root = root

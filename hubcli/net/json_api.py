@@ -79,9 +79,7 @@ class JsonApi:
         url = self._url(path, query)
         return self.options.retries.until_done(lambda: self._ask("GET", url, None, limit_bytes))
 
-    def post(
-        self, path: str, body: Mapping[str, Any], *, is_repeatable: bool, limit_bytes: int = MAX_ANSWER_BYTES
-    ) -> dict[str, Any]:
+    def post(self, path: str, body: Mapping[str, Any], *, is_repeatable: bool) -> dict[str, Any]:
         """The object that the API answers to a JSON body.
 
         A request that isn't repeatable is sent again only after 429, which means that nothing was done.
@@ -90,7 +88,7 @@ class JsonApi:
 
         def attempt() -> dict[str, Any]:
             try:
-                return self._ask("POST", url, data, limit_bytes)
+                return self._ask("POST", url, data, MAX_ANSWER_BYTES)
             except HubcliError as error:
                 error.is_transient &= is_repeatable or error.http_status == 429
                 raise

@@ -48,6 +48,8 @@ class ObjectStore(ABC):
 
     address: str
     is_writable = True
+    # A file system of this machine: no proxy and no login page answers in its place.
+    is_local = False
 
     @property
     def refuses_other_clocks(self) -> bool:
@@ -110,6 +112,9 @@ class ObjectStore(ABC):
     def delete_all(self, keys: Sequence[str]) -> None:
         """Removes the objects, in any order; missing ones are ignored."""
         run_in_threads([partial(self.delete, key) for key in keys], DELETES_AT_A_TIME)
+
+    def sweep(self) -> None:  # noqa: B027 - most stores have none
+        """Removes temporary files of killed writers that are older than a day."""
 
     @abstractmethod
     def now(self) -> datetime:

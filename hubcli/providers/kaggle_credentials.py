@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hubcli.errors import AuthenticationError
 from hubcli.providers.provider import Credential
-from hubcli.regular_file import read_stream
+from hubcli.regular_file import is_hidden, read_stream
 from hubcli.units import from_iso_utc
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ def _content(file: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
+        if is_hidden(file):
+            return None
         raise _unusable(str(file)) from None
 
 

@@ -16,9 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hubcli.atomic_files import unique_number
 from hubcli.config.environment import KaggleAccount
-from hubcli.config.settings import Settings, answer_cache_folder
-from hubcli.durability import unique_number
+from hubcli.config.settings import Settings
+from hubcli.config.user_directories import answer_cache_folder
 from hubcli.errors import OfflineError
 from hubcli.net.json_api import MAX_ANSWER_BYTES, JsonApi
 from hubcli.regular_file import read_regular
@@ -30,7 +31,7 @@ _KEPT_S = 30 * 86400.0
 _MAX_FILES, _MAX_BYTES = 500, 64 << 20
 _MAX_FILE_BYTES = 33 << 20  # An index of a host, and the line in front of it.
 _MAX_HEAD_BYTES = 256
-_VERSION = 1
+_VERSION = 2
 
 
 class AnswerCache:
@@ -90,12 +91,12 @@ class AnswerCache:
             if not _is_private(file.parent):
                 return None
             content = read_regular(file, _MAX_FILE_BYTES)
-            head, separator, answer = content.partition(b"\n")
+            head, _, answer = content.partition(b"\n")
             facts = json.loads(head[:_MAX_HEAD_BYTES])
-            saved_s, size = float(facts["saved_at"]), facts["bytes"]
+            saved_s, digest = float(facts["saved_at"]), facts["sha256"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        is_whole = separator and facts.get("version") == _VERSION and size == len(answer)
+        is_whole = facts.get("version") == _VERSION and digest == hashlib.sha256(answer).hexdigest()
         return (saved_s, answer) if is_whole and saved_s <= self._clock() else None
 
     def _write(self, file: Path, answer: bytes) -> None:
@@ -103,7 +104,8 @@ class AnswerCache:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_private(folder):
             return
-        head = json.dumps({"version": _VERSION, "saved_at": self._clock(), "bytes": len(answer)})
+        digest = hashlib.sha256(answer).hexdigest()
+        head = json.dumps({"version": _VERSION, "saved_at": self._clock(), "sha256": digest})
         temporary = folder / f"{unique_number()}.tmp"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         try:
@@ -158,7 +160,7 @@ def account_key(account: KaggleAccount) -> str:
     files = [
         str(file)
         for file in (account.token_file, account.key_file, account.login_file)
-        if file and file.exists()
+        if file and os.path.exists(file)  # noqa: PTH110 - Path.exists may raise
     ]
     return hashlib.sha256(json.dumps([named, files]).encode()).hexdigest()
 

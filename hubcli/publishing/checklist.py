@@ -28,6 +28,46 @@ from hubcli.units import first_few, format_size, plural
 __all__ = ["checklist"]
 
 _WARNING, _HINT = Severity.WARNING, Severity.HINT
+# By the code of each finding how grave it is, and what to do.
+_ADVICE = {
+    "training-fixed": (
+        _WARNING,
+        "Add the parameter training=False to __call__, and call it with both values before saving.",
+    ),
+    "dropout-fixed": (_HINT, "Add a keyword such as dropout_rate=0.1, and trace it as a scalar tensor."),
+    "batch-norm-fixed": (
+        _HINT,
+        "Add a keyword such as batch_norm_momentum=0.99, and trace it as a scalar tensor.",
+    ),
+    "ends-in-sigmoid": (
+        _HINT,
+        "If they are, share the model without that op: logits are better for fine-tuning.",
+    ),
+    "no-regularization-losses": (
+        _HINT,
+        "If it was trained with regularization, set them to tf.functions that return a scalar.",
+    ),
+    "nothing-trainable": (_HINT, "If parts of the model may be trained, list their variables."),
+    "statistics-trainable": (_WARNING, "Leave moving statistics out of trainable_variables."),
+    "no-default-signature": (_WARNING, "Name it when it is saved: signatures={{'{}': …}}."),
+    "vocabulary-outside": (
+        _WARNING,
+        "Keep the file as tf.saved_model.Asset in an attribute of the object before saving.",
+    ),
+    "vocabulary-in-graph": (_HINT, "Keep it in a file, as tf.saved_model.Asset: users can then read it."),
+    "device-pins": (_WARNING, "Remove them: hubcli export SOURCE DEST --clear-devices"),
+    "large-model": (
+        _HINT,
+        "Remove what inference does not need, or store half weights: hubcli export --help",
+    ),
+    "large-graph": (_WARNING, "Keep weights in variables: TensorFlow reads no graph above 2 GB."),
+    "no-readme": (_HINT, "Begin with a template: hubcli publish --card {} > README.md"),
+    "signature-batch-fixed": (_WARNING, "Use None as the first dimension of its TensorSpec."),
+    "signature-text-input": (_HINT, "Take one dimension, the batch."),
+    "signature-image-input": (_HINT, "Take floats from 0 to 1 with three channels, if these are images."),
+    "signature-image-name": (_HINT, "Name the input `images`."),
+    "signature-image-output": (_HINT, "Return one vector for each image, if these are features or logits."),
+}
 _SERVING, _TF1_DEFAULT = "serving_default", "default"
 _TF1 = (ModelFormat.TF1, ModelFormat.TF1_HUB)
 _RANDOM_OPS = frozenset({"RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2"})
@@ -95,27 +135,15 @@ class _Checklist:
         there = {"dropout": has_dropout, "batch normalization": has_batch_norm}
         what = " and ".join(name for name, is_there in there.items() if is_there)
         if what and "training" not in names:
-            yield _advice(
-                _WARNING,
-                "training-fixed",
-                f"The model has {what}, and __call__ takes no `training`",
-                "Add the parameter training=False to __call__, and call it with both values before saving.",
-                "__call__",
+            yield _issue(
+                "training-fixed", f"The model has {what}, and __call__ takes no `training`", "__call__"
             )
         if has_dropout and not any("drop" in name or "rate" in name for name in names):
-            yield _advice(
-                _HINT,
-                "dropout-fixed",
-                "__call__ takes no parameter for the dropout rate",
-                "Add a keyword such as dropout_rate=0.1, and trace it as a scalar tensor.",
-                "__call__",
-            )
+            yield _issue("dropout-fixed", "__call__ takes no parameter for the dropout rate", "__call__")
         if has_batch_norm and not any("momentum" in name or "batch_norm" in name for name in names):
-            yield _advice(
-                _HINT,
+            yield _issue(
                 "batch-norm-fixed",
                 "__call__ takes no parameter for the momentum of batch normalization",
-                "Add a keyword such as batch_norm_momentum=0.99, and trace it as a scalar tensor.",
                 "__call__",
             )
 
@@ -136,44 +164,30 @@ class _Checklist:
         """Sigmoid, which `inspect --check` does not tell: its outputs are features of some models."""
         ops = [op for outline in self.outlines for op in final_ops(outline.graph, call.variants[0].name)]
         if "Sigmoid" in ops:
-            yield _advice(
-                _HINT,
+            yield _issue(
                 "ends-in-sigmoid",
                 "__call__ returns values after Sigmoid, which may be probabilities",
-                "If they are, share the model without that op: logits are better for fine-tuning.",
                 "__call__",
             )
 
     def _losses(self) -> Iterator[Issue]:
         if self.info.format in _TF1 or self.info.lists.losses or not self.info.parameters.trainable:
             return
-        yield _advice(
-            _HINT,
-            "no-regularization-losses",
-            "The object has no `regularization_losses`",
-            "If it was trained with regularization, set them to tf.functions that return a scalar.",
-        )
+        yield _issue("no-regularization-losses", "The object has no `regularization_losses`")
 
     def _trainable(self) -> Iterator[Issue]:
         listed, trainable = self.info.lists.variables, self.info.lists.trainable_variables
         if listed and trainable is not None and not trainable:
-            yield _advice(
-                _HINT,
-                "nothing-trainable",
-                "`trainable_variables` is empty: fine-tuning trains nothing",
-                "If parts of the model may be trained, list their variables.",
-            )
+            yield _issue("nothing-trainable", "`trainable_variables` is empty: fine-tuning trains nothing")
         statistics = [
             variable.path
             for variable in self.info.variables
             if variable.trainable and variable.is_listed and variable.path.endswith(_STATISTICS)
         ]
         if statistics:
-            yield _advice(
-                _WARNING,
+            yield _issue(
                 "statistics-trainable",
                 f"`trainable_variables` contains {first_few(statistics)}, which no gradient should change",
-                "Leave moving statistics out of trainable_variables.",
             )
 
     # Signatures
@@ -185,12 +199,11 @@ class _Checklist:
             is_module = self.info.format is ModelFormat.TF1_HUB
             expected = _TF1_DEFAULT if is_module else _SERVING
             if expected not in names:
-                yield _advice(
-                    _WARNING,
+                yield _issue(
                     "no-default-signature",
                     f"The model has no signature `{expected}`"
                     + (f": it has {first_few(sorted(names))}" if names else ""),
-                    "Name it when it is saved: signatures={'" + expected + "': …}.",
+                    value=expected,
                 )
             for signature in meta_graph.signatures:
                 yield from _signature_issues(signature, is_tf1=is_tf1)
@@ -202,19 +215,9 @@ class _Checklist:
         for outline in self.outlines:
             counts.update(outline.graph.op_counts)
         if not _TABLES_OF_FILES.isdisjoint(counts) and not self.info.assets:
-            yield _advice(
-                _WARNING,
-                "vocabulary-outside",
-                "A lookup table reads a file that is not among the assets",
-                "Keep the file as tf.saved_model.Asset in an attribute of the object before saving.",
-            )
+            yield _issue("vocabulary-outside", "A lookup table reads a file that is not among the assets")
         elif not _TABLES_OF_GRAPH.isdisjoint(counts) and not self.info.assets and self._takes_text():
-            yield _advice(
-                _HINT,
-                "vocabulary-in-graph",
-                "The vocabulary is in the graph, and no asset holds it",
-                "Keep it in a file, as tf.saved_model.Asset: users can then read it.",
-            )
+            yield _issue("vocabulary-in-graph", "The vocabulary is in the graph, and no asset holds it")
 
     def _takes_text(self) -> bool:
         signatures = (signature for graph in self.info.meta_graphs for signature in graph.signatures)
@@ -228,38 +231,23 @@ class _Checklist:
                 pins.update(node.device for node in body.nodes() if _is_accelerator(node.device))
         if pins:
             verb = "requests" if pins.total() == 1 else "request"
-            yield _advice(
-                _WARNING,
-                "device-pins",
-                f"{plural(pins.total(), 'op')} {verb} a device: {first_few(sorted(pins))}",
-                "Remove them: hubcli export SOURCE DEST --clear-devices",
+            yield _issue(
+                "device-pins", f"{plural(pins.total(), 'op')} {verb} a device: {first_few(sorted(pins))}"
             )
 
     def _size(self) -> Iterator[Issue]:
         sizes = self.info.sizes
         if (sizes.total or 0) > _LARGE_MODEL_BYTES:
-            yield _advice(
-                _HINT,
-                "large-model",
-                f"The model takes {format_size(sizes.total or 0)}",
-                "Remove what inference does not need, or store half weights: hubcli export --help",
-            )
+            yield _issue("large-model", f"The model takes {format_size(sizes.total or 0)}")
         if sizes.graph > _LARGE_GRAPH_BYTES:
-            yield _advice(
-                _WARNING,
+            yield _issue(
                 "large-graph",
                 f"The graph takes {format_size(sizes.graph)}, as if weights were constants in it",
-                "Keep weights in variables: TensorFlow reads no graph above 2 GB.",
             )
 
     def _readme(self) -> Iterator[Issue]:
         if readme_in_directory(self.model) is None:
-            yield _advice(
-                _HINT,
-                "no-readme",
-                "The model has no README.md and no model card",
-                f"Begin with a template: hubcli publish --card {self.source} > README.md",
-            )
+            yield _issue("no-readme", "The model has no README.md and no model card", value=self.source)
 
 
 def _signature_issues(signature: Signature, *, is_tf1: bool) -> Iterator[Issue]:
@@ -267,11 +255,9 @@ def _signature_issues(signature: Signature, *, is_tf1: bool) -> Iterator[Issue]:
     tensors = [tensor for tensor in signature.inputs if tensor.shape]
     fixed = [tensor for tensor in tensors if tensor.shape and tensor.shape[0] is not None]
     if tensors and len(fixed) == len(tensors):
-        yield _advice(
-            _WARNING,
+        yield _issue(
             "signature-batch-fixed",
             f"Signature `{signature.name}` accepts only one batch size: {first_few(list(map(_text, fixed)))}",
-            "Use None as the first dimension of its TensorSpec.",
             signature.name,
         )
     if len(signature.inputs) != 1:
@@ -279,31 +265,25 @@ def _signature_issues(signature: Signature, *, is_tf1: bool) -> Iterator[Issue]:
     tensor = signature.inputs[0]
     shape = tensor.shape
     if tensor.dtype == "string" and shape is not None and len(shape) != 1:
-        yield _advice(
-            _HINT,
+        yield _issue(
             "signature-text-input",
             f"Signature `{signature.name}` takes {_text(tensor)}; TF Hub's text signatures take string[?]",
-            "Take one dimension, the batch.",
             signature.name,
         )
     if shape is None or len(shape) != 4 or shape[3] not in (1, 3, 4):
         return
     if tensor.dtype != "float32" or shape[3] != 3:
-        yield _advice(
-            _HINT,
+        yield _issue(
             "signature-image-input",
             f"Signature `{signature.name}` takes {_text(tensor)}; TF Hub's image signatures take "
             "float32[?, height, width, 3]",
-            "Take floats from 0 to 1 with three channels, if these are images.",
             signature.name,
         )
     elif is_tf1 and tensor.name != "images":
-        yield _advice(
-            _HINT,
+        yield _issue(
             "signature-image-name",
             f"Signature `{signature.name}` names its input `{tensor.name}`; TF Hub's image signatures have "
             "`images`",
-            "Name the input `images`.",
             signature.name,
         )
     yield from _image_outputs(signature)
@@ -315,12 +295,10 @@ def _image_outputs(signature: Signature) -> Iterator[Issue]:
         return
     output = signature.outputs[0]
     if output.shape is not None and len(output.shape) not in (2, 4):
-        yield _advice(
-            _HINT,
+        yield _issue(
             "signature-image-output",
             f"Signature `{signature.name}` returns {_text(output)}; TF Hub's feature vectors and "
             "classifiers return float32[?, n]",
-            "Return one vector for each image, if these are features or logits.",
             signature.name,
         )
 
@@ -340,5 +318,6 @@ def _text(tensor: SignatureTensor) -> str:
     return f"{tensor.dtype}{shape_text(tensor.shape)}"
 
 
-def _advice(severity: Severity, code: str, message: str, hint: str, part: str | None = None) -> Issue:
-    return Issue(severity, code, message, Location(part), hint)
+def _issue(code: str, message: str, part: str | None = None, value: str = "") -> Issue:
+    severity, hint = _ADVICE[code]
+    return Issue(severity, code, message, Location(part), hint.format(value))

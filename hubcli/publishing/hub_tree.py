@@ -41,6 +41,7 @@ from hubcli.providers import BUCKETS
 from hubcli.providers.handle import Handle
 from hubcli.providers.kaggle import KaggleModel
 from hubcli.publishing.kaggle_creation import VersionExistsError, differences
+from hubcli.publishing.upload_files import require_unchanged
 from hubcli.regular_file import file_sha256, read_regular
 
 __all__ = ["HubPlace", "TreeUpload", "open_tree", "parse_target"]
@@ -187,10 +188,11 @@ class _DirectoryUpload(TreeUpload):
 
     def __init__(self, place: HubPlace, tree: Tree, settings: Settings, listener: ProgressListener) -> None:
         super().__init__(place, tree, settings, listener)
-        path = Path(place.root).expanduser() / place.key
+        # Links are kept: behind one to another disk, the directories above are not those of the tree.
+        self.root = Path(place.root).expanduser().absolute()
+        self.path = self.root / place.key
         # Not in the cache, nor in the model; what is there already is compared, and never replaced.
-        self.path = require_free(path, cache_root=settings.cache_root, force=True, source=tree.top)
-        self.root = self.path.parents[place.key.count("/")]
+        require_free(self.path, cache_root=settings.cache_root, force=True, source=tree.top)
 
     def existing(self) -> PackedArchive | None:
         if not os.path.lexists(self.path):
@@ -218,6 +220,7 @@ class _DirectoryUpload(TreeUpload):
                 staged = staging.path / "new"
                 packed = pack(self.tree, staged, on_bytes=self.listener.received, durability=durability)
                 durability.path(staged)
+                require_unchanged(self.tree)
                 _take_name(staged, self.path)
                 durability.directory(self.path.parent)
             except FileExistsError:  # Another process was first.
@@ -309,6 +312,7 @@ class _StoreUpload(TreeUpload):
         with self._temporary_archive() as archive:
             with self._disk_errors():
                 packed = pack(self.tree, archive)
+            require_unchanged(self.tree)
             self._claim(packed)
             found = self.existing()
             if found is None:
@@ -350,8 +354,13 @@ class _StoreUpload(TreeUpload):
             )
 
     def add_to_index(self, packed: PackedArchive) -> None:
-        """By compare and swap."""
-        add_to_stored_index(self.store, "", [self._entry(packed)])
+        """By compare and swap. Somebody else's `index.json` stays, as in a directory."""
+        try:
+            add_to_stored_index(self.store, "", [self._entry(packed)])
+        except IntegrityError as error:
+            self.listener.note(
+                f"{error.message}: it was kept, and hubcli search --host will not find {self.place.key}"
+            )
 
 
 @contextmanager

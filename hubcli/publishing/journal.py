@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.archive import FileRecord
-from hubcli.config.settings import upload_records
+from hubcli.config.user_directories import upload_records
 from hubcli.durability import Durability
 from hubcli.errors import CacheError, LockTimeoutError, UsageError, means_full
 
-__all__ = ["BlobRecord", "Journal", "Step", "open_journal"]
+__all__ = ["BlobRecord", "Journal", "JournalState", "Step", "open_journal"]
 
 _SCHEMA = 1
 _MAX_BYTES = 64 << 20
@@ -62,7 +62,13 @@ class BlobRecord:
 
 
 @dataclass(slots=True)
-class _State:
+class JournalState:
+    """How far an upload is. `marker` is the unique mark in the notes of its version.
+
+    `base_version` is the newest version before the creation was begun, 0 where there was none;
+    `creates_variation` says that it is the creation of a variation, with its first version.
+    """
+
     target: str
     endpoint: str
     marker: str
@@ -73,78 +79,61 @@ class _State:
 
 
 class Journal:
-    """The record of one upload; each change is on the disk before the method returns. Thread-safe."""
+    """The record of one upload, in `state`; each change is on the disk before the method returns.
 
-    def __init__(self, path: Path, state: _State, durability: Durability) -> None:
+    Thread-safe, but for the files in `state`: the methods give them.
+    """
+
+    def __init__(self, path: Path, state: JournalState, durability: Durability) -> None:
         self._path = path
-        self._state = state
+        self.state = state
         self._durability = durability
         self._lock = threading.Lock()
-
-    @property
-    def marker(self) -> str:
-        """The unique mark in the notes of the version."""
-        return self._state.marker
-
-    @property
-    def step(self) -> Step:
-        """How far the upload is."""
-        return self._state.step
-
-    @property
-    def base_version(self) -> int:
-        """The newest version before the creation was begun, 0 where there was none."""
-        return self._state.base_version
-
-    @property
-    def creates_variation(self) -> bool:
-        """Whether the creation is that of a variation, with its first version."""
-        return self._state.creates_variation
 
     @property
     def records(self) -> tuple[FileRecord, ...]:
         """The files that are complete, as they were sent."""
         with self._lock:
-            complete = [(name, blob) for name, blob in self._state.blobs.items() if blob.sha256]
+            complete = [(name, blob) for name, blob in self.state.blobs.items() if blob.sha256]
         return tuple(FileRecord(name, blob.size_bytes, blob.sha256) for name, blob in sorted(complete))
 
     def blob(self, name: str) -> BlobRecord | None:
         """The upload of that file; None if it is unknown, or its session is too old."""
         with self._lock:
-            found = self._state.blobs.get(name)
+            found = self.state.blobs.get(name)
             return None if found is None else replace(found)
 
     def tokens(self) -> dict[str, str]:
         """The token of each file, by its name."""
         with self._lock:
-            return {name: blob.token for name, blob in self._state.blobs.items()}
+            return {name: blob.token for name, blob in self.state.blobs.items()}
 
     def write_blob(self, name: str, blob: BlobRecord | None) -> None:
         """Notes how far the file is; None forgets it."""
         with self._lock:
             if blob is None:
-                self._state.blobs.pop(name, None)
+                self.state.blobs.pop(name, None)
             else:
-                self._state.blobs[name] = replace(blob)  # The caller keeps changing its own.
+                self.state.blobs[name] = replace(blob)  # The caller keeps changing its own.
             self._write()
 
     def keep_files(self, names: set[str]) -> None:
         """Forgets files that the source hasn't any more."""
         with self._lock:
-            self._state.blobs = {name: blob for name, blob in self._state.blobs.items() if name in names}
+            self.state.blobs = {name: blob for name, blob in self.state.blobs.items() if name in names}
             self._write()
 
     def begin_creation(self, base_version: int, *, of_variation: bool) -> None:
         """Notes that a creation is sent next."""
         with self._lock:
-            self._state.base_version, self._state.creates_variation = base_version, of_variation
-            self._state.step = Step.CREATING
+            self.state.base_version, self.state.creates_variation = base_version, of_variation
+            self.state.step = Step.CREATING
             self._write()
 
     def finish_creation(self, step: Step) -> None:
         """Notes that the answer came (CREATED), or that nothing was created (UPLOADING)."""
         with self._lock:
-            self._state.step = step
+            self.state.step = step
             self._write()
 
     def clear(self) -> None:
@@ -152,11 +141,11 @@ class Journal:
         with self._lock:
             with suppress(FileNotFoundError):
                 self._path.unlink()
-            self._state = _State(self._state.target, self._state.endpoint, _new_marker())
+            self.state = JournalState(self.state.target, self.state.endpoint, _new_marker())
 
     def _write(self) -> None:
         temporary = self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}.tmp")
-        text = json.dumps({"schema": _SCHEMA, **asdict(self._state)})
+        text = json.dumps({"schema": _SCHEMA, **asdict(self.state)})
         try:
             _write_private(temporary, text, self._durability)
             temporary.replace(self._path)
@@ -186,7 +175,7 @@ def open_journal(endpoint: str, target: str, durability: Durability) -> Iterator
     path = root / f"{name}.json"
     with _locked(root / f"{name}.lock", target):
         _sweep(root, path.name)
-        state = _read(path, endpoint, target) or _State(target, endpoint, _new_marker())
+        state = _read(path, endpoint, target) or JournalState(target, endpoint, _new_marker())
         _drop_expired(state)
         yield Journal(path, state, durability)
 
@@ -210,7 +199,7 @@ def _new_marker() -> str:
     return _MARKER + secrets.token_hex(16)
 
 
-def _drop_expired(state: _State) -> None:
+def _drop_expired(state: JournalState) -> None:
     """Before a creation, forgets sessions that the storage has forgotten, and tokens of the same age."""
     if state.step is Step.UPLOADING:
         now_s = time.time()
@@ -287,7 +276,7 @@ def _locked(path: Path, target: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _read(path: Path, endpoint: str, target: str) -> _State | None:
+def _read(path: Path, endpoint: str, target: str) -> JournalState | None:
     """The record, or None. Raises CacheError for an invalid one: a creation may be in it."""
     try:
         with open(_opened(path, os.O_RDONLY), "rb") as file:
@@ -303,7 +292,7 @@ def _read(path: Path, endpoint: str, target: str) -> _State | None:
         raise _unreadable(path, target) from None
 
 
-def _parsed(document: Any, endpoint: str, target: str) -> _State:
+def _parsed(document: Any, endpoint: str, target: str) -> JournalState:
     """Raises ValueError, TypeError or KeyError for what isn't a record of this upload."""
     if document["schema"] != _SCHEMA or (document["endpoint"], document["target"]) != (endpoint, target):
         raise ValueError
@@ -315,7 +304,7 @@ def _parsed(document: Any, endpoint: str, target: str) -> _State:
     if type(base_version) is not int or base_version < 0:
         raise ValueError
     step, of_variation = Step(document["step"]), document["creates_variation"] is True
-    return _State(target, endpoint, marker, step, base_version, of_variation, blobs)
+    return JournalState(target, endpoint, marker, step, base_version, of_variation, blobs)
 
 
 def _blob(value: Mapping[str, Any]) -> BlobRecord:

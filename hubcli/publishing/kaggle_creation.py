@@ -145,7 +145,7 @@ class Creation:
             "framework": _FRAMEWORKS[self.model.framework],
             "licenseName": license_name,
             # Only this text comes back: the first version has no notes. Markdown hides a comment.
-            "usage": f"{usage}\n\n<!-- {self.journal.marker} -->".strip(),
+            "usage": f"{usage}\n\n<!-- {self.journal.state.marker} -->".strip(),
             **files,
         }
         path = f"{_MODELS}{quoted_path(self.model.owner, self.model.model)}/create/instance"
@@ -159,7 +159,7 @@ class Creation:
 
     def make_version(self, files: Mapping[str, Any], notes: str, base_version: int) -> None:
         """Creates the version that comes after `base_version`."""
-        body = {"versionNotes": f"{notes}\n\n[{self.journal.marker}]".strip(), **files}
+        body = {"versionNotes": f"{notes}\n\n[{self.journal.state.marker}]".strip(), **files}
         self._create(f"{variation_path(self.model)}/create/version", body, base_version, of_variation=False)
 
     def _create(self, path: str, body: Mapping[str, Any], base_version: int, *, of_variation: bool) -> None:
@@ -204,7 +204,7 @@ class Creation:
         What got no answer is waited for in any case. Raises UnknownOutcomeError if it doesn't show,
         NetworkError for a version that is processed for longer than `wait_s`.
         """
-        is_lost = self.journal.step is Step.CREATING
+        is_lost = self.journal.state.step is Step.CREATING
         limit_s = min(self.wait_s, _LOST_S) if is_lost else self.wait_s if waits else 0.0
         try:
             with open_kaggle(self.settings) as kaggle:
@@ -227,31 +227,32 @@ class Creation:
         )
 
     def _unknown(self, why: str) -> UnknownOutcomeError:
-        what = "variation" if self.journal.creates_variation else "version"
+        state = self.journal.state
+        what = "variation" if state.creates_variation else "version"
         return UnknownOutcomeError(
             f"Unknown outcome: no answer to the creation of the {what} {self.page}, "
             f"and no new version is listed{why}",
-            hint=f"Check {self.page} for a version newer than {self.journal.base_version}. If it is there, "
+            hint=f"Check {self.page} for a version newer than {state.base_version}. If it is there, "
             "run the command again; if not, add --restart to create it.",
         )
 
     def _find(self, kaggle: KaggleApi) -> int | None:
         """The new version that has the marker or the same files; None as long as there is none."""
-        latest = _variation(kaggle, self.model)
+        latest, state = _variation(kaggle, self.model), self.journal.state
         newest = 0 if latest is None else latest.version or 0
-        if latest is None or newest <= self.journal.base_version:
+        if latest is None or newest <= state.base_version:
             return None
         candidates = [newest]
-        if newest > self.journal.base_version + 1:
+        if newest > state.base_version + 1:
             numbers = kaggle.versions(self.model)
-            candidates = sorted(number for number in numbers if number > self.journal.base_version)
-        if self.journal.marker in latest.version_notes:
+            candidates = sorted(number for number in numbers if number > state.base_version)
+        if state.marker in latest.version_notes:
             return newest
-        if self.journal.creates_variation and 1 in candidates and self.journal.marker in latest.usage:
+        if state.creates_variation and 1 in candidates and state.marker in latest.usage:
             return 1
         # Where no answer came, or others publish too, names and sizes are not enough: one more training of a
         # model has the same.
-        is_sure = self.journal.step is Step.CREATED and len(candidates) == 1
+        is_sure = state.step is Step.CREATED and len(candidates) == 1
         for number in candidates[:_MAX_CANDIDATES]:
             if self._has_the_files(kaggle, number, is_listing_enough=is_sure):
                 return number

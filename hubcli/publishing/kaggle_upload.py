@@ -13,7 +13,7 @@ from typing import Any
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import Tree, hashed_files
 from hubcli.config.settings import Settings
-from hubcli.errors import IntegrityError, NetworkError, TruncatedError, UsageError
+from hubcli.errors import IntegrityError, NetworkError, UsageError
 from hubcli.progress import ProgressListener
 from hubcli.providers.kaggle import KaggleModel
 from hubcli.publishing.blobs import upload_blobs
@@ -27,7 +27,7 @@ from hubcli.publishing.kaggle_creation import (
     differences,
     same_listing,
 )
-from hubcli.publishing.upload_files import files_of, read_files
+from hubcli.publishing.upload_files import files_of, require_unchanged
 
 __all__ = ["KaggleRequest", "KaggleUpload", "directory_body"]
 
@@ -47,6 +47,21 @@ class KaggleRequest:
     waits: bool = True
     wait_s: float = 1800.0
     restart: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for bytes of a command line that no host could store as text."""
+        texts = {"license": self.license_name, "notes": self.notes, "title": self.title}
+        invalid = [name for name, text in texts.items() if not _is_text(text or "")]
+        if invalid:
+            raise UsageError(
+                f"Invalid value for --{invalid[0]}: not text in UTF-8",
+                hint="Type it again on a terminal that uses UTF-8.",
+            )
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written: bytes of a command line that aren't UTF-8 are halves of surrogate pairs."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 class KaggleUpload:
@@ -77,7 +92,7 @@ class KaggleUpload:
         """
         if self.request.restart:
             self.journal.clear()
-        if self.journal.step is Step.UPLOADING:
+        if self.journal.state.step is Step.UPLOADING:
             return None
         self.listener.step("Looking for the version that an earlier run created")
         number = self._finished()
@@ -100,7 +115,7 @@ class KaggleUpload:
     @property
     def is_pending(self) -> bool:
         """Whether a version was created that can't be seen yet."""
-        return self.journal.step is Step.CREATED
+        return self.journal.state.step is Step.CREATED
 
     def look(self) -> PublishedState:
         """What is there. Raises UsageError if the options don't fit it."""
@@ -182,11 +197,10 @@ class KaggleUpload:
         with open_kaggle(self.settings, self.listener.retrying) as kaggle:
             upload_blobs(files_of(self.tree), kaggle, self.journal, self.settings, self.listener)
         self.listener.finished()
-        if read_files(self.tree.top) != self.tree:
-            raise TruncatedError(f"{self.tree.top} changed during the upload", hint="Run the command again.")
+        require_unchanged(self.tree)
         assert len(self.journal.records) == len(files_of(self.tree))
         self._create(state, directory_body(self.journal.tokens()))
-        if self.journal.step is Step.CREATING:
+        if self.journal.state.step is Step.CREATING:
             self.listener.note("Kaggle's answer to the creation was lost: looking for the new version")
         self.listener.step("Waiting until Kaggle has processed the version")
         return self._finished()

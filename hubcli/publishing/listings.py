@@ -186,8 +186,15 @@ def read_index(
     try:
         if "://" in root:
             name = printed_url(address)
-            ask = partial(_downloaded, address, settings, on_retry)
-            return HostIndex(root, parse_index(answers.get(("index", address), name, ask), name))
+            parsed: list[tuple[IndexEntry, ...]] = []
+
+            def ask() -> bytes:
+                content = _downloaded(address, settings, on_retry)
+                parsed.append(parse_index(content, name))  # What is no index must not be cached.
+                return content
+
+            content = answers.get(("index", address), name, ask)
+            return HostIndex(root, parsed[0] if parsed else parse_index(content, name))
         return HostIndex(root, parse_index(read_regular(address, MAX_INDEX_BYTES + 1), address))
     except (NotFoundError, FileNotFoundError, NotADirectoryError) as error:
         hint = "To write an index, run: hubcli export SOURCE DIR --layout hub"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from hubcli.archive import Limits
 from hubcli.archive.tree import Tree, TreeNode
-from hubcli.errors import NotFoundError
+from hubcli.errors import NotFoundError, TruncatedError
 from hubcli.issues import Issue, Location, Severity
 from hubcli.regular_file import read_regular
 
-__all__ = ["file_issues", "files_of", "read_files"]
+__all__ = ["file_issues", "files_of", "read_files", "require_unchanged"]
 
 # Of a file or of a directory on the way to it, in lower case.
 _SECRET_NAMES = (
@@ -44,7 +44,7 @@ _CACHE_NAMES = (
 )
 # Formats that are secrets wherever they stand: what each begins with, and all of it. That a file has none of
 # the beginnings is known in an eighth of the time that one expression takes. Sources: RFC 7468; RFC 9580; the
-# token formats of AWS, GitHub, GitLab, Slack, Google, Hugging Face, Kaggle, npm and PyPI.
+# token formats of AWS, Azure, GitHub, GitLab, Slack, Google, Hugging Face, Kaggle, npm and PyPI.
 _SECRET_FORMATS = (
     ((b"-----BEGIN ",), rb"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----"),
     ((b"AKIA", b"ASIA"), rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
@@ -57,6 +57,12 @@ _SECRET_FORMATS = (
     ((b"AIza",), rb"\bAIza[0-9A-Za-z_-]{35}\b"),
     ((b"hf_",), rb"\bhf_[A-Za-z]{34}\b"),
     ((b"KGAT_",), rb"\bKGAT_[0-9A-Za-z_-]{16}"),
+    # Of no form of their own: known by the name in front.
+    (
+        (b"secret_access_key", b"SECRET_ACCESS_KEY", b"SecretAccessKey"),
+        rb"(?:secret_access_key|SECRET_ACCESS_KEY|SecretAccessKey)[\"']?\s{0,9}[=:]\s{0,9}[\"']?[A-Za-z0-9/+]{40}\b",
+    ),
+    ((b"AccountKey=",), rb"\bAccountKey=[A-Za-z0-9/+]{86}=="),
 )
 _MAX_READ_BYTES = 1 << 20  # Secrets are small files; tensors and graphs aren't searched.
 
@@ -64,6 +70,15 @@ _MAX_READ_BYTES = 1 << 20  # Secrets are small files; tensors and graphs aren't 
 def read_files(directory: Path) -> Tree:
     """Everything below the directory. Raises UnsafeArchiveError for what no archive may hold."""
     return Tree.read(directory, Limits())
+
+
+def require_unchanged(tree: Tree) -> None:
+    """Raises TruncatedError if there are other files now, or any was written since they were read.
+
+    What was checked and confirmed is published, or nothing: a version can't be taken back.
+    """
+    if read_files(tree.top) != tree:
+        raise TruncatedError(f"{tree.top} changed during the upload", hint="Run the command again.")
 
 
 def files_of(tree: Tree) -> tuple[TreeNode, ...]:

@@ -31,8 +31,11 @@ _MAX_LINE_BYTES = 1 << 28
 _MAX_RECORD_BYTES = 1 << 30
 _MAX_MEMBERS = 10_000
 _WAIT_S = 3600.0
-# What a number beyond float64 has, which Python reads as infinite. Few texts have it.
+# What a number beyond float64 has, which Python reads as infinite: a long exponent, or more digits than
+# any other number needs. Few texts have either.
 _LARGE_EXPONENT = re.compile(r"[eE]\+?\d{3}")
+_MANY_DIGITS = b"0" * 200
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _GZIP = b"\x1f\x8b\x08"
 
 
@@ -334,7 +337,7 @@ def parse_json(text: str | bytes, where: str) -> Any:
     """The document; NaN, Infinity and -Infinity are numbers. Raises InputError."""
     try:
         text = text if isinstance(text, str) else text.decode()
-        if _LARGE_EXPONENT.search(text) is not None:
+        if _may_be_infinite(text):
             return json.loads(
                 text, parse_float=lambda number: _finite(number, where), object_pairs_hook=_object
             )
@@ -352,6 +355,14 @@ def parse_json(text: str | bytes, where: str) -> Any:
         ) from error
     except ValueError as error:  # Python's limit; the only one that is left.
         raise InputError(f"{where} has a number of more than 4300 digits") from error
+
+
+def _may_be_infinite(text: str) -> bool:
+    """Whether a number in the text may be beyond float64."""
+    if _LARGE_EXPONENT.search(text) is not None:
+        return True
+    # A pattern of many digits would take ten times as long.
+    return _MANY_DIGITS in text.encode(errors="replace").translate(_DIGITS_AS_ZERO)
 
 
 def _finite(text: str, where: str) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +97,7 @@ class InputReader:
         """The tensors of values by input: each a sequence, whose items are stacked. Raises InputError."""
         given = with_parts(self._endpoint, given)
         for name in given:
-            self._endpoint_port(name)
+            self._endpoint.port(name)
         tensors = {
             port.name: self._stacked(port, given[port.name])
             for port in self._endpoint.inputs
@@ -116,7 +117,7 @@ class InputReader:
         only = self._only
         if isinstance(value, dict) and (only is None or value.keys() != {"b64"}):
             for name in value:
-                self._endpoint_port(name)
+                self._endpoint.port(name)
             return value
         if only is None:
             raise InputError(
@@ -132,7 +133,7 @@ class InputReader:
         if not isinstance(value, dict) or value.keys() in ({"b64"}, _SPARSE_KEYS):
             return value
         for name in value:
-            self._endpoint_port(name)
+            self._endpoint.port(name)
         raise InputError(f"missing value for {port.name}; found {', '.join(value)}")
 
     def media_of(self, port: Port, data: bytes, where: str, kind: FileKind) -> Any:
@@ -142,9 +143,6 @@ class InputReader:
         if kind is FileKind.IMAGE:
             return decode_image(port, data, where, self._media, self._decoder)
         return decode_wav(port, data, where, self._decoder)
-
-    def _endpoint_port(self, name: str) -> Port:
-        return self._endpoint.port(name)
 
     def _expected(self, port: Port | None) -> tuple[frozenset[str], bool]:
         """The columns that a table may have, and whether a file that is nothing else is text."""
@@ -347,7 +345,9 @@ def _literal(port: Port, text: str) -> Any:
     try:
         return parse_json(text, f"--input {port.name}: '{text[:60]}'")
     except InputError as error:
-        is_path = len(text) < 4096 and "\0" not in text and Path(text).expanduser().is_file()
+        is_path = False
+        with suppress(OSError, ValueError, RuntimeError):  # No path, and no user of that name.
+            is_path = Path(text).expanduser().is_file()
         hint = (
             f"To read the file: --input {port.name}=@{text}"
             if is_path

@@ -18,12 +18,22 @@ from hubcli.savedmodel.types import shape_text
 from hubcli.tf.run_protocol import Tensor
 from hubcli.units import plural
 
-__all__ = ["Decoder", "MediaOptions", "decode_image", "decode_wav", "image_size", "parse_image_size"]
+__all__ = [
+    "WAV_HINT",
+    "Decoder",
+    "MediaOptions",
+    "decode_image",
+    "decode_wav",
+    "image_size",
+    "parse_image_size",
+]
 
 _MAX_PIXELS = 100_000_000
 
 _CHANNELS = (1, 3, 4)
 _MAX_SIDE = 1 << 16
+WAV_HINT = "Convert it to 16 bits: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav"
+_PCM = 1  # The format of a WAV file; others are floats, A-law, or say it in an extension.
 _WEBP_ANIMATION = 2  # A flag of the VP8X chunk.
 _JPEG_SIZES = frozenset({*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)})
 
@@ -116,8 +126,9 @@ def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> 
         raise InputError(
             f"{port.name} does not accept audio: it is {port.dtype.name}", hint=f"{where} is a WAV file."
         )
+    shape = _wav_shape(data, where)
     if decoder is None:
-        samples = Tensor(port.dtype.number, _wav_shape(data, where), None)
+        samples = Tensor(port.dtype.number, shape, None)
     else:
         samples = decoder("wav", data, f"decoding {where}")[1][0]
     count, channels = samples.shape
@@ -140,11 +151,21 @@ def _wav_shape(data: bytes, where: str) -> tuple[int, int]:
     while place + 8 <= len(data):
         name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
         if name == b"fmt ":
+            if place + 24 <= len(data):
+                _require_pcm16(data[place + 8 : place + 24], where)
             channels = int.from_bytes(data[place + 10 : place + 12], "little")
         elif name == b"data" and channels:
             return min(size, len(data) - place - 8) // (2 * channels), channels
         place += 8 + size + size % 2
-    raise InputError(f"Cannot read the header of {where}: it is corrupt", hint="Use WAV with 16 bits.")
+    raise InputError(f"Cannot read the header of {where}: it is corrupt", hint=WAV_HINT)
+
+
+def _require_pcm16(form: bytes, where: str) -> None:
+    """Raises InputError for samples that TensorFlow's DecodeWav refuses: all but 16-bit PCM."""
+    kind, bits = int.from_bytes(form[:2], "little"), int.from_bytes(form[14:16], "little")
+    if (kind, bits) != (_PCM, 16):
+        samples = f"{bits}-bit PCM" if kind == _PCM else f"{bits}-bit samples in format {kind:#x}"
+        raise InputError(f"{where} has {samples}, and TensorFlow decodes only 16-bit PCM", hint=WAV_HINT)
 
 
 def image_size(data: bytes, where: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,14 +19,14 @@ from hubcli.savedmodel.graph import MetaGraphOutline, declared_assets_of, fed_as
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.nodes import is_known
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.targets.packages import module_of, package_by_op
+from hubcli.savedmodel.targets.releases import module_of, package_by_op
 
 __all__ = ["RunnableModel", "Selection", "read_runnable", "read_signatures_of", "refuse_unsafe"]
 
 _BROKEN = "Fetch or export the model again."
 _CALL = "__call__"
 _SERVE = frozenset({"serve"})
-_PLACEHOLDER = "Placeholder"
+_PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 _TABLE_INITIALIZERS = "table_initializer"
 # Packages whose ops do more than compute: their libraries aren't loaded for an untrusted model.
 _RISKY_PACKAGES = {
@@ -58,7 +59,8 @@ class RunnableModel(NamedTuple):
     their tensors alone, the first preferred. `assets` are the files that TensorFlow feeds while it loads,
     by the tensor; `initializers` are ops to run where the graph names no op for that. `packages` register
     ops of the model that TensorFlow itself hasn't; `unknown_ops` are those of no package that is known.
-    `obstacle` says why only Python can load it, "" if nothing is in the way.
+    `obstacle` says why only Python can load it, "" if nothing is in the way. `inner_feeds` are the
+    signatures of a graph of TensorFlow 1 that feed tensors which other nodes than placeholders compute.
     """
 
     name: str
@@ -73,6 +75,7 @@ class RunnableModel(NamedTuple):
     findings: tuple[Issue, ...]
     note: str = ""
     obstacle: str = ""
+    inner_feeds: frozenset[str] = frozenset()
 
 
 def read_runnable(
@@ -171,7 +174,15 @@ class _Reader:
             findings=(*risks_of(packages), *self._findings()) if is_scanned and not is_dry else (),
             note=note,
             obstacle="" if is_dry else self._obstacle(endpoints),
+            inner_feeds=frozenset() if is_dry else self._inner_feeds(endpoints),
         )
+
+    def _inner_feeds(self, endpoints: list[Endpoint]) -> frozenset[str]:
+        if self._objects is not None:
+            return frozenset()
+        placeholders = {f"{name}:0" for name in self._placeholders}
+        fed = ((each.name, part) for each in endpoints for port in each.inputs for part in port.parts)
+        return frozenset(name for name, tensor in fed if tensor not in placeholders)
 
     def _obstacle(self, endpoints: list[Endpoint]) -> str:
         """Why the C API can't run it: it restores variables by the graph's saver alone."""
@@ -192,9 +203,8 @@ class _Reader:
     def signature_endpoints(self) -> list[Endpoint]:
         """All signatures that give something."""
         definitions = self._outline.rest.signature_def
-        placeholders = self._placeholders()
         return [
-            signature_endpoint(signature, definitions[signature.name], placeholders)
+            signature_endpoint(signature, definitions[signature.name], self._placeholders)
             for signature in read_signatures(definitions)
             if signature.outputs
         ]
@@ -208,7 +218,7 @@ class _Reader:
         signatures = tuple(signature for signature in read_signatures(definitions) if signature.outputs)
         signature = choose_signature(signatures, selection.signature, self._name)
         if signature is not None:
-            return [signature_endpoint(signature, definitions[signature.name], self._placeholders())], ""
+            return [signature_endpoint(signature, definitions[signature.name], self._placeholders)], ""
         if self._objects is not None and self._objects.child(0, _CALL) is not None:
             return self._of_function(_CALL), "The model has no signature: running its function __call__"
         raise UsageError(
@@ -216,11 +226,12 @@ class _Reader:
             hint="List its functions: hubcli inspect MODEL --functions; then: hubcli run --function PATH",
         )
 
+    @cached_property
     def _placeholders(self) -> dict[str, int]:
         """The types of the placeholders of a graph of TensorFlow 1, by their names."""
         if self._objects is not None:
             return {}
-        nodes = self._outline.graph.bodies[0].nodes_of_ops({_PLACEHOLDER})
+        nodes = self._outline.graph.bodies[0].nodes_of_ops(_PLACEHOLDERS)
         types = ((node.name, node.dtype("dtype")) for node in nodes)
         return {name: number for name, number in types if number is not None}
 

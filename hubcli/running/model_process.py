@@ -182,7 +182,9 @@ class LoadedModel:
         self._process.ask("unload", doing="freeing the model", number=self._number)
 
 
-def sampled_inputs(endpoint: Endpoint, words: Sequence[str] = (), size: int = 3) -> dict[str, list[Tensor]]:
+def sampled_inputs(
+    endpoint: Endpoint, words: Sequence[str | bytes] = (), size: int = 3
+) -> dict[str, list[Tensor]]:
     """Made-up values for each input, the same at each call; `call` of a LoadedModel takes them.
 
     Batches are of two, other unknown dimensions of `size`. Floats are spread over [0, 1), integers are 0
@@ -191,7 +193,7 @@ def sampled_inputs(endpoint: Endpoint, words: Sequence[str] = (), size: int = 3)
     return {port.name: _sampled_parts(port, (*words, *_WORDS), size) for port in endpoint.inputs}
 
 
-def _sampled_parts(port: Port, words: Sequence[str], size: int) -> list[Tensor]:
+def _sampled_parts(port: Port, words: Sequence[str | bytes], size: int) -> list[Tensor]:
     shape = (None, None) if port.shape is None else port.shape
     sizes = [own if own is not None else _BATCH if not axis else size for axis, own in enumerate(shape)]
     if port.kind == "dense":
@@ -212,7 +214,7 @@ def _sampled_parts(port: Port, words: Sequence[str], size: int) -> list[Tensor]:
     raise InputError(f"No value can be generated for {port}")
 
 
-def _sampled(port: Port, shape: tuple[int, ...], words: Sequence[str]) -> Tensor:
+def _sampled(port: Port, shape: tuple[int, ...], words: Sequence[str | bytes]) -> Tensor:
     count, dtype = prod(shape), port.dtype
     if not is_supported(dtype) or count > _MAX_SAMPLE_ELEMENTS:
         raise InputError(f"No value can be generated for {port}")

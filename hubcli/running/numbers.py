@@ -130,7 +130,7 @@ def _holds(name: str, value: float) -> bool:
 
 def _bfloat16(values: Sequence[float]) -> bytes:
     """The numbers rounded to bfloat16. Raises OverflowError for what is beyond float32."""
-    from hubcli.formats.half_floats import half_piece  # Few models have this type.
+    from hubcli.formats.tensor_values import half_piece  # Few models have this type.
 
     # One NaN for all: the digits of others would be rounded as those of numbers are.
     known = (value if value == value else _NON_FINITE["NaN"] for value in values)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from hubcli.durability import SYNCED, exchange, remove_tree, unique_number
+from hubcli.atomic_files import exchange, move_error, move_new, remove_tree, unique_number
+from hubcli.durability import SYNCED
 from hubcli.errors import OutputError, UsageError
 from hubcli.running.endpoints import Endpoint
 
@@ -76,32 +75,14 @@ def staged_file(path: Path, *, force: bool, is_directory: bool = False) -> Itera
             yield staged
             SYNCED.tree(staged)
             require_free(path, force=force, is_directory=is_directory)
-            _move(staged, place, force=force)
+            if not force:
+                move_new(staged, place, path)
+            elif is_directory and place.is_dir():
+                exchange(staged, place)  # What was there is removed with the staged name.
+            else:
+                staged.replace(place)
     except OSError as error:
-        what, hint = "write", "Check the path, or use another."
-        if error.errno == errno.EXDEV:  # Overlayfs moves no directory of a lower layer, as an image has.
-            what, hint = "replace", f"Remove it first: rm -r {shlex.quote(str(path))}"
-        raise OutputError(f"Cannot {what} {path}: {error.strerror or error}", hint=hint) from error
-
-
-def _move(staged: Path, place: Path, *, force: bool) -> None:
-    """Moves it into place. Raises OSError if another process has created something there meanwhile."""
-    if staged.is_dir():
-        if force and place.is_dir():
-            exchange(staged, place)  # What was there is removed with the staged name.
-        else:
-            staged.replace(place)
-        return
-    if not force:
-        try:
-            os.link(staged, place)  # A rename would replace a file.
-        except FileExistsError:
-            raise
-        except OSError:  # A file system without links.
-            pass
-        else:
-            return
-    staged.replace(place)
+        raise move_error(path, error, "Check the path, or use another.") from error
 
 
 @contextmanager

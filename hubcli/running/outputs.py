@@ -12,7 +12,7 @@ from hubcli.errors import UsageError
 from hubcli.formats.npy import npy_header
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint, Port
-from hubcli.running.json_text import json_lines, port_text, require_rows, whole_rows
+from hubcli.running.json_text import element_texts, json_lines, port_text, require_rows, whole_rows
 from hubcli.running.output_file import OutputForm, staged_file
 from hubcli.running.values import join
 from hubcli.savedmodel.types import shape_text
@@ -288,8 +288,6 @@ def _require_table(header: list[str], first: list[str], columns: list[list[str]]
 
 
 def _csv_columns(port: Port, part: Tensor, rows: int | None) -> tuple[list[str], list[list[str]]]:
-    from hubcli.running.json_text import element_texts
-
     if port.kind != "dense" or len(part.shape) > 2 or (part.shape and rows not in (None, part.shape[0])):
         raise UsageError(
             f"Cannot write the output {port.name} as a table: it has the shape {shape_text(part.shape)}",

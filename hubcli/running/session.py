@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from hubcli.errors import InputError, TensorFlowError
 from hubcli.running.batching import Batch
 from hubcli.running.endpoints import Endpoint
+from hubcli.running.media import WAV_HINT
 from hubcli.running.model import RunnableModel
 from hubcli.running.model_process import INSTALL_HINT, load_model, prepare_endpoint
 from hubcli.running.values import cut
@@ -21,7 +22,7 @@ _MAX_GROUP, _GROUP_BYTES, _GROUP_S = 32, 1 << 18, 0.02
 # Of graphs of TensorFlow 1 that declare an asset twice: only the Python loader takes them.
 _DECODING_HINTS = {
     "image": "Convert it to PNG.",
-    "wav": "Convert it to 16 bits: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav",
+    "wav": WAV_HINT,
 }
 _TWICE_FED = "fed more than once"
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from hubcli.errors import TensorFlowError
 from hubcli.tf.arrays import array_of, tensor_of_array
+from hubcli.tf.frozen_signatures import converted_source
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.run_protocol import STRING, Tensor
 
@@ -60,20 +61,21 @@ class LiteRtRunner:
         """
         for module in order["modules"]:
             __import__(module)
-        converter = self._converter(order, tensors)
-        try:
-            content = converter.convert()
-        except Exception as error:
-            raise reason_of(str(error)) from error
+        with converted_source(self._tf, order) as model:
+            converter = self._converter(order, model, tensors)
+            try:
+                content = converter.convert()
+            except Exception as error:
+                raise reason_of(str(error)) from error
         Path(order["destination"]).write_bytes(self._attach(content, order["origin"]))
         return {"converter": f"TensorFlow {self.version}"}
 
-    def _converter(self, order: dict[str, Any], tensors: Sequence[Tensor]) -> Any:
+    def _converter(self, order: dict[str, Any], model: str, tensors: Sequence[Tensor]) -> Any:
         lite, names = self._tf.lite, list(order["signatures"])
         # Of several signatures of a model that Keras exported, it would keep `serving_default`
         # alone: they are named afterwards. `prepare` finds one that was lost.
         converter = lite.TFLiteConverter.from_saved_model(
-            order["model"], signature_keys=names[:1], tags=set(order["tags"])
+            model, signature_keys=names[:1], tags=set(order["tags"])
         )
         converter._saved_model_exported_names = names
         builtin = lite.OpsSet.TFLITE_BUILTINS

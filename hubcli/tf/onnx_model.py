@@ -15,6 +15,7 @@ from typing import Any
 
 from hubcli.errors import TensorFlowError
 from hubcli.tf.arrays import array_of
+from hubcli.tf.frozen_signatures import converted_source
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.litert import ORIGIN_KEY, ConverterError, UnsupportedOpsError, require_names, tensor_from
 from hubcli.tf.run_protocol import STRING, Tensor
@@ -42,19 +43,20 @@ class OnnxRunner:
         (signature,) = order["signatures"]
         if len(order["tags"]) > 1:
             raise ConverterError(f"tf2onnx cannot load a MetaGraph with the tags {', '.join(order['tags'])}")
-        arguments = [
-            f"--saved-model={order['model']}",
-            f"--tag={','.join(order['tags'])}",
-            f"--signature_def={signature}",
-            f"--opset={order['opset']}",
-            f"--output={order['destination']}",
-        ]
-        try:
-            _call_main(converter.main, arguments)
-        except OSError:  # Of the destination.
-            raise
-        except Exception as error:
-            raise ConverterError(reason_of(error)) from error
+        with converted_source(self._tf, order) as source:
+            arguments = [
+                f"--saved-model={source}",
+                f"--tag={','.join(order['tags'])}",
+                f"--signature_def={signature}",
+                f"--opset={order['opset']}",
+                f"--output={order['destination']}",
+            ]
+            try:
+                _call_main(converter.main, arguments)
+            except OSError:  # Of the destination.
+                raise
+            except Exception as error:
+                raise ConverterError(reason_of(error)) from error
         model = onnx.load(order["destination"])
         entry = model.metadata_props.add()
         entry.key, entry.value = ORIGIN_KEY, order["origin"]

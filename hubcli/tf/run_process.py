@@ -26,6 +26,14 @@ __all__ = ["RunProcess", "RunnerError", "find_library", "has_package", "one_sent
 _MAX_ERROR_BYTES = 1 << 16
 _LONGEST_WAIT_S = 2_000_000.0  # A socket counts its timeout in milliseconds, in 31 bits.
 _MEMORY_HINT = "Try a smaller --batch-size, or a machine with more memory."
+_EXAMPLE_HINT = (
+    "Pass serialized tf.Example messages in a list, or a TFRecord file of them: --input NAME=@FILE"
+)
+_HINTS = {  # What TensorFlow says, in a part of its message.
+    "OOM when allocating": _MEMORY_HINT,
+    "Could not parse example": _EXAMPLE_HINT,
+    "Expected serialized to be a vector": _EXAMPLE_HINT,
+}
 
 
 class RunnerError(TensorFlowError):
@@ -177,7 +185,7 @@ def _runner_error(text: str, kind: str) -> RunnerError:
     """TensorFlow's message as an error; without what it says of kernels, which doesn't help the user."""
     missing = re.search(r"No OpKernel was registered to support Op '(\w+)'", text)
     if missing is None:
-        hint = _MEMORY_HINT if "OOM when allocating" in text else ""
+        hint = next((hint for words, hint in _HINTS.items() if words in text), "")
         return RunnerError(one_sentence(text), kind=kind, hint=hint)
     return RunnerError(
         f"TensorFlow has no kernel for the op {missing[1]} on this machine",

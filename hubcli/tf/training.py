@@ -279,7 +279,7 @@ def _trainable(obj: Any, variables: Mapping[str, Any], info: SavedModelInfo) -> 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A strategy, started: `replicas` copies train, and `is_chief` tells whether this process writes.
+    """A strategy, started; `is_chief` tells whether this process writes.
 
     The model is loaded and trained within `scope()`. Every worker must read
     the variables at the same points: values that are summed up over the
@@ -287,7 +287,6 @@ class Strategy:
     """
 
     value: Any | None
-    replicas: int
     is_chief: bool
 
     @classmethod
@@ -298,7 +297,7 @@ class Strategy:
         isn't there or can't be read, TensorFlowError.
         """
         if kind is None:
-            return cls(None, 1, True)
+            return cls(None, True)
         if kind is StrategyKind.MULTI_WORKER:
             _require_cluster()
         tf = import_tensorflow()
@@ -316,7 +315,7 @@ class Strategy:
                 if kind is StrategyKind.MULTI_WORKER
                 else "Train without --strategy.",
             ) from error
-        return cls(value, value.num_replicas_in_sync, _is_chief(value.cluster_resolver))
+        return cls(value, _is_chief(value.cluster_resolver))
 
     def local_value(self, variable: Any) -> Any:
         """The variable, or this worker's own part of it where several workers hold it together.

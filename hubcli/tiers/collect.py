@@ -18,7 +18,6 @@ from typing import NamedTuple, TypeVar
 from hubcli.concurrency import map_in_order
 from hubcli.errors import BudgetError, IntegrityError, UnsupportedError
 from hubcli.fetching.lock_file import LockFile
-from hubcli.net.directory_store import DirectoryStore
 from hubcli.providers.handle import key_of
 from hubcli.tiers.inventory import Inventory, OrphanedBlob
 from hubcli.tiers.layout import ManifestKey, blob_key, current_key, manifest_key, orphan_key
@@ -173,8 +172,7 @@ def collect(
     oldest_s = inventory.now_s - max(policy.grace_s, _LEASE_AGE_S)
     for leases in _batches(inventory.rows("SELECT key FROM leases WHERE modified_s < ?", oldest_s)):
         tier.store.delete_all([key for (key,) in leases])
-    if isinstance(tier.store, DirectoryStore):
-        tier.store.sweep()
+    tier.store.sweep()
     return collection
 
 

@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from hubcli.errors import DiskFullError, NetworkError
-from hubcli.net.directory_store import DirectoryStore
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.tiers.layout import (
     BLOBS,
@@ -88,18 +87,22 @@ class Inventory:
             raise
 
     @classmethod
-    def to_collect(cls, store: ObjectStore) -> Inventory:
+    def to_collect(cls, store: ObjectStore, *, dry_run: bool = False) -> Inventory:
         """The inventory of a tier from which something is removed by what its listings lack.
 
         Raises NetworkError where they lack what is there: for a page in place of a listing, such as that of a
-        login, all models or all archives would seem to be gone.
+        login, all models or all archives would seem to be gone. A dry run writes nothing, and looks for the
+        objects that an earlier collection has written.
         """
-        if not isinstance(store, DirectoryStore):
-            for key in LISTED:
-                if store.head(key) is None:
-                    store.create(key, b"")
+        required = set[str]()
+        for key in () if store.is_local else LISTED:
+            if store.head(key) is not None:
+                required.add(key)
+            elif not dry_run:
+                store.create(key, b"")
+                required.add(key)
         inventory = cls(store)
-        if isinstance(store, DirectoryStore) or inventory._listed.issuperset(LISTED):
+        if inventory._listed >= required:
             return inventory
         inventory.database.close()
         raise NetworkError(

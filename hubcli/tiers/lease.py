@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from hubcli.durability import unique_number
+from hubcli.atomic_files import unique_number
 from hubcli.errors import HubcliError, IntegrityError
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.tiers.layout import MAX_SMALL_BYTES, lease_key, parse_object

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.archive.compression import HEAD_BYTES, archive_format
+from hubcli.atomic_files import unique_number
 from hubcli.cache.records import Manifest
 from hubcli.concurrency import run_in_threads
 from hubcli.config.settings import Settings
 from hubcli.config.tiers import TierConfig
-from hubcli.durability import unique_number
 from hubcli.errors import IntegrityError, NetworkError, UnsupportedError
 from hubcli.fetching.options import ExpectedDigests
 from hubcli.net.object_store import ObjectInfo, ObjectStore

@@ -209,6 +209,19 @@ def test_a_size_is_written_as_hubcli_writes_it(size_bytes: int, tmp_path: Path) 
     assert fish_offers(["hubcli rm h"], tmp_path, tmp_path) == [[(HANDLE, format_size(size_bytes))]]
 
 
+@each_of("kind", ["fifo", "device"])
+def test_a_record_that_never_ends_does_not_hold_up_the_shell(kind: str, tmp_path: Path) -> None:
+    cache = tmp_path / kind
+    for handle in (HANDLE, OTHER):
+        put_descriptor(cache, handle)
+    record = cache / f"{key_of(OTHER)}.hubcli.json"
+    if kind == "fifo":
+        os.mkfifo(record)
+    else:
+        record.symlink_to("/dev/zero")
+    assert fish_offers(["hubcli rm h"], cache, tmp_path) == [[(HANDLE, "")]]
+
+
 @pytest.mark.parametrize("awk", ["mawk", "gawk", "original-awk", "busybox awk"])
 def test_handles_are_read_by_every_awk(awk: str, filled: Path, tmp_path: Path) -> None:
     program = require(awk.split()[0])

@@ -195,7 +195,11 @@ def test_fine_tuned_values_and_edits_are_one_pass(here: Path, hubcli: Run) -> No
     "options, status, words",
     [
         (("--signature", "absent"), 2, "The model has no signature 'absent'"),
-        (("--drop-signature", "serving_default"), 2, "No signature would remain of serving_default"),
+        (
+            ("--drop-signature", "serving_default"),
+            2,
+            "No signature would remain: the model has serving_default",
+        ),
         (("--rename-signature", "serving_default"), 2, "Invalid --rename-signature 'serving_default'"),
         (("--rename-signature", "a=b", "--rename-signature", "a=c"), 2, "is given twice"),
         (("--add-defaults", "serving_default.x=[[1, 2]]"), 2, "x has the shape"),

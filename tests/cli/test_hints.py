@@ -39,6 +39,14 @@ def test_a_tier_that_is_not_there_is_created_by_the_hint(hubcli_in_turn: Run, tm
     )
 
 
+def test_a_tier_without_its_option_is_corrected(hubcli_in_turn: Run) -> None:
+    for command in ("ls", "stat", "verify", "gc"):
+        result = hubcli_in_turn("tier", command, "s3://models/hub?mode=read")
+        assert result.returncode == 2
+        hint = "Hint: Specify the tier as an option: --tier 's3://models/hub?mode=read'"
+        assert result.stderr.splitlines()[1] == hint
+
+
 def test_a_model_is_called_as_it_was_named(hubcli_in_turn: Run) -> None:
     assert hubcli_in_turn("fetch", EXAMPLE).returncode == 0
     assert hubcli_in_turn("info", EXAMPLE).stderr.splitlines() == [

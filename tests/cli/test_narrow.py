@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.options import GLOBAL_PANEL
+from hubcli.cli.tables import Style
 from tests.cases import each_of
 from tests.cli.command_batch import run_many
 from tests.cli.terminal import run_on_terminal
@@ -54,6 +55,13 @@ def test_no_arguments_and_a_typing_error_are_told_there_too() -> None:
     assert (wrong.status, "Did you mean '--limit'?" in wrong.stderr) == (2, True)
 
 
+def test_findings_of_a_publication_are_folded_between_words(cache: Path) -> None:
+    for options in ("--check", "--dry-run"):
+        command = [sys.executable, "-m", "hubcli", "publish", "example://mul/1", "./www/demo/mul/1", options]
+        _, screen = run_on_terminal(command, os.environ, columns=40)
+        assert re.search(r" *hint: The model has no README.md and( no)?\n +(no )?model card", screen), screen
+
+
 def test_tables_become_lines_of_their_own(cache: Path) -> None:
     hubcli_entry(cache, LONG, shard_bytes=1_000_000, fetched_at_s=time.time() - 40 * 86400)
     hubcli_entry(cache, ELMO, pinned=True)
@@ -69,3 +77,31 @@ def test_tables_become_lines_of_their_own(cache: Path) -> None:
         if line[0] == "ls":
             assert "  1.0 MB  TF2  used 40d ago  ok\n" in bare
             assert "\x1b[31mincomplete\x1b[0m" in screen
+
+
+@each_of(
+    "hint, lines",
+    [
+        ("Run: hubcli fetch --force HANDLE", ["  Run:", "  hubcli fetch --force HANDLE"]),
+        (
+            "Remove it first: rm -r '/var/cache/of models/'",
+            ["  Remove it first:", "  rm -r '/var/cache/of models/'"],
+        ),
+        (
+            "Reform it, or run: pip install 'onnx>=1.20', and try again.",
+            ["  Reform it, or run:", "  pip install 'onnx>=1.20', and", "  try again."],
+        ),
+    ],
+)
+def test_a_hint_is_broken_between_its_words_but_not_within_a_command(hint: str, lines: list[str]) -> None:
+    assert Style(32, False, False).hang_hint("  ", hint) == lines
+    assert Style(None, False, False).hang_hint("  ", hint) == [f"  {hint}"]
+
+
+def test_the_hint_of_an_error_is_one_line_which_the_terminal_breaks_and_copies_as_one(tmp_path: Path) -> None:
+    tier = str(tmp_path / "no such tier")
+    command = [sys.executable, "-m", "hubcli", "tier", "ls", "--tier", tier]
+    _, screen = run_on_terminal(command, os.environ, columns=40)
+    assert f"hubcli push HANDLE --tier '{tier}'" in screen
+    (unknown,) = run_many([["ls", "--limt", "3"]], columns="40")
+    assert "Hint: See: hubcli ls --help" in unknown.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -69,6 +70,25 @@ def test_a_document_for_a_script(hubcli: Run) -> None:
             "output_0": {"dtype": "float32", "shape": [3, 1], "values": [[2.0], ["NaN"], ["Infinity"]]}
         },
     }
+
+
+def test_a_function_without_outputs_says_so_and_prints_nothing(hubcli: Run) -> None:
+    command = ("run", str(corpus_model("tfjs_multiple_signatures")), "--function", "mutate", "-i", "3")
+    completed = hubcli(*command)
+    assert (completed.returncode, completed.stdout) == (0, ""), completed.stderr
+    assert completed.stderr.endswith("Note: The function mutate() has no outputs\n")
+    assert '  "outputs": {}\n}\n' in hubcli(*command, "--json").stdout
+
+
+def test_text_for_a_signature_that_takes_examples_leads_to_their_file(hubcli: Run) -> None:
+    completed = hubcli("run", str(corpus_model("tfx_keras_serving")), "--input", "a")
+    assert completed.returncode == 7
+    assert "or a TFRecord file of them: --input NAME=@FILE" in completed.stderr
+
+
+def test_a_short_run_is_told_in_milliseconds(hubcli: Run) -> None:
+    completed = hubcli("run", MUL, "--input", "[[1], [2]]", "--repeat", "20")
+    assert re.match(r"Ran the signature serving_default in [\d.]+ ms, 2 rows", completed.stderr)
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.cli.info import rendered
+from hubcli.cli.tables import Style
 from hubcli.units import to_iso_utc
 from tests.cli.terminal import run_on_terminal
 from tests.fake_kaggle import FakeKaggle
@@ -180,3 +182,12 @@ def test_no_text_of_a_host_commands_the_terminal(cache: Path) -> None:
         assert "\x1b" not in plain
         assert not re.search("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", plain)
         assert "\r" not in plain.replace("\r\n", "\n")
+
+
+def test_no_reference_in_markdown_becomes_a_character_that_reorders_a_line() -> None:
+    text = "mul&#x202e;1.0&rlm;&#x2066;\n\n| a&#x202e; | b |\n|-|-|\n| c&zwj; | &#27;[2J &#x9b;2J &#x85; |\n"
+    for has_color in (False, True):
+        screen = rendered(text, Style(80, is_styled=True, has_color=has_color))
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", screen)
+        assert plain.replace("\n", "").isprintable(), ascii(plain)
+        assert "mul1.0" in plain

@@ -185,6 +185,13 @@ def test_a_path_that_the_encoding_has_no_letters_for_is_printed_as_its_bytes(tmp
     assert result.stdout.startswith(os.fsencode(cache))
 
 
+def test_words_that_are_not_utf8_are_named_so_in_a_utf8_locale(cache: Path) -> None:
+    result = shell(f"{HUBCLI} search $'caf\\xe9'", cache, LC_ALL="C.UTF-8")
+    assert result.returncode == 2, result.stderr
+    assert b"'\\udce9' is not UTF-8" in result.stderr
+    assert b"locale" not in result.stderr
+
+
 def test_json_is_valid_where_the_path_is_no_text(tmp_path: Path) -> None:
     cache = tmp_path / os.fsdecode(b"cach\xe9")
     result = shell(f"{HUBCLI} fetch example://mul/1 --json", cache)

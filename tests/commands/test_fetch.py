@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import google_crc32c
@@ -37,6 +38,7 @@ from hubcli.formats.wire import encode_field, scan
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from tests import models
+from tests.disks import overlaid
 from tests.server import HubServer, Reply
 
 HANDLE = "https://tfhub.dev/maker/model/1"
@@ -462,6 +464,25 @@ def test_force_that_fails_leaves_the_old_one(settings: Settings, server: HubServ
         fetch(url, settings, FetchOptions(force=True))
     assert models.tree_files(result.path) == models.example_files()
     assert fetch(url, settings).was_cached
+
+
+def test_a_model_in_a_layer_of_an_image_is_to_be_removed_before_it_is_replaced(
+    settings: Settings, server: HubServer
+) -> None:
+    url = server.serve("/m/1", models.archive(assets__old=b"old"))
+    fetch(url, settings)
+    server.serve("/m/1", models.archive(assets__new=b"new"))
+    with overlaid(settings.cache_root) as merged:
+        above = replace(settings, cache_root=merged)
+        path = fetch(url, above).path
+        before = models.tree_files(merged)
+        with pytest.raises(CacheError, match=f"Cannot move {path}: it is in a lower layer") as caught:
+            fetch(url, above, FetchOptions(force=True))
+        assert models.tree_files(merged) == before
+        command = caught.value.hint.partition(": ")[2]
+        subprocess.run(command, shell=True, check=True)
+        assert sorted(os.listdir(fetch(url, above).path / "assets")) == ["new"]
+        fetch(url, above, FetchOptions(force=True))
 
 
 @pytest.mark.slow

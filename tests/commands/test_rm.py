@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hubcli.cache.gc.plan import Plan
+from hubcli.cache.gc.plan import Plan, Policy
 from hubcli.commands.fetch import fetch
+from hubcli.commands.gc import gc
 from hubcli.commands.ls import ls
 from hubcli.commands.rm import Removal, rm
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
+from hubcli.exit_status import ExitStatus
 from hubcli.providers.handle import Handle
+from tests.disks import overlaid
 from tests.entries import (
     dead_pid,
     gut_entry,
@@ -142,3 +146,16 @@ def test_a_root_that_is_no_caches_alone_is_refused(three: Settings, cache: Path)
     (cache / ".git").mkdir()
     with pytest.raises(UsageError, match="Git"):
         rm(["*"], three)
+
+
+def test_a_model_in_a_layer_of_an_image_is_not_removed_but_the_hint_says_how(
+    three: Settings, cache: Path
+) -> None:
+    with overlaid(cache) as merged:
+        settings = replace(three, cache_root=merged)
+        before = handles(settings)
+        hint = f"While no process uses the cache, remove it yourself: rm -r {merged / key_of(SMALL)}"
+        ((_, error),) = rm([SMALL], settings).errors
+        assert (error.hint, error.exit_status) == (hint, ExitStatus.CACHE)
+        assert hint in {error.hint for error in gc(settings, Policy(max_size_bytes=0, grace_s=0)).errors}
+        assert handles(settings) == before

@@ -162,6 +162,30 @@ def test_a_directory_is_a_host_too(settings: Settings, tmp_path: Path) -> None:
     assert names(SearchQuery("image", host=str(tmp_path / "with % sign")), settings) == ["other/image/1"]
 
 
+def test_an_index_that_is_invalid_for_a_moment_is_asked_for_again_and_replaces_no_valid_one(
+    settings: Settings, server: HubServer
+) -> None:
+    query = SearchQuery(host=server.url)
+    server.serve("/index.json", index_bytes(ENTRIES))
+    before = search(query, settings)
+    server.serve("/index.json", b"<html>Maintenance</html>")
+    with pytest.raises(IntegrityError, match="is not an index of models"):
+        search(query, settings, refresh=True)
+    assert search(query, replace(settings, offline=True)).hits == before.hits
+    with pytest.raises(IntegrityError, match="is not an index of models"):
+        search(query, settings, refresh=True)
+    server.serve("/index.json", index_bytes(ENTRIES[:1]))
+    assert len(search(query, settings, refresh=True).hits) == 1
+
+
+def test_an_invalid_index_is_not_remembered(settings: Settings, server: HubServer) -> None:
+    server.serve("/index.json", b"<html>Maintenance</html>")
+    with pytest.raises(IntegrityError, match="is not an index of models"):
+        search(SearchQuery(host=server.url), settings)
+    server.serve("/index.json", index_bytes(ENTRIES))
+    assert len(search(SearchQuery(host=server.url), settings).hits) == 2
+
+
 def test_a_host_without_an_index_or_with_another_file_is_told(
     settings: Settings, server: HubServer, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from hubcli.archive import FileRecord
 from hubcli.commands.fetch import FetchOptions, fetch
+from hubcli.commands.inspect import inspect
 from hubcli.commands.verify import Verification, VerifyOptions, verify
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, HandleError, NotFoundError, OfflineError
@@ -20,6 +21,7 @@ from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
 from hubcli.savedmodel.checks.shard_chunks import OnBytes
 from tests import models
 from tests.entries import SHARD, live_process, lock, snapshot, tensorflow_hub_entry
+from tests.formats.tables import delimited
 from tests.server import HubServer
 
 HANDLE = "https://tfhub.dev/maker/model/1"
@@ -189,9 +191,9 @@ def test_an_entry_that_is_removed_meanwhile_is_not_found(
     cached: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Removing(ModelCheck):
-        def __init__(self, model: Path, records: tuple[FileRecord, ...], *, quick: bool) -> None:
+        def __init__(self, model: Path, records: tuple[FileRecord, ...], **options: bool) -> None:
             shutil.rmtree(model, ignore_errors=True)
-            super().__init__(model, records, quick=quick)
+            super().__init__(model, records, **options)
 
     monkeypatch.setattr("hubcli.commands.verify.ModelCheck", Removing)
     with pytest.raises(NotFoundError, match="removed"):
@@ -300,3 +302,16 @@ def test_the_record_of_a_fetch_holds_what_a_check_compares(cached: Path, setting
     expected = models.example_files()["fingerprint.pb"]
     assert fault.message == f"has 5 bytes instead of {len(expected)}"
     assert hashlib.sha256(expected).hexdigest() in cached.with_name(f"{cached.name}.hubcli.json").read_text()
+
+
+def test_a_graph_that_inspect_refuses_is_corrupt_unless_the_check_is_quick(
+    tmp_path: Path, settings: Settings
+) -> None:
+    model = models.write_tree(tmp_path / "model", models.example_files())
+    with (model / "saved_model.pb").open("ab") as file:
+        file.write(delimited(2, delimited(2, delimited(1, b"\xff"))))
+    with pytest.raises(BrokenModelError, match="cannot be read as a SavedModel"):
+        inspect(str(model), settings)
+    (fault,) = verify(str(model), settings).faults
+    assert (fault.code, fault.file) == ("model", "saved_model.pb")
+    assert verify(str(model), settings, VerifyOptions(quick=True)).is_whole

@@ -67,6 +67,12 @@ def test_variables_come_before_profiles(home: Path) -> None:
     assert by_file.has_account
 
 
+def test_a_home_that_is_no_directory_holds_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/dev/null")  # As some systems have it for accounts of services.
+    assert options("s3", KEYS).place == "AWS_ACCESS_KEY_ID"
+    assert options("s3", {}).config.get("access_key_id") is None
+
+
 def test_a_profile_is_made_of_both_files(home: Path) -> None:
     write(home / ".aws/credentials", "[work]\naws_access_key_id = W\naws_secret_access_key = s3cr3t%work\n")
     write(
@@ -210,7 +216,8 @@ STRING = (
     "variables, expected, place",
     [
         ({"AZURE_STORAGE_KEY": "a2V5"}, {"account_key": "a2V5"}, "AZURE_STORAGE_KEY"),
-        ({"AZURE_STORAGE_ACCOUNT_KEY": "a2V5"}, {"account_key": "a2V5"}, "AZURE_STORAGE_KEY"),
+        ({"AZURE_STORAGE_ACCOUNT_KEY": "a2V5"}, {"account_key": "a2V5"}, "AZURE_STORAGE_ACCOUNT_KEY"),
+        ({"AZURE_STORAGE_SAS_KEY": "sv=1&sig=x"}, {"sas_key": "sv=1&sig=x"}, "AZURE_STORAGE_SAS_KEY"),
         ({"AZURE_STORAGE_SAS_TOKEN": "?sv=1&sig=x"}, {"sas_key": "sv=1&sig=x"}, "AZURE_STORAGE_SAS_TOKEN"),
         (
             {"AZURE_CLIENT_ID": "c", "AZURE_TENANT_ID": "t", "AZURE_CLIENT_SECRET": "s3cr3t-azure"},

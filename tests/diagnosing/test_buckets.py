@@ -58,7 +58,7 @@ def test_what_cannot_be_used_is_a_warning_with_its_cure(home: Path, monkeypatch:
 
 
 def test_without_obstore_who_has_an_account_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubcli.diagnosing.buckets.find_spec", lambda name: None)
+    monkeypatch.setattr("hubcli.diagnosing.tiers.find_spec", lambda name: None)
     check = check_named(diagnose(KEYS), "buckets")
     assert (check.status, check.hint) == (Status.WARNING, "pip install 'hubcli[buckets]'")
     assert "buckets" not in [check.name for check in diagnose({}).checks]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -110,6 +111,17 @@ def test_a_proxy_that_can_not_be_used_is_a_problem(
     assert problem in check_named(found, "proxies").message
     assert not {"s3", "cret", "me:"} & set(repr(found.checks).replace("@", " ").replace("/", " ").split())
     assert "s3cret" not in repr(found.checks)
+
+
+@each_of("scheme", ["socks5", "socks5h", "SOCKS5"])
+def test_a_socks_proxy_without_its_package_says_what_to_install(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://proxy.example:1080")
+    check = check_named(diagnose({"HTTPS_PROXY": f"{scheme}://proxy.example:1080"}), "proxies")
+    assert check.message == "HTTPS_PROXY is a SOCKS proxy, which needs the package socksio"
+    assert check.hint == "Run: pip install 'httpx[socks]'"
 
 
 def test_what_no_proxy_can_not_say_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,6 +233,25 @@ def test_of_a_directory_the_origin_names_no_folder_above_it(
     assert (process.orders[0]["runner"], order["opset"]) == ("onnx", 18)
 
 
+def test_tensors_of_signatures_that_feed_inner_ones_are_given_to_the_converter(
+    process: type[FakeProcess], settings: Settings, tmp_path: Path
+) -> None:
+    for signature in ("serving_default", "tensorflow/serving/regress"):
+        model = str(corpus_model("serving_half_plus_three"))
+        options = ConversionOptions(signatures=(signature,), compare=False)
+        export(model, tmp_path / "m.onnx", settings, ExportOptions(conversion=options, force=True))
+        order = next(order for order in process.orders if order.get("order") == "convert")
+        if signature == "serving_default":
+            (frozen,) = order["frozen"]
+            assert frozen == {
+                "name": "serving_default",
+                "inputs": [{"name": "x", "tensor": "x:0", "type": 1, "shape": None}],
+                "outputs": [{"name": "y", "tensor": "y:0"}],
+            }
+        else:
+            assert order["frozen"] == []  # It feeds a placeholder.
+
+
 @pytest.mark.parametrize("name", ["mul.tar.gz", "mul.keras", "mul.tar.gz, edited"])
 def test_an_archive_and_a_keras_file_are_converted_beside_the_destination(
     name: str,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.exporting.conversion_trial import try_conversion
+from hubcli.exporting.conversion_job import try_conversion
 from tests.savedmodel.targets.recorded import unpack
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]

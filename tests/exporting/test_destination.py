@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hubcli import durability as disk
+from hubcli import atomic_files
+from hubcli.atomic_files import remove_tree
+from hubcli.durability import Durability
 from hubcli.errors import DiskFullError, HubcliError, OutputError, UsageError
 from hubcli.exporting import destination as module
 from hubcli.exporting import staging
@@ -334,7 +336,7 @@ def test_an_interrupt_between_the_renames_brings_the_old_back(
             raise KeyboardInterrupt
         return rename(path, target)
 
-    for home in (module, disk):
+    for home in (module, atomic_files):
         monkeypatch.setattr(home, "exchange_at_once", lambda _new, _old: False)
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -345,7 +347,7 @@ def test_an_interrupt_between_the_renames_brings_the_old_back(
 def test_an_interrupt_while_cleaning_up_cleans_up_still(
     room: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remove, interrupts = disk.remove_tree, iter([KeyboardInterrupt])
+    remove, interrupts = remove_tree, iter([KeyboardInterrupt])
 
     def interrupted(path: Path) -> None:
         for interrupt in interrupts:
@@ -378,12 +380,12 @@ def test_what_comes_in_the_last_moment_is_not_replaced(
     if not has_links:
         monkeypatch.setattr(os, "link", refused)
     for create in (lambda: models.write_tree(place, OLD), lambda: place.write_bytes(b"old")):
-        monkeypatch.setattr(disk.Durability, "tree", lambda _self, _staged, create=create: create())
+        monkeypatch.setattr(Durability, "tree", lambda _self, _staged, create=create: create())
         with pytest.raises(OutputError, match="was created by another process"):
             write(place, cache, make)
         assert models.tree_files(place) == OLD if place.is_dir() else place.read_bytes() == b"old"
         assert os.listdir(room) == ["model"]
-        disk.remove_tree(place)
+        remove_tree(place)
 
 
 def refused(*_arguments: object) -> None:
@@ -421,7 +423,7 @@ def test_a_disk_that_fails_after_the_move_leaves_the_place_as_it_was(
         if folder == room:
             raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setattr(disk.Durability, "directory", fail)
+    monkeypatch.setattr(Durability, "directory", fail)
     if not has_links:
         monkeypatch.setattr(os, "link", refused)
     with pytest.raises(OutputError, match="broken"):

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import HubcliError, InputError, UsageError, ValuesError
-from hubcli.exporting.comparing import compare_with_source, difference, working_inputs
+from hubcli.exporting.comparing import Samples, compare_with_source, difference, working_inputs
 from hubcli.exporting.editing import EditOptions, EditPlan, EditReport, plan_edits, prove
 from hubcli.formats import HalfType
 from hubcli.formats.array_files import read_safetensors
 from hubcli.running.model_process import LoadedModel, ModelProcess
 from hubcli.savedmodel.edit.editable import EditableModel
 from hubcli.savedmodel.weights.rewrite import rewrite
-from hubcli.tf.compare import vocabulary
 from hubcli.tf.run_protocol import Tensor
 from tests.corpus import KINDS, corpus_model
 from tests.models import example_files, write_safetensors, write_tree
@@ -89,13 +88,13 @@ def test_an_edited_model_gives_what_its_source_gives(
 def _compare(
     name: str, source: Path, exports: dict[str, tuple[Path, dict[str, str]]], process: ModelProcess
 ) -> None:
-    words = vocabulary(source)
+    samples = Samples(source)
     sources: dict[tuple[str, ...], _Source] = {}
     for edit, (export, names) in exports.items():
         # One for each list of signatures: a call may change variables, so their order is that of the export.
         if tuple(names) not in sources:
             try:
-                sources[tuple(names)] = _Source(process.load(source), words)
+                sources[tuple(names)] = _Source(process.load(source), samples)
             except HubcliError:
                 return  # This loader doesn't load the source, either.
         after = process.load(export)
@@ -110,16 +109,16 @@ def _compare(
 class _Source:
     """A source that is loaded, and what it gave at the first call of each signature."""
 
-    def __init__(self, model: LoadedModel, words: tuple[str, ...]) -> None:
+    def __init__(self, model: LoadedModel, samples: Samples) -> None:
         self.model = model
-        self._words = words
+        self._samples = samples
         self._given: dict[str, _Given | None] = {}
 
     def call(self, name: str) -> _Given | None:
         """The inputs and outputs; None for what can't be called."""
         if name not in self._given:
             try:
-                self._given[name] = working_inputs(self.model, self.model.signatures[name], self._words)
+                self._given[name] = working_inputs(self.model, self.model.signatures[name], self._samples)
             except InputError:
                 self._given[name] = None
         return self._given[name]

@@ -133,6 +133,24 @@ def test_small_values_that_would_fill_the_memory_are_not_parsed() -> None:
             parse_index(content, "index")
 
 
+def test_half_of_a_surrogate_pair_in_an_index_stays_as_it_was_escaped(tmp_path: Path) -> None:
+    held = archive_at(tmp_path, "maker/model/1")
+    models = [{**held.document(), "title": "\ud800", "note": ["\udfff"]}]
+    (tmp_path / "index.json").write_text(json.dumps({"schema": 1, "models": models}))
+    assert add_to_index(tmp_path, archive_at(tmp_path, "maker/model/2")) is None
+    first, second = entries_of(tmp_path)
+    assert (first.title, first.more) == ("\ud800", {"note": ["\udfff"]})
+    assert second.version == "2"
+
+
+def test_an_index_with_a_value_that_is_not_json_is_kept_and_named(tmp_path: Path) -> None:
+    content = '{"schema": 1, "models": [{"name": "maker/model", "version": "1", "votes": NaN}]}'
+    (tmp_path / "index.json").write_text(content)
+    problem = add_to_index(tmp_path, archive_at(tmp_path, "maker/model/2"))
+    assert "is not an index of models" in str(problem)
+    assert (tmp_path / "index.json").read_text() == content
+
+
 def test_an_index_does_not_grow_beyond_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_index, "_MAX_ENTRIES", 2)
     problems = [add_to_index(tmp_path, archive_at(tmp_path, f"maker/model/{number}")) for number in (1, 2, 3)]

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.commands.export import export
-from hubcli.config.settings import Settings, export_records
+from hubcli.config.settings import Settings
+from hubcli.config.user_directories import export_records
 from hubcli.errors import OutputError
 from hubcli.exporting.staging import (
     Staging,

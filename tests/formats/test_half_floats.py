@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hubcli.errors import ValuesError
 from hubcli.formats import HalfType
-from hubcli.formats.half_floats import half_piece, halved
 from hubcli.formats.tensor_layout import DType
+from hubcli.formats.tensor_values import half_piece, halved
 from hubcli.running.numbers import decoded, encoded
 from tests.cases import each_of
 

@@ -17,6 +17,7 @@ import trustme
 from hubcli.config.environment import NetworkConfig
 from hubcli.errors import NetworkError
 from hubcli.net import connections
+from hubcli.net.client import open_client
 from hubcli.net.connections import preload_context, read_authorities, trusted_context
 from tests.cases import each_of
 
@@ -173,3 +174,11 @@ def test_a_fifo_may_hold_them_and_is_not_waited_for(tmp_path: Path, monkeypatch:
 def test_a_device_without_any_is_refused() -> None:
     with pytest.raises(NetworkError, match="no certificate"):
         read_authorities(NetworkConfig.read({"SSL_CERT_FILE": "/dev/null"}))
+
+
+def test_a_message_names_what_holds_no_certificate() -> None:
+    with (
+        pytest.raises(NetworkError, match=r"settings: /dev/null holds no certificate in PEM form$"),
+        open_client("https://h.example", 1, NetworkConfig.read({"SSL_CERT_FILE": "/dev/null"})),
+    ):
+        pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -300,6 +301,50 @@ def test_the_variable_names_another_netrc_file(server: HubServer, home: Path, tm
     other = write(tmp_path / "netrc", "machine 127.0.0.1 login me password pw\n")
     download(server.serve("/m", BODY), access_to(NETRC=str(other)))
     assert authorizations(server) == [basic("me", "pw")]
+
+
+def test_a_home_that_is_no_directory_holds_no_netrc_file(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/dev/null")  # As some systems have it for accounts of services.
+    assert download(server.serve("/m", BODY), access_to()) == BODY
+    with pytest.raises(AuthenticationError, match="does not exist"):
+        download(server.serve("/m", BODY), access_to(NETRC="/dev/null/netrc"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another")
+def test_in_the_home_of_another_account_there_is_nothing_to_read(server: HubServer, tmp_path: Path) -> None:
+    home = tmp_path / "root"
+    write(home / ".netrc", "machine 127.0.0.1 login me password pw\n")
+    write(home / ".config" / "hubcli" / "config.toml", "offline = true\n")
+    write(home / ".kaggle" / "kaggle.json", '{"username": "me", "key": "k"}')
+    home.chmod(0o700)
+    url = server.serve("/m", BODY)
+    program = (
+        "import os\n"
+        "from hubcli.config.settings import Settings\n"
+        "from hubcli.providers.kaggle_credentials import kaggle_credential\n"
+        "from hubcli.publishing.answer_cache import account_key\n"
+        "from hubcli.net.credentials import netrc_names\n"
+        "from tests.net.test_credentials import NetworkConfig, download\n"
+        # All is imported before: Python itself may be where the other account can't read.
+        f"download({url!r}, NetworkConfig())\n"
+        "os.setuid(65534)\n"
+        "settings = Settings.read()\n"
+        "assert account_key(settings.access.kaggle) and kaggle_credential(settings.access.kaggle) is None\n"
+        f"print(settings.offline, netrc_names(settings.access), len(download({url!r}, settings.access)))\n"
+    )
+    variables = {name: text for name, text in os.environ.items() if not name.startswith(("XDG_", "HUBCLI_"))}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        env={**variables, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout == f"False frozenset() {len(BODY)}\n", result.stderr
+    assert authorizations(server) == [None, None]
 
 
 def test_kaggle_has_none_of_them(server: HubServer, home: Path) -> None:

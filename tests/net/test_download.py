@@ -226,7 +226,7 @@ def test_a_checksum_that_can_be_none_is_no_promise(header: tuple[str, str], serv
     ("variable", "value"),
     [
         ("https_proxy", "nonsense://x"),
-        ("all_proxy", "socks5://127.0.0.1:1"),
+        ("all_proxy", "nonsense://127.0.0.1:1"),
         ("SSL_CERT_FILE", "/nowhere/ca.pem"),
     ],
 )

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.config.environment import KaggleAccount
-from hubcli.config.settings import Settings, answer_cache_folder
+from hubcli.config.settings import Settings
+from hubcli.config.user_directories import answer_cache_folder
 from hubcli.errors import OfflineError
 from hubcli.publishing import answer_cache
 from hubcli.publishing.answer_cache import FRESH_S, AnswerCache, account_key
@@ -112,6 +113,14 @@ def test_a_damaged_file_is_no_answer(damage: bytes, tmp_path: Path) -> None:
     clock, host, folder = Clock(), Host(), tmp_path / "a"
     cache_at(folder, clock).get(("x",), "x", host)
     next(folder.iterdir()).write_bytes(damage)
+    assert cache_at(folder, clock).get(("x",), "x", host) == b"answer 2"
+
+
+def test_an_answer_of_which_a_byte_changed_on_the_disk_is_no_answer(tmp_path: Path) -> None:
+    clock, host, folder = Clock(), Host(), tmp_path / "a"
+    cache_at(folder, clock).get(("x",), "x", host)
+    file = next(folder.iterdir())
+    file.write_bytes(file.read_bytes().replace(b"answer", b"answes"))
     assert cache_at(folder, clock).get(("x",), "x", host) == b"answer 2"
 
 

@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from hubcli.commands.fetch import fetch
 from hubcli.commands.publish import (
     KaggleRequest,
     PublishOptions,
+    PublishPlan,
     PublishResult,
     PublishStatus,
     publish,
 )
 from hubcli.config.settings import Settings
-from hubcli.errors import DiskFullError, HandleError, OutputError
+from hubcli.errors import DiskFullError, HandleError, OutputError, TruncatedError, UsageError
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.progress import ProgressListener
@@ -37,6 +38,7 @@ from hubcli.publishing.upload_files import read_files
 from tests import models
 from tests.cases import each_of
 from tests.disks import mounted
+from tests.publishing.publisher import Listener
 from tests.server import HubServer
 
 NAME = "pub/mul"
@@ -138,6 +140,59 @@ def test_what_is_not_an_archive_stays(model: Path, www: Path, settings: Settings
     (www / NAME / "1").mkdir(parents=True)
     with pytest.raises(OutputError, match="is not an archive"):
         put(model, www / NAME / "1", settings)
+
+
+@each_of("place", ["publisher", "model"])
+def test_a_directory_behind_a_link_is_listed_in_the_index_of_its_own_tree(
+    place: str, model: Path, www: Path, tmp_path: Path, settings: Settings
+) -> None:
+    other, root = tmp_path / "other" / "disk" / place, www / place
+    other.mkdir(parents=True)
+    link = root / NAME if place == "model" else (root / NAME).parent
+    link.parent.mkdir(parents=True)
+    link.symlink_to(other)
+    put(model, root / NAME / "1", settings)
+    assert index_of(root) == [(NAME, "1", "MIT")]
+    assert not list((tmp_path / "other").rglob("index.json"))
+    assert put(model, root / NAME / "1", settings).status is PublishStatus.ALREADY_PUBLISHED
+
+
+def test_a_version_that_is_a_link_to_nothing_is_not_written_through(
+    model: Path, www: Path, tmp_path: Path, settings: Settings
+) -> None:
+    (www / NAME).mkdir(parents=True)
+    (www / NAME / "1").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="is not an archive"):
+        put(model, www / NAME / "1", settings)
+    assert not (tmp_path / "elsewhere").exists()
+    assert [path.name for path in www.iterdir()] == [NAME.partition("/")[0]]
+
+
+CHANGES = {
+    "other bytes of the same size": {"variables/variables.index": b"x" * 245},
+    "a secret": {".env": b"TOKEN=1"},
+}
+
+
+@each_of("name", list(CHANGES))
+def test_what_changed_since_it_was_checked_is_not_published(
+    name: str, model: Path, www: Path, settings: Settings
+) -> None:
+    def change(plan: PublishPlan) -> bool:
+        models.write_tree(model, CHANGES[name])
+        return True
+
+    models.write_tree(model, models.example_files())
+    with pytest.raises(TruncatedError, match="changed during the upload"):
+        publish(str(model), str(www / NAME / "1"), settings, confirm=change)
+    assert [path for path in www.rglob("*") if path.is_file()] == []
+
+
+@each_of("option", ["license_name", "title", "notes"])
+def test_bytes_that_are_not_text_are_refused_before_anything_is_written(option: str) -> None:
+    changes: dict[str, Any] = {option: "caf\udce9"}
+    with pytest.raises(UsageError, match="not text in UTF-8"):
+        replace(KaggleRequest(), **changes)
 
 
 def test_of_two_publishers_at_once_one_wins(
@@ -312,6 +367,29 @@ def test_other_bytes_do_not_come_under_a_version_that_is_claimed_or_there(
     models.write_tree(model, {"assets/words.txt": b"two\n"})
     with pytest.raises(VersionExistsError, match="exists with other files"):
         upload(store, model, settings, "2").existing()
+
+
+@each_of("content", [b"<html>", b'{"schema": 2, "models": []}', b"[" * 100_000])
+def test_somebody_elses_index_in_a_bucket_is_kept_and_a_note_says_so(
+    content: bytes, model: Path, settings: Settings
+) -> None:
+    store = MemoryStore({"index.json": content})
+    publication = upload(store, model, settings)
+    publication.listener = listener = Listener()
+    publication.publish()
+    assert (store.objects["index.json"], f"{NAME}/1" in store.objects) == (content, True)
+    assert f"it was kept, and hubcli search --host will not find {NAME}/1" in listener.notes[0]
+
+
+def test_no_version_in_a_bucket_is_claimed_for_files_that_changed_since_they_were_checked(
+    model: Path, settings: Settings
+) -> None:
+    store = MemoryStore()
+    pending = upload(store, model, settings)
+    models.write_tree(model, {"assets/more.txt": b"more"})
+    with pytest.raises(TruncatedError, match="changed during the upload"):
+        pending.publish()
+    assert store.objects == {}
 
 
 def test_without_space_for_the_archive_nothing_is_claimed_and_the_disk_is_named(

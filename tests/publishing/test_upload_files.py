@@ -64,6 +64,10 @@ def test_secrets_and_caches_are_found_by_their_names(name: str, code: str, tmp_p
         b"github_pat_" + b"_" * 40,
         *(b"xox" + kind + b"-" + b"1" * 20 for kind in (b"a", b"b", b"p", b"r")),
         b"key=AIza" + b"-" * 34 + b"x",
+        b"aws_secret_access_key = " + b"a/+Z" * 10 + b"\n",
+        b"export AWS_SECRET_ACCESS_KEY='" + b"a/+Z" * 10 + b"'\n",
+        b'{"SecretAccessKey": "' + b"a/+Z" * 10 + b'"}',
+        b"DefaultEndpointsProtocol=https;AccountKey=" + b"a/" * 43 + b"==;",
     ],
 )
 def test_secrets_are_found_by_what_they_contain(content: bytes, tmp_path: Path) -> None:
@@ -76,6 +80,7 @@ def test_the_files_of_a_model_are_none_of_these(tmp_path: Path) -> None:
         "assets/vocab.txt": b"key\ntoken\ncredentials\n-----BEGIN CERTIFICATE-----\nAKIA\n",
         "assets/pieces.txt": b"ghp_\nxoxb-\nnpm_%b\nhf_%b\n_glpat-%b" % (b"a" * 37, b"A" * 33, b"a" * 20),
         "assets/tokens.txt": b"[CLS]\n",
+        "assets/names.txt": b"aws_secret_access_key\nsecret_access_key = %b\nAccountKey=\n" % (b"a" * 39),
         "assets.extra/tf_serving_warmup_requests": b"",
         "README.md": b"# environment\n",
         "keras_metadata.pb": b"",

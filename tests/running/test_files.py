@@ -186,6 +186,27 @@ def test_the_shape_of_sound_is_known_without_tensorflow(channels: int, shape: Sh
             decode_wav(taking, damaged, "the sound", None)
 
 
+@each_of(
+    "kind, bits, samples",
+    [
+        (1, 8, "8-bit PCM"),
+        (1, 24, "24-bit PCM"),
+        (3, 32, "32-bit samples in format 0x3"),
+        (0xFFFE, 16, "0xfffe"),
+    ],
+)
+def test_sound_that_is_not_16_bit_pcm_is_refused_before_tensorflow_is_started(
+    kind: int, bits: int, samples: str
+) -> None:
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, kind, 1, 8000, 1000 * bits, bits // 8, bits)
+    content = b"RIFF\0\0\0\0WAVE" + form + struct.pack("<4sI12x", b"data", 12)
+    with pytest.raises(
+        InputError, match=f"the sound has .*{samples}.* TensorFlow decodes only 16-bit"
+    ) as caught:
+        decode_wav(port("sound", shape=(None,)), content, "the sound", None)
+    assert "pcm_s16le" in caught.value.hint
+
+
 def test_columns_and_features_that_are_no_inputs_are_listed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^No column of \S*t\.csv is an input: c, d$") as caught:
         columns(TWO, file(tmp_path, "t.csv", "c,d\n1,2\n"))
@@ -232,7 +253,14 @@ def test_a_file_is_known_by_its_first_bytes(head: bytes, kind: FileKind) -> None
     assert kind_of(head, "input.bin", frozenset(), is_text=False) is kind
 
 
-@each_of("number", ["1e400", "-1e309", "1E+999", "2e00308"])
+@each_of("text", ["[" + "1, " * 2000, "1, " * 100, "~nobody-here/x.npy", "\0"])
+def test_a_text_that_is_neither_json_nor_a_path_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is not JSON") as caught:
+        columns(FLOATS, f"x={text}")
+    assert "or a file as @FILE" in caught.value.hint
+
+
+@each_of("number", ["1e400", "-1e309", "1E+999", "2e00308", f"{9**330}.0", f"-{7**260}.5e99"])
 def test_a_number_beyond_float64_is_refused_and_infinity_is_said_so(tmp_path: Path, number: str) -> None:
     message = "which is out of range for float64"
     for text in (f"[[{number}, 1]]", f'{{"x": [[1, {number}]]}}', f"[1, 2]\n[1, {number}]\n"):
@@ -240,7 +268,9 @@ def test_a_number_beyond_float64_is_refused_and_infinity_is_said_so(tmp_path: Pa
             columns(FLOATS, file(tmp_path, "x", text))
     with pytest.raises(InputError, match=message):
         columns(FLOATS, f"x=[{number}, 1]")
-    with pytest.raises(InputError, match=f"line 2: '{re.escape(number)}' for a is out of range for float32"):
+    with pytest.raises(
+        InputError, match=f"line 2: '{re.escape(number[:60])}' for a is out of range for float32"
+    ):
         columns(TWO, file(tmp_path, "t.csv", f"a,b.0,b.1\n{number},1,2\n"))
     assert value(FLOATS, "[Infinity, 1e00001]") == [[math.inf, 10.0]]
     assert columns(TWO, file(tmp_path, "t.csv", "a\n-inf\n"))["rows"] == [{"a": -math.inf}]

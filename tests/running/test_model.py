@@ -13,6 +13,7 @@ from hubcli.running.model import (
     Selection,
     packages_of,
     read_runnable,
+    read_signatures_of,
     refuse_unsafe,
     require_packages,
     risks_of,
@@ -56,6 +57,19 @@ def test_a_shape_that_the_signature_leaves_out_is_unknown() -> None:
     (port,) = read("serving_half_plus_three").endpoints[0].inputs
     assert (port.dtype.name, port.shape) == ("float32", None)
     assert port.has_batch
+
+
+@each_of(
+    "name, signatures",
+    [
+        ("serving_half_plus_three", {"serving_default"}),
+        ("serving_half_plus_two", {"classify_x2_to_y3", "regress_x2_to_y3", "serving_default"}),
+        ("serving_matrix_half_plus_two", set()),
+        ("tfjs_multiple_signatures", set()),
+    ],
+)
+def test_signatures_that_feed_tensors_within_a_graph_are_known(name: str, signatures: set[str]) -> None:
+    assert read_signatures_of(name, corpus_model(name)).inner_feeds == signatures
 
 
 def test_a_tensor_among_the_arguments_is_named() -> None:

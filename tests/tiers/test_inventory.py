@@ -100,7 +100,10 @@ def test_a_page_in_place_of_a_listing_collects_nothing(
     s3_proxy.faults[:] = [Fault("page", f"^GET .*prefix=hub(/|%2F){folder}")]
     with pytest.raises(NetworkError, match=f"^The listing of {address} lacks objects that are there"):
         tier_gc(tier, everything)
+    with pytest.raises(NetworkError, match=f"^The listing of {address} lacks objects that are there"):
+        tier_gc(tier, everything, dry_run=True)
     s3_proxy.faults.clear()
     assert tier_stat(tier).manifests == tier_stat(tier).blobs == 1
+    assert tier_gc(tier, everything, dry_run=True).plan.model_count == 1
     assert tier_gc(tier, everything).plan.model_count == 1
     assert tier_stat(tier).manifests == tier_stat(tier).blobs == 0

@@ -81,7 +81,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
     }
 
     function Get-Size([string]$file) {
-        if (-not [System.IO.File]::Exists($file)) { return '' }
+        # A pipe has no length.
+        if (-not [System.IO.File]::Exists($file) -or [System.IO.FileInfo]::new($file).Length -eq 0) { return '' }
         $bytes = 0.0
         foreach ($line in [System.IO.File]::ReadAllLines($file)) {
             if ($line -cmatch '^   "size": ([0-9]+)') { $bytes += [double]$Matches[1] }

@@ -27,13 +27,22 @@ from enum import Enum
 from itertools import groupby
 from pathlib import Path
 
+from hubcli.atomic_files import replace_link
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import measure
 from hubcli.cache.gc.plan import Plan, PlannedItem, Reason
-from hubcli.cache.layout import CacheName, EntryPaths, NameKind, cache_errors, is_key
+from hubcli.cache.layout import (
+    IN_LOWER_LAYER,
+    CacheName,
+    EntryPaths,
+    NameKind,
+    cache_errors,
+    is_key,
+    removal_hint,
+)
 from hubcli.cache.lock import Lock, lock_at_once
-from hubcli.durability import SYNCED, Durability, replace_link
+from hubcli.durability import SYNCED, Durability
 
 __all__ = ["ActionResult", "CompletedAction", "collect"]
 
@@ -55,12 +64,16 @@ class ActionResult(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class CompletedAction:
-    """An item that was dealt with. `freed_bytes` is what the disk got back, `detail` why it stays."""
+    """An item that was dealt with. `freed_bytes` is what the disk got back, `detail` why it stays.
+
+    `hint` says what to do about one that failed.
+    """
 
     item: PlannedItem
     result: ActionResult
     freed_bytes: int = 0
     detail: str | None = None
+    hint: str = "Check its owner and permissions."
 
 
 def collect(
@@ -108,6 +121,10 @@ class _Collection:
         except OSError as error:
             if error.errno == errno.EROFS:
                 raise
+            if error.errno == errno.EXDEV:
+                return CompletedAction(
+                    item, ActionResult.FAILED, detail=IN_LOWER_LAYER, hint=removal_hint(self.paths.model)
+                )
             return CompletedAction(
                 item, ActionResult.FAILED, detail=f"it cannot be removed: {error.strerror}"
             )

@@ -287,7 +287,7 @@ class _View(NamedTuple):
         for problem in reusable.problems:
             yield from self._graded(problem.severity.value, f"{problem.message} [{problem.code}]")
             if self.in_full:
-                yield from self.style.fold(printable(problem.hint), 12)
+                yield from self.style.hang_hint(" " * 12, printable(problem.hint))
 
     def _graded(self, severity: str, text: str) -> Iterator[str]:
         lines = self.style.fold(f"{severity:<8}  {printable(text)}", 2, 10)

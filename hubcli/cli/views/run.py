@@ -130,6 +130,8 @@ def outputs_json(
         name = json.dumps(port.name, ensure_ascii=False)
         outputs.append(f"    {name}: {json.dumps(head)[:-1]}, {values}}}")
     start = json.dumps(_head(opened), indent=2, ensure_ascii=False)
+    if not outputs:
+        return f'{start[:-2]},\n  "outputs": {{}}\n}}'
     return f'{start[:-2]},\n  "outputs": {{\n' + ",\n".join(outputs) + "\n  }\n}"
 
 

@@ -119,4 +119,4 @@ def _obstacle_lines(found: Obstacle, style: Style) -> Iterator[str]:
     yield lines[0].replace(word, style.paint(word, _STYLES.get(word, "dim")), 1)
     yield from lines[1:]
     if issue.hint:
-        yield from style.fold(printable(issue.hint), 12)
+        yield from style.hang_hint(" " * 12, printable(issue.hint))

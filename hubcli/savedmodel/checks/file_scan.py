@@ -28,7 +28,7 @@ from hubcli.savedmodel.layout import KERAS_METADATA
 from hubcli.savedmodel.model import ModelFiles
 
 if TYPE_CHECKING:
-    from hubcli.savedmodel.checks.keras_config import ConfigIssue, KerasConfig, TrustedNames
+    from hubcli.savedmodel.checks.keras_config import ConfigIssue, KerasConfig
 
 __all__ = [
     "MAX_METADATA_BYTES",
@@ -61,14 +61,14 @@ def metadata_configs(data: Bytes) -> Iterator[KerasConfig]:
                 yield _parsed(bytes(data[text.start : text.end]))
 
 
-def metadata_issues(data: Bytes, trusted: TrustedNames | None = None) -> tuple[ConfigIssue, ...]:
+def metadata_issues(data: Bytes) -> tuple[ConfigIssue, ...]:
     """What needs trust in any of the configs, about 100 issues at most. Raises BrokenModelError."""
     # Most models have no such file, and the lists of names take time to load.
     from hubcli.savedmodel.checks.keras_config import walk_config
 
     found: dict[ConfigIssue, None] = {}
     for config in metadata_configs(data):
-        found.update(dict.fromkeys(walk_config(config, trusted=trusted)))
+        found.update(dict.fromkeys(walk_config(config)))
         if len(found) >= _MAX_ISSUES:
             break
     return tuple(found)

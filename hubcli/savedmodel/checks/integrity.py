@@ -62,17 +62,28 @@ class ModelCheck:
     `records` are the files as they were fetched; without them, the model
     answers for itself: an index with good checksums, shards long enough, every
     tensor with its checksum, every declared asset there. With `quick` no shard
-    is hashed: the checksums of its tensors must do.
+    is hashed: the checksums of its tensors must do. With `definitions`,
+    functions, nodes and objects of saved_model.pb are read as `inspect` reads
+    them, while other threads hash.
     """
 
-    def __init__(self, model: Path, records: Sequence[FileRecord] = (), *, quick: bool = False) -> None:
+    def __init__(
+        self,
+        model: Path,
+        records: Sequence[FileRecord] = (),
+        *,
+        quick: bool = False,
+        definitions: bool = False,
+    ) -> None:
         self._model = model
+        self._has_definitions = definitions
         self._faults: list[Issue] = []
         self._notes: list[str] = []
         self._hashed: dict[str, FileRecord] = {}
         self._files: set[str] = set()
         self._stretches: dict[str, ShardChunk] = {}
         self._index_bytes = 0
+        self._main: str | None = None  # If it was read, and nothing is wrong with its outline.
         self._compare(records)
         self._look_at_main_file()
         self._look_at_bundle()
@@ -99,7 +110,10 @@ class ModelCheck:
             with lock:
                 on_bytes(size_bytes)
 
-        found = run_in_threads([partial(part.check, count) for part in parts], threads)
+        jobs = [partial(part.check, count) for part in parts]
+        if self._has_definitions and self._main is not None:
+            jobs.insert(0, partial(_faults_of_definitions, self._model, self._main))
+        found = run_in_threads(jobs, threads)
         faults = [*self._faults, *(fault for faults in found for fault in faults)]
         unhashed_index = 0 if INDEX_FILE in self._hashed else self._index_bytes
         return Integrity(
@@ -152,6 +166,7 @@ class ModelCheck:
             with contents(self._model / name, for_outline=True) as data:
                 is_text = name.endswith(".pbtxt")
                 self._look_at_assets(declared_assets(binary_of_text(name, data) if is_text else data))
+            self._main = name
         except BrokenModelError as error:
             self._fault("model", error.message, name)
         except OSError as error:
@@ -196,6 +211,24 @@ class ModelCheck:
             self._stretches[shard.path] = ShardChunk(
                 self._model, shard.path, shard.size_bytes, whole, None, order
             )
+
+
+def _faults_of_definitions(model: Path, name: str) -> list[Issue]:
+    """What keeps `inspect` from reading the main file, and assets that it declares without a file name."""
+    from hubcli.savedmodel.graph import declared_assets_of, read_outline  # A quick check needs no protobuf.
+
+    try:
+        with read_outline(model) as outlines:
+            assets = [asset for outline in outlines for asset in declared_assets_of(outline)]
+            for outline in outlines:
+                _ = outline.graph.op_counts  # Reads each node.
+    except BrokenModelError as error:
+        return [Issue.of_file("model", error.message.removeprefix(name).lstrip(": "), name)]
+    except OSError as error:
+        return [Issue.of_file("unreadable", f"cannot be read: {error.strerror}", name)]
+    if all(asset.filename for asset in assets):
+        return []
+    return [Issue.of_file("asset-path", "declares an asset without a file name", name)]
 
 
 def _staged(parts: Sequence[ShardChunk], threads: int) -> list[ShardChunk]:

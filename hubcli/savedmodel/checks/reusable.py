@@ -16,12 +16,44 @@ from hubcli.savedmodel.model import Conformance
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.types import Literal, TensorSpec, TypeSpec, decode, holds_tensors, tensors_of
 from hubcli.savedmodel.variables import Variable, VariableLists
-from hubcli.units import first_few, plural
+from hubcli.units import first_few, format_size, plural
 
 __all__ = ["check_reusable", "final_ops"]
 
 _ERROR, _WARNING, _HINT = Severity.ERROR, Severity.WARNING, Severity.HINT
 _TRAINING = "training"
+# By the code of each finding how grave it is, and what to do.
+_ADVICE = {
+    "no-object": (_ERROR, "Call obj.signatures[…]; to fine-tune it, export it again from TensorFlow 2."),
+    "several-graphs": (_ERROR, "Save only the object: tf.saved_model.save(obj, DIR)."),
+    "no-call": (
+        _ERROR,
+        "Add a tf.function __call__(x, training=False) to the object; for a "
+        "Keras model: hubcli export MODEL.keras DIR.",
+    ),
+    "call-input": (_ERROR, "Take one tensor, or one list or dict of tensors."),
+    "call-inputs": (_ERROR, "Take several tensors as one list or dict."),
+    "training-untraced": (_ERROR, "Call it once with training={} before it is saved."),
+    "training-differs": (_ERROR, "Trace both values with the same arguments."),
+    "no-variables": (_ERROR, "Set obj.variables and obj.trainable_variables to lists before saving."),
+    "variables-incomplete": (_ERROR, "List every variable that any call uses."),
+    "no-trainable-variables": (_WARNING, "Set obj.trainable_variables to the list of variables to train."),
+    "trainable-not-listed": (_ERROR, "Add it to both lists."),
+    "trainable-flag": (_ERROR, "Remove it from the list, or create it with trainable=True."),
+    "loss-signature": (_ERROR, "Make it a tf.function without arguments, called once before saving."),
+    "optimizer-slots": (
+        _WARNING,
+        "Save the model without its optimizer: model.save(…, include_optimizer=False).",
+    ),
+    "batch-fixed": (_WARNING, "Trace it with None as the first dimension."),
+    "no-logits": (
+        _HINT,
+        "Share the model without its last layer: logits or features are better for fine-tuning.",
+    ),
+    "text-input": (_WARNING, "Take one dimension, the batch."),
+    "text-output": (_HINT, "Return one vector for each text."),
+    "image-input": (_HINT, "Take floats from 0 to 1 with three channels, if these are images."),
+}
 _PROBABILITIES = {"Softmax": "probabilities", "TopK": "the top classes", "TopKV2": "the top classes"}
 
 
@@ -34,12 +66,7 @@ def check_reusable(
 ) -> Conformance:
     """Every problem, the errors first. Raises BrokenModelError for a damaged part."""
     if objects is None:
-        problem = Issue(
-            _ERROR,
-            "no-object",
-            "written by TensorFlow 1: signatures only, no callable object",
-            hint="Call obj.signatures[…]; to fine-tune it, export it again from TensorFlow 2.",
-        )
+        problem = _issue("no-object", "written by TensorFlow 1: signatures only, no callable object")
         return Conformance((problem,))
     call = next((function for function in functions if function.path == "__call__"), None)
     check = _Check(outlines, objects, call, variables, lists)
@@ -58,23 +85,13 @@ class _Check(NamedTuple):
 
     def problems(self) -> Iterator[Issue]:
         if len(self.outlines) > 1:
-            yield Issue(
-                _ERROR,
+            yield _issue(
                 "several-graphs",
                 f"The file has {len(self.outlines)} MetaGraphs: TensorFlow loads it by "
                 "tags, as in TensorFlow 1, without a callable object",
-                hint="Save only the object: tf.saved_model.save(obj, DIR).",
             )
         if self.call is None or not self.call.variants:
-            yield Issue(
-                _ERROR,
-                "no-call",
-                "The object is not callable: it has no traced __call__",
-                hint=(
-                    "Add a tf.function __call__(x, training=False) to the object; for a "
-                    "Keras model: hubcli export MODEL.keras DIR."
-                ),
-            )
+            yield _issue("no-call", "The object is not callable: it has no traced __call__")
         else:
             yield from self._arguments(self.call)
             yield from self._training(self.call)
@@ -91,21 +108,13 @@ class _Check(NamedTuple):
         for variant in call.variants:
             first, rest = variant.args[:1], variant.args[1:]
             if not first or not holds_tensors(first[0]):
-                yield Issue(
-                    _ERROR,
-                    "call-input",
-                    f"__call__{call.python_signature} takes no tensor as its first argument",
-                    hint="Take one tensor, or one list or dict of tensors.",
+                yield _issue(
+                    "call-input", f"__call__{call.python_signature} takes no tensor as its first argument"
                 )
                 return
             if any(map(holds_tensors, rest)):
                 names = ", ".join(parameters[1:]) or "more than one"
-                yield Issue(
-                    _ERROR,
-                    "call-inputs",
-                    f"__call__ takes tensors in more positional arguments ({names})",
-                    hint="Take several tensors as one list or dict.",
-                )
+                yield _issue("call-inputs", f"__call__ takes tensors in more positional arguments ({names})")
                 return
 
     def _training(self, call: Function) -> Iterator[Issue]:
@@ -119,19 +128,16 @@ class _Check(NamedTuple):
             return
         for value in (True, False):
             if not traced[value]:
-                yield Issue(
-                    _ERROR,
+                yield _issue(
                     "training-untraced",
                     f"__call__ takes training, but was not traced for training={value}",
-                    hint=f"Call it once with training={value} before it is saved.",
+                    value,
                 )
                 return
         if traced[True] != traced[False]:
-            yield Issue(
-                _ERROR,
+            yield _issue(
                 "training-differs",
                 "__call__ takes other arguments with training=True than with training=False",
-                hint="Trace both values with the same arguments.",
             )
 
     def _captures(self, call: Function) -> Iterator[Issue]:
@@ -140,21 +146,16 @@ class _Check(NamedTuple):
         used = {node for variant in call.variants for node in variant.captures}
         captured = [variable for variable in self.variables if variable.node in used]
         if captured and self.lists.variables is None:
-            yield Issue(
-                _ERROR,
+            yield _issue(
                 "no-variables",
                 f"The object has no list `variables`, though __call__ uses {len(captured)}: as with any "
                 "plain tf.Module, fine-tuning it through a Keras layer trains nothing",
-                hint="Set obj.variables and obj.trainable_variables to lists before saving.",
             )
             return
         missing = [variable.path for variable in captured if variable.node not in listed]
         if missing:
-            yield Issue(
-                _ERROR,
-                "variables-incomplete",
-                f"`variables` lacks {first_few(missing)}, which __call__ uses",
-                hint="List every variable that any call uses.",
+            yield _issue(
+                "variables-incomplete", f"`variables` lacks {first_few(missing)}, which __call__ uses"
             )
 
     def _trainable(self) -> Iterator[Issue]:
@@ -162,21 +163,17 @@ class _Check(NamedTuple):
             if self.lists.variables is not None and any(
                 variable.trainable for variable in self.variables if variable.is_listed
             ):
-                yield Issue(
-                    _WARNING,
+                yield _issue(
                     "no-trainable-variables",
                     "The object has no list `trainable_variables`: fine-tuning it trains nothing",
-                    hint="Set obj.trainable_variables to the list of variables to train.",
                 )
             return
         listed = set(self.lists.variables or ())
         outside = [path for path in self.lists.trainable_variables if path not in listed]
         if outside:
-            yield Issue(
-                _ERROR,
+            yield _issue(
                 "trainable-not-listed",
                 f"`trainable_variables` contains {first_few(outside)}, which `variables` lacks",
-                hint="Add it to both lists.",
             )
         nodes = set(self.objects.items(0, "trainable_variables") or ())
         frozen = [
@@ -185,11 +182,9 @@ class _Check(NamedTuple):
             if variable.node in nodes and not self.objects.content(variable.node or 0).trainable
         ]
         if frozen:
-            yield Issue(
-                _ERROR,
+            yield _issue(
                 "trainable-flag",
                 f"`trainable_variables` contains {first_few(frozen)}, created with trainable=False",
-                hint="Remove it from the list, or create it with trainable=True.",
             )
 
     def _losses(self) -> Iterator[Issue]:
@@ -199,23 +194,18 @@ class _Check(NamedTuple):
             messages = [self.objects.concrete_function(name) for name in names]
             fits = any(message is not None and _gives_scalar(message) for message in messages)
             if not fits:
-                yield Issue(
-                    _ERROR,
+                yield _issue(
                     "loss-signature",
                     f"{where} is not a function without arguments that returns a scalar float",
-                    hint="Make it a tf.function without arguments, called once before saving.",
                 )
 
     def _optimizer(self) -> Iterator[Issue]:
         slots = [variable for variable in self.variables if variable.is_slot]
         if slots:
             size = sum(variable.size_bytes or 0 for variable in slots)
-            yield Issue(
-                _WARNING,
+            yield _issue(
                 "optimizer-slots",
-                f"The file contains {plural(len(slots), 'variable')} of an optimizer "
-                f"({plural(size, 'byte')})",
-                hint="Save the model without its optimizer: model.save(…, include_optimizer=False).",
+                f"The file contains {plural(len(slots), 'variable')} of an optimizer ({format_size(size)})",
             )
 
     def _batch(self, call: Function) -> Iterator[Issue]:
@@ -225,12 +215,7 @@ class _Check(NamedTuple):
         )
         takes_any = any(not any(map(_is_of_fixed_batch, tensors)) for tensors in firsts)
         if fixed and not takes_any:
-            yield Issue(
-                _WARNING,
-                "batch-fixed",
-                f"__call__ accepts only one batch size: {first_few(fixed)}",
-                hint="Trace it with None as the first dimension.",
-            )
+            yield _issue("batch-fixed", f"__call__ accepts only one batch size: {first_few(fixed)}")
 
     def _common_apis(self, call: Function) -> Iterator[Issue]:
         variant = call.variants[0]
@@ -244,14 +229,12 @@ class _Check(NamedTuple):
     def _final_ops(self, call: Function) -> Iterator[Issue]:
         ops = [op for outline in self.outlines for op in final_ops(outline.graph, call.variants[0].name)]
         for op in sorted(set(ops) & _PROBABILITIES.keys()):
-            yield Issue(
-                _HINT,
-                "no-logits",
-                f"__call__ returns {_PROBABILITIES[op]}, after {op}",
-                hint=(
-                    "Share the model without its last layer: logits or features are better for fine-tuning."
-                ),
-            )
+            yield _issue("no-logits", f"__call__ returns {_PROBABILITIES[op]}, after {op}")
+
+
+def _issue(code: str, message: str, value: object = "") -> Issue:
+    severity, hint = _ADVICE[code]
+    return Issue(severity, code, message, hint=hint.format(value))
 
 
 def _without_training(call: Function, variant: FunctionVariant) -> tuple[bool | None, str]:
@@ -294,18 +277,11 @@ def _text_problems(tensor: TensorSpec | TypeSpec, outputs: list[TensorSpec | Typ
     if tensor.dtype != "string" or not isinstance(tensor, TensorSpec):
         return
     if tensor.shape is not None and len(tensor.shape) != 1:
-        yield Issue(
-            _WARNING,
-            "text-input",
-            f"__call__ takes text as {tensor}; TF Hub's text models take string[?]",
-            hint="Take one dimension, the batch.",
-        )
+        yield _issue("text-input", f"__call__ takes text as {tensor}; TF Hub's text models take string[?]")
     if len(outputs) == 1 and (outputs[0].dtype != "float32" or len(outputs[0].shape or (0, 0)) != 2):
-        yield Issue(
-            _HINT,
+        yield _issue(
             "text-output",
             f"__call__ returns {outputs[0]} for text; TF Hub's text embeddings are float32[?, dim]",
-            hint="Return one vector for each text.",
         )
 
 
@@ -313,11 +289,8 @@ def _image_problems(tensor: TensorSpec | TypeSpec) -> Iterator[Issue]:
     if tensor.shape is None or len(tensor.shape) != 4:
         return
     if tensor.shape[3] not in (3, None) or not (tensor.dtype or "").startswith("float"):
-        yield Issue(
-            _HINT,
-            "image-input",
-            f"__call__ takes {tensor}; TF Hub's image models take float32[?, height, width, 3]",
-            hint="Take floats from 0 to 1 with three channels, if these are images.",
+        yield _issue(
+            "image-input", f"__call__ takes {tensor}; TF Hub's image models take float32[?, height, width, 3]"
         )
 
 

@@ -137,7 +137,7 @@ def _finding(node: Node, risk: Risk, phases: frozenset[ExecutionPhase], body: Gr
 
 
 def _unknown_op(op: str) -> str:
-    from hubcli.savedmodel.targets.packages import described_unknown_op  # Most models have no such op.
+    from hubcli.savedmodel.targets.releases import described_unknown_op  # Most models have no such op.
 
     known = described_unknown_op(op)
     return f"TensorFlow 2.21 has no op {op}" + (f"; {known}" if known else "")

@@ -14,10 +14,9 @@ from hubcli.errors import BrokenModelError, ChecksumError
 from hubcli.formats import INDEX_FILE, HalfType
 from hubcli.formats.bundles import Bundle, ShardWriter, write_index
 from hubcli.formats.checksums import extend_crc32c, mask_crc32c, masked_crc32c
-from hubcli.formats.half_floats import halved
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, BundleEntry
 from hubcli.formats.tensor_layout import DType
-from hubcli.formats.tensor_values import keep_freed_memory
+from hubcli.formats.tensor_values import halved, keep_freed_memory
 from hubcli.formats.wire import encode_varint
 from hubcli.savedmodel.variables import encoded_object_graph
 

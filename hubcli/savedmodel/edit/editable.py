@@ -1,17 +1,17 @@
-"""saved_model.pb for edits: its MetaGraphs with signatures, objects, nodes and functions.
+"""saved_model.pb for edits: its MetaGraphs with signatures, objects, nodes, functions, and lists in nodes.
 
 Each edit takes an `EditableModel` and returns another one, without a change of the first. Field numbers:
 tensorflow/core/protobuf/meta_graph.proto and saved_object_graph.proto, tensorflow/core/framework/graph.proto,
-function.proto, node_def.proto and attr_value.proto.
+function.proto, node_def.proto, attr_value.proto and tensor.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.wire import Bytes
+from hubcli.formats.wire import Bytes, encode_field
 from hubcli.formats.wire_message import WireMessage
 from hubcli.units import format_size, plural
 
@@ -25,10 +25,16 @@ __all__ = [
     "attribute",
     "called_function",
     "children_of",
+    "drop_list_items",
     "function_name",
     "functions_named_by",
+    "list_length",
+    "map_types",
     "put_attribute",
     "source_of",
+    "strings_of",
+    "tensor_of_strings",
+    "types_of",
 ]
 
 _META_GRAPHS = 2  # of SavedModel
@@ -47,6 +53,9 @@ PRECISION = "precision"  # The kind of a loss of digits.
 _SHOWN_NAMES = 3
 # Entries of the map of signatures that TensorFlow uses itself.
 RESERVED_SIGNATURES = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
+_TYPES, _SHAPES = 6, 7  # of ListValue
+_STRING, _STRING_VAL = 7, 8  # DT_STRING; of TensorProto
+_MAX_STRINGS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +214,9 @@ def attribute(node: WireMessage, name: str, number: int = _ATTR) -> WireMessage 
     return found
 
 
-def put_attribute(node: WireMessage, name: str, value: bytes, number: int = _ATTR) -> None:
+def put_attribute(node: WireMessage, name: str, value: bytes) -> None:
     """Puts the encoded AttrValue into the attribute, which the node has."""
-    for entry in node.messages(number):
+    for entry in node.messages(_ATTR):
         if entry.text(_KEY) == name:
             entry.put(_VALUE, value)
 
@@ -247,3 +256,52 @@ def functions_named_by(node: WireMessage) -> Iterator[str]:
 def source_of(tensor: str) -> str:
     """The node that an input names: `^node`, `node`, `node:1` or, in a function, `node:output:1`."""
     return tensor.removeprefix("^").partition(":")[0]
+
+
+def strings_of(tensor: WireMessage) -> list[bytes]:
+    """The strings of a TensorProto, which may store equal ones at its end once."""
+    values = tensor.all_bytes(_STRING_VAL)
+    count = 1
+    for shape in tensor.messages(2):
+        for dimension in shape.messages(2):
+            # A product of a million large sizes would take hours.
+            count = min(count * dimension.integer(1), _MAX_STRINGS + 1)
+    if values and len(values) < count <= _MAX_STRINGS:
+        values += values[-1:] * (count - len(values))
+    return values[:count]
+
+
+def tensor_of_strings(values: Sequence[bytes]) -> bytes:
+    """The encoded TensorProto of a vector of strings."""
+    shape = encode_field(2, encode_field(1, len(values)))
+    texts = b"".join(encode_field(_STRING_VAL, value) for value in values)
+    return encode_field(1, _STRING) + encode_field(2, shape) + texts
+
+
+def list_length(value: WireMessage) -> int:
+    """How many types or shapes the AttrValue lists."""
+    return sum(
+        len(values.integers(_TYPES)) or sum(1 for _ in values.messages(_SHAPES))
+        for values in value.messages(_LIST)
+    )
+
+
+def drop_list_items(value: WireMessage, places: Collection[int]) -> None:
+    """Removes the types or shapes at these places from the AttrValue."""
+    for values in value.messages(_LIST):
+        types = values.integers(_TYPES)
+        if types:
+            values.put_integers(_TYPES, [number for place, number in enumerate(types) if place not in places])
+            continue
+        values.remove_places(_SHAPES, places)
+
+
+def types_of(value: WireMessage) -> list[int]:
+    """The types that the AttrValue lists."""
+    return [number for values in value.messages(_LIST) for number in values.integers(_TYPES)]
+
+
+def map_types(value: WireMessage, types: Sequence[int]) -> None:
+    """Replaces the types in the AttrValue's list."""
+    for values in value.messages(_LIST):
+        values.put_integers(_TYPES, list(types))

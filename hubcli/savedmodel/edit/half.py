@@ -24,10 +24,12 @@ from hubcli.savedmodel.edit.editable import (
     attribute,
     called_function,
     function_name,
+    map_types,
     put_attribute,
     source_of,
+    strings_of,
+    types_of,
 )
-from hubcli.savedmodel.edit.tensor_lists import map_types, strings_of, types_of
 
 __all__ = ["HalvedModel", "half_weights"]
 

@@ -14,8 +14,14 @@ from functools import partial
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire_message import WireMessage
-from hubcli.savedmodel.edit.editable import attribute, source_of
-from hubcli.savedmodel.edit.tensor_lists import drop_list_items, list_length, strings_of, tensor_of_strings
+from hubcli.savedmodel.edit.editable import (
+    attribute,
+    drop_list_items,
+    list_length,
+    source_of,
+    strings_of,
+    tensor_of_strings,
+)
 
 __all__ = ["SaverPatternError", "drop_call_inputs", "drop_restored", "drop_saved"]
 

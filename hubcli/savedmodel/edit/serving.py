@@ -1,8 +1,12 @@
-"""A model for serving alone: what its signatures need, without traces, slots and gradients."""
+"""A model for serving alone: what its signatures need, without traces, slots and gradients; for any machine.
+
+TensorFlow writes device strings with `SaveOptions(experimental_variable_policy=…)`, and for graphs built
+below `tf.device`. Source: tensorflow/python/saved_model/save.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from hubcli.errors import UsageError
@@ -11,6 +15,7 @@ from hubcli.formats.wire_message import WireMessage
 from hubcli.savedmodel.edit.editable import (
     EditableMetaGraph,
     EditableModel,
+    Edited,
     Loss,
     called_function,
     function_name,
@@ -31,13 +36,17 @@ from hubcli.savedmodel.edit.saver_functions import (
 )
 from hubcli.savedmodel.edit.session_pruning import prune_session_graph
 
-__all__ = ["ServingEdit", "keep_for_serving"]
+__all__ = ["ServingEdit", "clear_devices", "keep_for_serving"]
 
 _SAVER_DEF, _SAVE, _RESTORE = 3, 2, 3
 _CONSTANT = 9  # of SavedObject
 _FUNCTION = 1
 # The suffixes of the keys of a table's tensors.
 _TABLE_ENDINGS = ("", "-keys", "-values")
+_NODE_DEVICE = 4  # of NodeDef
+_VARIABLE, _VARIABLE_DEVICE, _COMPONENTS = 7, 7, 8  # of SavedObject, of SavedVariable
+_RESOURCE, _RESOURCE_DEVICE = 10, 1  # of SavedObject, of SavedResource
+_MAX_NAMES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +161,35 @@ def _drop_variables(graph: EditableMetaGraph, retained: KeptObjects, keys: froze
         drop_call_inputs(node, dropped)
         item.child = copied
     return ""
+
+
+def clear_devices(model: EditableModel) -> Edited:
+    """The model without device strings in nodes, variables and resources.
+
+    One that was traced for a GPU or a remote worker then runs on any machine.
+    """
+    edited = model.copy()
+    devices: dict[str, int] = {}
+    for graph in edited.meta_graphs:
+        for message, number in _holders(graph):
+            device = message.text(number)
+            if device:
+                message.clear(number)
+                devices[device] = devices.get(device, 0) + 1
+    if not devices:
+        return Edited(model, notes=("The model has no device strings",))
+    names = tuple(sorted(devices))[:_MAX_NAMES]
+    return Edited(edited, (Loss("devices", "device string", sum(devices.values()), names),))
+
+
+def _holders(graph: EditableMetaGraph) -> Iterator[tuple[WireMessage, int]]:
+    """Each message that may have a device, with the number of the field."""
+    for node in graph.all_nodes():
+        yield node, _NODE_DEVICE
+    for saved in graph.objects() if graph.has_objects else ():
+        for variable in saved.messages(_VARIABLE):
+            yield variable, _VARIABLE_DEVICE
+            for component in variable.messages(_COMPONENTS):
+                yield component, _VARIABLE_DEVICE
+        for resource in saved.messages(_RESOURCE):
+            yield resource, _RESOURCE_DEVICE

@@ -43,7 +43,7 @@ def chosen_signatures(
     retained = [name for name in names if (not keep or name in keep) and name not in drop]
     if not retained and names and not allow_none:
         raise UsageError(
-            f"No signature would remain of {_listed(names)}",
+            f"No signature would remain: the model has {_listed(names)}",
             hint="Keep one: --signature NAME; or allow it: --allow-none",
         )
     return retained

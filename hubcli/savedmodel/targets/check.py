@@ -10,12 +10,12 @@ from hubcli.savedmodel.graph import MetaGraphOutline
 from hubcli.savedmodel.layout import TF1_HUB_MARKER
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.targets.litert_rules import litert_obstacles
 from hubcli.savedmodel.targets.loader_rules import (
     cluster_obstacles,
     cpu_obstacles,
     hub_layer_obstacles,
     keras_layer_obstacles,
+    litert_obstacles,
     session_obstacles,
 )
 from hubcli.savedmodel.targets.needs import read_needs

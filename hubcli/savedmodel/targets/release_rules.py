@@ -13,8 +13,14 @@ from hubcli.formats.tensor_layout import DType
 from hubcli.issues import Severity
 from hubcli.savedmodel.targets.needs import VARIABLE_OPS, Place, Reach, Uses
 from hubcli.savedmodel.targets.obstacle import CALL, LOAD, ModelNeeds, Obstacle, obstacle
-from hubcli.savedmodel.targets.packages import module_of, package_by_op, pip_command
-from hubcli.savedmodel.targets.releases import OpReleases, op_releases, release_key
+from hubcli.savedmodel.targets.releases import (
+    OpReleases,
+    module_of,
+    op_releases,
+    package_by_op,
+    pip_command,
+    release_key,
+)
 
 __all__ = ["release_obstacles", "releases_text"]
 

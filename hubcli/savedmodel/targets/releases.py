@@ -1,24 +1,45 @@
-"""Which release of TensorFlow has which op, attribute and element type.
+"""Which release of TensorFlow has which op, attribute and element type, and which package has other ops.
 
 Read from the libraries of the releases themselves by tools/make_op_releases.py; op_releases.tsv.gz is its
 table, of 13 kB for 2,000 ops in 18 releases. Its first line names the releases. Then come `type NAME RELEASE`
 for element types that the oldest one lacks, `reference OP` for ops whose outputs are references, and for each
 op its name, first and last release (empty: all before, all after), later attributes with their defaults,
 attributes whose allowed types changed, and releases that lack a kernel for CPUs which others have.
+
+op_packages.tsv names the package of each op, with the release that was read; a `*` there means that the names
+come from the library's strings, since loading it needs CUDA.
 """
 
 from __future__ import annotations
 
-import gzip
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.formats.tensor_layout import DTYPE_ENUM
 
-__all__ = ["LaterAttribute", "OpReleases", "OpSpan", "op_releases", "release_key"]
+__all__ = [
+    "LaterAttribute",
+    "OpReleases",
+    "OpSpan",
+    "described_unknown_op",
+    "module_of",
+    "op_releases",
+    "package_by_op",
+    "pip_command",
+    "release_key",
+]
 
 _TABLE = Path(__file__).with_name("op_releases.tsv.gz")
+_OP_PACKAGES = Path(__file__).with_name("op_packages.tsv")
+# Packages whose module has a different name.
+_MODULES = {
+    "tensorflow-addons": "tensorflow_addons",
+    "tensorflow-compression-ops": "tensorflow_compression",
+    "tf-sentencepiece": "tf_sentencepiece",
+}
+# Packages with a release of the same number for each of TensorFlow's.
+_IN_STEP = frozenset({"tensorflow-text"})
 
 
 def release_key(release: str) -> tuple[int, ...]:
@@ -127,4 +148,35 @@ _KNOWN_TYPES = frozenset(DTYPE_ENUM.values())
 @cache
 def op_releases() -> OpReleases:
     """The table of the package, read once."""
+    import gzip  # A run reads the packages alone.
+
     return OpReleases(gzip.decompress(_TABLE.read_bytes()).decode())
+
+
+@cache
+def package_by_op() -> dict[str, str]:
+    """The package of each op that isn't TensorFlow's own, with the release that was read."""
+    lines = _OP_PACKAGES.read_text(encoding="utf-8").splitlines()
+    return dict(line.split("\t")[:2] for line in lines if line and line[:1] != "#")
+
+
+def module_of(package: str) -> str:
+    """The Python module of a package."""
+    return _MODULES.get(package, package.replace("-", "_"))
+
+
+def pip_command(package: str, release: str | None = None) -> str:
+    """The command that installs the package, in the version for that release of TensorFlow."""
+    if release is not None and package in _IN_STEP:
+        return f"pip install '{package}=={release}.*'"
+    return f"pip install {package}"
+
+
+def described_unknown_op(op: str) -> str:
+    """Which package or older release has an op that TensorFlow 2.21 lacks, if any is known."""
+    package = package_by_op().get(op)
+    if package is not None:
+        return f"{package.split()[0]} has it"
+    table = op_releases()
+    span = table.span(op)
+    return "" if span is None else f"{table.releases[span.last]} was the last release with it"

@@ -70,15 +70,13 @@ class RewriteOptions:
 class RewriteReport(NamedTuple):
     """What was written: variables that changed (in the order of the index), and keys with equal new values.
 
-    `unassigned` are the keys without new values. `size_bytes` is the size of all tensors, `copied_bytes` that
-    of the copied files.
+    `unassigned` are the keys without new values. `size_bytes` is the size of all tensors.
     """
 
     changed: tuple[Change, ...]
     unchanged: tuple[str, ...]
     unassigned: tuple[str, ...]
     size_bytes: int
-    copied_bytes: int
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -109,11 +107,11 @@ def rewrite(
     job = _Job(bundle, values, options, on_bytes)
     left_out = {f"{_FOLDER}/{bundle.shard(number).name}" for number in range(bundle.index.shard_count)}
     keep_freed_memory()
-    copied_bytes = _copy(model, destination, left_out | {INDEX_FILE})
+    _copy(model, destination, left_out | {INDEX_FILE})
     entries = job.write(destination / _FOLDER)
     write_index(destination / INDEX_FILE, bundle.index.shard_count, entries)
     _renew_fingerprint(destination)
-    return job.report(copied_bytes)
+    return job.report()
 
 
 def _require_fit(bundle: Bundle, values: Mapping[str, TensorValues]) -> None:
@@ -130,9 +128,8 @@ def _require_fit(bundle: Bundle, values: Mapping[str, TensorValues]) -> None:
             raise ValuesError(f"{key} is partitioned, and its elements differ in size: it cannot be split")
 
 
-def _copy(model: Path, destination: Path, left_out: set[str]) -> int:
-    """Copies every file except those; returns how many bytes were copied."""
-    copied_bytes = 0
+def _copy(model: Path, destination: Path, left_out: set[str]) -> None:
+    """Copies every file except those."""
     for folder, names, files in os.walk(model, onerror=_raise):
         place = destination / Path(folder).relative_to(model)
         place.mkdir(parents=True, exist_ok=True)
@@ -149,8 +146,6 @@ def _copy(model: Path, destination: Path, left_out: set[str]) -> int:
                 raise BrokenModelError(f"{source} is not a regular file", hint=_COPY_HINT)
             with open_regular(source) as read, (place / name).open("xb") as copy:
                 shutil.copyfileobj(read, copy, _COPY_BYTES)
-                copied_bytes += copy.tell()
-    return copied_bytes
 
 
 def _raise(error: OSError) -> None:
@@ -286,14 +281,13 @@ class _Job:
                 hint="Check that the layer was trainable, or use --allow-unchanged.",
             )
 
-    def report(self, copied_bytes: int) -> RewriteReport:
+    def report(self) -> RewriteReport:
         given = sorted(self.comparisons.items())
         return RewriteReport(
             changed=tuple(value.change(key) for key, value in given if value.is_changed),
             unchanged=tuple(key for key, value in given if not value.is_changed),
             unassigned=tuple(key for key in self.bundle.values() if key not in self.values),
             size_bytes=self.size_bytes,
-            copied_bytes=copied_bytes,
         )
 
 

@@ -18,11 +18,11 @@ from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect
 from hubcli.cache.gc.plan import Plan, Policy
 from hubcli.cache.gc.planner import make_plan, plan_removal
 from hubcli.cache.gc.snapshot import take_snapshot
-from hubcli.cache.layout import EntryPaths
+from hubcli.cache.layout import IN_LOWER_LAYER, EntryPaths
 from hubcli.cache.lock import hold_lock
 from hubcli.errors import CacheError
 from hubcli.providers.handle import Handle
-from tests.disks import mounted
+from tests.disks import mounted, overlaid
 from tests.entries import (
     SHARD,
     alias_link,
@@ -567,3 +567,18 @@ def test_the_state_of_an_entry_survives_a_collection_that_takes_another(cache: P
     assert after == before
     (row,) = read_catalog(cache).models
     assert row.state is EntryState.OK
+
+
+def test_a_model_in_a_layer_of_an_image_stays_whole_and_is_to_be_removed_by_hand(cache: Path) -> None:
+    """Overlayfs moves no directory of a lower layer."""
+    hubcli_entry(cache, OLD)
+    with overlaid(cache) as merged:
+        paths = EntryPaths(merged, key_of(OLD))
+        before = names(merged)
+        (action,) = collect(plan(merged))
+        assert (action.result, action.detail) == (ActionResult.FAILED, IN_LOWER_LAYER)
+        assert action.hint.endswith(f": rm -r {paths.model}")
+        assert names(merged) == before
+        shutil.rmtree(paths.model)
+        hubcli_entry(merged, OLD)
+        assert results(collect(plan(merged))) == ["removed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +16,14 @@ import pytest
 
 from hubcli.archive import FileRecord
 from hubcli.concurrency import CancellationToken, running_beside
+from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_bundle import BundleEntry
 from hubcli.formats.tensor_layout import DType, TensorSlice, slice_key
 from hubcli.issues import Issue
 from hubcli.savedmodel.checks import integrity, shard_chunks
 from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
+from hubcli.savedmodel.model import ModelFiles
+from hubcli.savedmodel.reader import read_model
 from tests.archives import read_tree
 from tests.cases import each_of
 from tests.corpus import KINDS, corpus_model
@@ -74,6 +78,7 @@ def test_each_real_model_is_whole_with_and_without_a_record(name: str) -> None:
     model = corpus_model(name)
     assert faults(model) == []
     assert faults(model, records_of(model)) == []
+    assert ModelCheck(model, definitions=True).run() == check(model)
 
 
 def test_the_real_model_whose_asset_was_moved_is_told() -> None:
@@ -238,6 +243,54 @@ def test_an_asset_that_climbs_out_is_a_fault_though_it_is_there(tmp_path: Path) 
 def test_assets_behind_one_that_climbs_out_are_looked_for_too(tmp_path: Path) -> None:
     model = write_tree(tmp_path / "m", {"saved_model.pb": tf2_model(b"../../outside", b"words")})
     assert problems_of(model) == [("asset-path", "assets/../../outside"), ("missing", "assets/words")]
+
+
+def faults_of_definitions(folder: Path, content: bytes, name: str = "saved_model.pb") -> list[str]:
+    """The faults that reading the definitions adds to those of the outline."""
+    model = write_tree(folder / "m", {name: content})
+    before = faults(model)
+    return [str(fault) for fault in ModelCheck(model, definitions=True).run().faults if fault not in before]
+
+
+@each_of(
+    "meta_graph, sentence",
+    [
+        (delimited(2, delimited(1, b"\xff")), "cannot be read as a SavedModel: .* GraphDef: it is corrupt"),
+        (
+            delimited(2, delimited(2, delimited(1, b"\xff"))),
+            "cannot be read as a SavedModel: .* it is corrupt",
+        ),
+        (delimited(5, delimited(1, b"\xff") + delimited(2, b"")), "cannot be read as a SavedModel"),
+    ],
+)
+def test_definitions_that_inspect_refuses_are_a_fault(
+    tmp_path: Path, meta_graph: bytes, sentence: str
+) -> None:
+    (found,) = faults_of_definitions(tmp_path, delimited(2, delimited(1, b"") + meta_graph))
+    assert re.search(rf"saved_model\.pb: {sentence}", found)
+    model = tmp_path / "m"
+    with pytest.raises(BrokenModelError):
+        read_model(ModelFiles.of_directory(model))
+
+
+def test_a_graph_of_more_parts_than_inspect_reads_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubcli.savedmodel.graph._MAX_OBJECT_BYTES", 8)
+    content = delimited(2, delimited(1, b"") + delimited(7, delimited(1, delimited(3, bytes(9)))))
+    (found,) = faults_of_definitions(tmp_path, content)
+    assert "its object graph has 13 bytes, more than" in found
+
+
+def test_an_asset_without_a_file_name_is_a_fault(tmp_path: Path) -> None:
+    nameless = delimited(6, delimited(1, delimited(1, b"Const:0")))
+    found = faults_of_definitions(tmp_path, delimited(2, delimited(1, b"") + nameless))
+    assert found == ["saved_model.pb: declares an asset without a file name"]
+
+
+def test_definitions_are_not_read_where_the_outline_is_damaged_or_in_chunks(tmp_path: Path) -> None:
+    assert faults_of_definitions(tmp_path, b"\xff") == []
+    assert faults_of_definitions(tmp_path / "chunks", b"", "saved_model.cpb") == []
 
 
 # Hostile bundles ---------------------------------------------------------------------------------

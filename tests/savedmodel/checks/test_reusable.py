@@ -259,7 +259,7 @@ def test_the_slots_of_an_optimizer_are_told(tmp_path: Path) -> None:
     )
     conformance = model.check(tmp_path)
     assert codes(conformance) == ["optimizer-slots"]
-    assert "1 variable of an optimizer (20 bytes)" in conformance.problems[0].message
+    assert "1 variable of an optimizer (20 B)" in conformance.problems[0].message
     assert conformance.conforms
 
 

@@ -13,10 +13,9 @@ from hubcli.formats import HalfType
 from hubcli.formats.protos import parse
 from hubcli.formats.wire_message import WireMessage
 from hubcli.savedmodel.edit.checkpoint import SourceCheckpoint
-from hubcli.savedmodel.edit.devices import clear_devices
 from hubcli.savedmodel.edit.editable import EditableModel, Loss
 from hubcli.savedmodel.edit.half import half_weights
-from hubcli.savedmodel.edit.serving import ServingEdit, keep_for_serving
+from hubcli.savedmodel.edit.serving import ServingEdit, clear_devices, keep_for_serving
 from hubcli.savedmodel.edit.signatures import (
     add_defaults,
     chosen_signatures,

@@ -15,13 +15,18 @@ from hubcli.formats.protos import parse
 from hubcli.formats.wire import encode_field
 from hubcli.formats.wire_message import WireMessage, map_entry
 from hubcli.savedmodel.edit.checkpoint import SourceCheckpoint
-from hubcli.savedmodel.edit.editable import EditableMetaGraph, EditableModel
+from hubcli.savedmodel.edit.editable import (
+    EditableMetaGraph,
+    EditableModel,
+    drop_list_items,
+    list_length,
+    strings_of,
+)
 from hubcli.savedmodel.edit.graph_pruning import GraphNodes, prune_functions
 from hubcli.savedmodel.edit.half import half_weights
 from hubcli.savedmodel.edit.object_pruning import owned_keys
 from hubcli.savedmodel.edit.saver_functions import SaverPatternError, drop_restored
 from hubcli.savedmodel.edit.serving import keep_for_serving
-from hubcli.savedmodel.edit.tensor_lists import drop_list_items, list_length, strings_of
 from tests.models import example_files, write_tree
 
 EXAMPLE = example_files()["saved_model.pb"]

@@ -7,8 +7,15 @@ from pathlib import Path
 import hubcli
 from hubcli.formats.tensor_layout import DTYPE_ENUM
 from hubcli.savedmodel.nodes import op_classes
-from hubcli.savedmodel.targets.packages import described_unknown_op, module_of, package_by_op, pip_command
-from hubcli.savedmodel.targets.releases import OpReleases, op_releases, release_key
+from hubcli.savedmodel.targets.releases import (
+    OpReleases,
+    described_unknown_op,
+    module_of,
+    op_releases,
+    package_by_op,
+    pip_command,
+    release_key,
+)
 
 TABLE = Path(hubcli.__file__).parent / "savedmodel" / "targets" / "op_releases.tsv.gz"
 
