@@ -11,7 +11,8 @@ from hubcli.publishing.upload_files import file_issues, files_of, read_files
 from tests import models
 from tests.cases import each_of
 
-_KEY = b"-----BEGIN " + b"OPENSSH PRIVATE KEY-----\nb3Blb\n"
+_BASE64 = b"b3BlbnNz" * 8
+_BEGIN = b"-----BEGIN "
 
 
 def codes(folder: Path) -> list[tuple[str, str | None]]:
@@ -47,16 +48,21 @@ def test_secrets_and_caches_are_found_by_their_names(name: str, code: str, tmp_p
 @each_of(
     "content",
     [
-        _KEY,
-        b"-----BEGIN " + b"PRIVATE KEY-----",
-        b"-----BEGIN " + b"RSA PRIVATE KEY-----",
+        _BEGIN + b"OPENSSH PRIVATE KEY-----\n" + _BASE64,
+        b'{"private_key": "' + _BEGIN + b"PRIVATE KEY-----\\n" + _BASE64 + b'\\n"}',
+        _BEGIN + b"EC PRIVATE KEY-----\r\n" + _BASE64,
+        _BEGIN
+        + b"RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,"
+        + b"0A" * 16
+        + b"\n\n"
+        + _BASE64,
         b"aws_access_key_id = AKIA" + b"ABCDEFGHIJKLMNOP\n",
         b"token: ghp_" + b"a" * 36,
         b"hf_" + b"A" * 34,
         b"glpat-" + b"a1-_" * 5,
         b"//r/:_authToken=npm_" + b"a" * 36,
         b"password = pypi-AgEI" + b"c" * 80,
-        b"-----BEGIN " + b"PGP PRIVATE KEY BLOCK-----",
+        _BEGIN + b"PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\n\n" + _BASE64,
         ("token: ghp_" + "a" * 36 + "\r\n").encode("utf-16"),
         b"KGAT_" + b"0" * 32,
         b"ASIA" + b"0" * 16,
@@ -64,9 +70,11 @@ def test_secrets_and_caches_are_found_by_their_names(name: str, code: str, tmp_p
         b"github_pat_" + b"_" * 40,
         *(b"xox" + kind + b"-" + b"1" * 20 for kind in (b"a", b"b", b"p", b"r")),
         b"key=AIza" + b"-" * 34 + b"x",
+        b"key=AIza" + b"x" * 34 + b"-\n",
         b"aws_secret_access_key = " + b"a/+Z" * 10 + b"\n",
         b"export AWS_SECRET_ACCESS_KEY='" + b"a/+Z" * 10 + b"'\n",
         b'{"SecretAccessKey": "' + b"a/+Z" * 10 + b'"}',
+        b"aws_secret_access_key = " + b"aZ+/" * 10 + b"\n",
         b"DefaultEndpointsProtocol=https;AccountKey=" + b"a/" * 43 + b"==;",
     ],
 )
@@ -81,6 +89,11 @@ def test_the_files_of_a_model_are_none_of_these(tmp_path: Path) -> None:
         "assets/pieces.txt": b"ghp_\nxoxb-\nnpm_%b\nhf_%b\n_glpat-%b" % (b"a" * 37, b"A" * 33, b"a" * 20),
         "assets/tokens.txt": b"[CLS]\n",
         "assets/names.txt": b"aws_secret_access_key\nsecret_access_key = %b\nAccountKey=\n" % (b"a" * 39),
+        "assets/digests.txt": b"secret_access_key = %b\n" % (b"a/+Z" * 16),
+        "assets/headers.txt": b"%bPRIVATE KEY-----\n...\nand %bRSA PRIVATE KEY-----\n" % (_BEGIN, _BEGIN),
+        "assets.extra/examples.md": b"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7%b AWS_SECRET_ACCESS_KEY=wJalrXUtn%bKEY "
+        b"AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1%b=="
+        % (b"EXAMPLE", b"FEMI/K7MDENG/bPxRfiCYEXAMPLE", b"a" * 54),
         "assets.extra/tf_serving_warmup_requests": b"",
         "README.md": b"# environment\n",
         "keras_metadata.pb": b"",
