@@ -254,7 +254,7 @@ def issue_lines(issues: Sequence[Issue], style: Style, indent: int = 0) -> Itera
         text = f"{issue.severity.value}: {issue.message}{where} [{issue.code}]"
         yield from style.fold(printable(text), indent, hanging=4)
         if issue.hint:
-            yield from style.fold(printable(issue.hint), indent + 2, hanging=0)
+            yield from style.hang_hint(" " * (indent + 2), printable(issue.hint))
 
 
 def outcome_line(result: PublishResult) -> str:

@@ -188,10 +188,8 @@ def _http(timeout_s: float, access: NetworkConfig) -> httpx.Client:
         verify = trusted_context(access)
         return httpx.Client(headers=_HEADERS, timeout=timeout_s, follow_redirects=False, verify=verify)
     except ImportError as error:  # httpx leaves SOCKS to a package of its own.
-        sources = (
-            route.source for route in Proxies.read(environment()).by_scheme.values()
-            if (route.proxy or "").lower().startswith("socks")
-        )  # fmt: skip
+        routes = Proxies.read(environment()).by_scheme.values()
+        sources = (route.source for route in routes if (route.proxy or "").lower().startswith("socks"))
         raise NetworkError(
             f"{next(sources, 'The proxy')} is a SOCKS proxy, which needs the package socksio",
             hint="Run: pip install 'httpx[socks]'",

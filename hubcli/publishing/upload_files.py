@@ -71,6 +71,8 @@ _SECRET_FORMATS = (
     # The storage emulator's is published.
     ((b"AccountKey=",), rb"\bAccountKey=(?!Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1)[A-Za-z0-9/+]{86}=="),
 )
+# Text of Windows may be in UTF-16. Words with zeros between them, as in arrays of text, are not one word.
+_UTF16 = re.compile(rb"(?:[\t\n\r -~]\0){16,}[\t\n\r -~]?")
 _MAX_READ_BYTES = 1 << 20  # Secrets are small files; tensors and graphs aren't searched.
 
 
@@ -125,8 +127,7 @@ def _leads_out(path: Path, top: Path) -> bool:
 
 
 def _has_secret(content: bytes) -> bool:
-    # Text of Windows may be in UTF-16.
-    texts = (content, content.replace(b"\0", b"")) if b"\0" in content else (content,)
+    texts = (content, b"\n".join(run.replace(b"\0", b"") for run in _UTF16.findall(content)))
     return any(
         any(start in text for start in starts) and re.search(pattern, text)
         for text in texts

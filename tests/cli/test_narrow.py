@@ -60,6 +60,8 @@ def test_findings_of_a_publication_are_folded_between_words(cache: Path) -> None
         command = [sys.executable, "-m", "hubcli", "publish", "example://mul/1", "./www/demo/mul/1", options]
         _, screen = run_on_terminal(command, os.environ, columns=40)
         assert re.search(r" *hint: The model has no README.md and( no)?\n +(no )?model card", screen), screen
+        # In two lines, the second alone would empty the file.
+        assert "hubcli publish --card example://mul/1 > README.md" in screen
 
 
 def test_tables_become_lines_of_their_own(cache: Path) -> None:

@@ -63,7 +63,11 @@ def test_secrets_and_caches_are_found_by_their_names(name: str, code: str, tmp_p
         b"//r/:_authToken=npm_" + b"a" * 36,
         b"password = pypi-AgEI" + b"c" * 80,
         _BEGIN + b"PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\n\n" + _BASE64,
-        ("token: ghp_" + "a" * 36 + "\r\n").encode("utf-16"),
+        *(
+            ("ü: ghp_" + "a" * 36 + end).encode(text)
+            for text in ("utf-16-le", "utf-16-be")
+            for end in ("", "\r\n")
+        ),
         b"KGAT_" + b"0" * 32,
         b"ASIA" + b"0" * 16,
         *(b"(gh" + kind + b"_" + b"0" * 36 for kind in (b"o", b"u", b"s", b"r")),
@@ -89,6 +93,7 @@ def test_the_files_of_a_model_are_none_of_these(tmp_path: Path) -> None:
         "assets/pieces.txt": b"ghp_\nxoxb-\nnpm_%b\nhf_%b\n_glpat-%b" % (b"a" * 37, b"A" * 33, b"a" * 20),
         "assets/tokens.txt": b"[CLS]\n",
         "assets/names.txt": b"aws_secret_access_key\nsecret_access_key = %b\nAccountKey=\n" % (b"a" * 39),
+        "assets/array.bin": b"%b\0PACIFICECONOMICS\0\0\0\0" % b"ASIA",
         "assets/digests.txt": b"secret_access_key = %b\n" % (b"a/+Z" * 16),
         "assets/headers.txt": b"%bPRIVATE KEY-----\n...\nand %bRSA PRIVATE KEY-----\n" % (_BEGIN, _BEGIN),
         "assets.extra/examples.md": b"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7%b AWS_SECRET_ACCESS_KEY=wJalrXUtn%bKEY "
