@@ -275,6 +275,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
         descriptor = os.open(folder, os.O_RDONLY)
     except (ImportError, OSError):
+        descriptor = None
+    if descriptor is None:
         yield
         return
     ends_at = time.monotonic() + _WAIT_S

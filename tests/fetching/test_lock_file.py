@@ -48,6 +48,12 @@ def test_an_update_tells_which_models_had_other_bytes(tmp_path: Path) -> None:
     assert LockFile.read(path).models[model(1).handle] == model(1, "b")
 
 
+def test_without_its_directory_the_error_has_no_other_behind_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a directory") as caught:
+        LockFile.update(tmp_path / "missing" / "models.lock", [model(1)])
+    assert caught.value.__context__ is None
+
+
 @each_of("place", ["top", "model", "archive"])
 def test_a_key_that_comes_twice_is_refused(place: str) -> None:
     text = json.dumps({"hubcli_lock": 1, "models": [entry()]})
