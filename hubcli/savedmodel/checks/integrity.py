@@ -214,8 +214,9 @@ class ModelCheck:
             )
 
     def _faults_of_definitions(self, name: str) -> list[Issue]:
-        """What keeps `inspect` from reading the main file, and assets that it declares without a file name."""
-        from hubcli.savedmodel.graph import declared_assets_of, read_outline  # A quick check needs no protobuf.
+        """What keeps `inspect` from reading the main file, and assets that it declares without a name."""
+        # Imported here: a quick check needs no protobuf.
+        from hubcli.savedmodel.graph import declared_assets_of, read_outline
 
         try:
             with read_outline(self._model) as outlines:

@@ -286,7 +286,9 @@ def test_a_model_that_exceeds_the_limits_of_inspect_is_noted_and_not_corrupt(
 ) -> None:
     graph = delimited(1, delimited(2, b"NoOp")) * 9
     objects = delimited(1, b"") * 7
-    content = delimited(2, delimited(1, delimited(4, b"serve!")) + delimited(2, graph) + delimited(7, objects))
+    content = delimited(
+        2, delimited(1, delimited(4, b"serve!")) + delimited(2, graph) + delimited(7, objects)
+    )
     model = write_tree(tmp_path / "m", {"saved_model.pb": content})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"hubcli.savedmodel.{limit}", 8 if "MAX_BYTES" not in limit else 7)
