@@ -52,6 +52,8 @@ def _collect_garbage_seldom() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
+# NumPy's library would start a thread a processor, which spins for 0.1 s in each process that imports it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Before tests are imported: with Python's own threshold a third of the collection looks for garbage.
 _collect_garbage_seldom()
 

@@ -36,11 +36,14 @@ START_S = 120
 _LOOK_S = 0.5
 # What commands import when they need it, but for what reads the environment when it is imported.
 LIBRARIES = (
+    "_sha1",
     "_strptime",
     "encodings.ascii",
     "encodings.idna",
+    "encodings.utf_8_sig",
     "google.protobuf.descriptor_pool",
     "google.protobuf.message_factory",
+    "importlib.readers",
     "pickletools",
     "platformdirs.unix",
     "resource",
@@ -63,12 +66,13 @@ def _serve(starter: int, modules: Sequence[str]) -> None:
     # A runner by TensorFlow's library needs nothing else.
     others = () if "tests.loaded_library" in modules else (*LIBRARIES, *_hubcli_modules())
     for module in (*modules, *others):
-        # One that isn't installed is missed by the process that needs it.
-        with suppress(ImportError):
+        # One that isn't installed, or that is being written, fails in the process that needs it.
+        with suppress(Exception):
             importlib.import_module(module)
     if others:
-        _read_certificates()
-        _fill_caches()
+        with suppress(Exception):
+            _read_certificates()
+            _fill_caches()
     # A collection in a child would copy every page that the server has filled.
     gc.collect()
     gc.freeze()
@@ -132,12 +136,22 @@ def _fill_caches() -> None:
     from hubcli.cli.entrypoint import command_of
     from hubcli.formats.protos import is_slow
     from hubcli.savedmodel.nodes import op_classes
+    from hubcli.units import parse_size_bytes
+    from hubcli.urls import printed_url, redacted, secret_values
 
     op_classes()
     is_slow()
     for name in COMMANDS:
         command_of(name)
         command_of(name, others="names")
+    parse_size_bytes("1GB")
+    for url in (
+        "https://host.example/m/1?tf-hub-format=compressed",
+        "https://u:p@host.example/m;v=1?k=secret",
+    ):
+        printed_url(url)
+        redacted(url)
+        list(secret_values(url))
 
 
 def _hubcli_modules() -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from hubcli.errors import TensorFlowError
 from hubcli.tf.run_process import RunProcess, find_library
+from tests import forkserver
 from tests.cases import each_of
 from tests.forkserver import ROOT, Process, forked_commands, open_python, run_python
 
@@ -128,3 +129,21 @@ def test_a_server_that_nobody_needed_ends_with_the_process_that_started_it() -> 
     program = f"from tests.forkserver import _begin\n_begin('\\0hubcli-unneeded-{os.getpid()}', ())"
     # Its output is at its end once the server has ended, too.
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, timeout=60)
+
+
+@linux
+def test_a_module_that_does_not_parse_fails_in_the_process_alone_that_imports_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each test would wait two minutes for a server, while somebody writes the module."""
+    (tmp_path / "unparsable.py").write_text("def (")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = forkserver._Server(("unparsable",))
+    try:
+        order = {"arguments": ["-c", "import unparsable"], "environment": dict(os.environ), "directory": "/"}
+        with (tmp_path / "err").open("w+") as err:
+            assert server.start(order, (0, 1, err.fileno())).wait() == 1
+            err.seek(0)
+            assert err.read().splitlines()[-1].startswith("SyntaxError")
+    finally:
+        server.close()

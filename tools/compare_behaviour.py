@@ -65,6 +65,11 @@ with contextlib.suppress(ImportError, OSError):
     from hubcli.config.environment import NetworkConfig
     from hubcli.net.connections import trusted_context
     trusted_context(NetworkConfig())
+with contextlib.suppress(ImportError):  # An older checkout builds it for each line.
+    from hubcli.cli.app import COMMANDS
+    from hubcli.cli.entrypoint import command_of
+    for name in COMMANDS:
+        command_of(name)
 gc.collect()
 gc.freeze()
 

@@ -15,7 +15,7 @@ from hubcli.archive.unpack import require_room
 from hubcli.concurrency import CancellationToken, running_beside
 from hubcli.config.settings import Settings
 from hubcli.durability import UNSYNCED, Durability
-from hubcli.errors import BrokenModelError, UsageError
+from hubcli.errors import BrokenModelError, HubcliError, UsageError
 from hubcli.exporting import ExportFormat
 from hubcli.exporting.destination import Placement, require_free, staged_output
 from hubcli.fetching.model_ref import ModelRef, naming_target
@@ -27,7 +27,7 @@ from hubcli.savedmodel.layout import check_structure
 from hubcli.savedmodel.weights.mapping import WeightMapping
 
 if TYPE_CHECKING:
-    from hubcli.exporting.editing import EditReport
+    from hubcli.exporting.editing import EditPlan, EditReport
     from hubcli.finetuning.kept_values import KeptValues
 
 __all__ = ["FinetuneOptions", "FinetuneResult", "Method", "finetune_export"]
@@ -93,6 +93,7 @@ class _FinetuneExport:
         self.started_at = time.monotonic()
         self.placement = None if destination is None else _placement(destination)
         self.edited: EditReport | None = None
+        self.has_failed_edit = False
         self.read = target.archive or target.directory  # What must not be replaced.
 
     def run(self) -> FinetuneResult:
@@ -183,6 +184,8 @@ class _FinetuneExport:
         # Imported here: values of a file need no TensorFlow.
         from hubcli.finetuning.training import FromTraining
 
+        if self.options.has_edits:  # Signatures that aren't there are reported before the training.
+            self._planned_edits(model)
         self.listener.step("Starting TensorFlow")
         job = FromTraining.prepare(self.target.name, model, self.options, self._export_durability)
         if not job.is_writer:  # The chief writes; the others train with it, and have nothing to show.
@@ -216,6 +219,13 @@ class _FinetuneExport:
         """Writes the edited model to its place, if there are edits, and compares both."""
         if not self.options.has_edits:
             return
+        try:
+            self._write_edited(made_at)
+        except HubcliError:
+            self.has_failed_edit = True
+            raise
+
+    def _write_edited(self, made_at: Path) -> None:
         from hubcli.exporting.editing import plan_edits, prove
 
         edits = self.options.edits
@@ -232,14 +242,18 @@ class _FinetuneExport:
         """What the edits would cost, of a dry run; values don't change that."""
         if not self.options.has_edits:
             return
+        self.edited = self._planned_edits(model).report()
+        self._tell_of_edits()
+
+    def _planned_edits(self, model: Path) -> EditPlan:
+        """The edits of the model in the directory; nothing is written. Raises what `plan_edits` does."""
         from dataclasses import replace
 
         from hubcli.exporting.editing import plan_edits
 
         edits = self.options.edits
         assert edits is not None
-        self.edited = plan_edits(model, replace(edits, dry_run=True), self.target.name).report()
-        self._tell_of_edits()
+        return plan_edits(model, replace(edits, dry_run=True), self.target.name)
 
     def _tell_of_edits(self) -> None:
         assert self.edited is not None
@@ -262,6 +276,11 @@ class _FinetuneExport:
             }
             options = [option for option, is_given in given.items() if is_given or option in more]
             words = [self.target.name, str(place), "--weights", str(path)]
+            edits = self.options.edits
+            if (
+                edits is not None and not self.has_failed_edit
+            ):  # With an edit that failed it would fail again.
+                words += edits.arguments
             return ["hubcli", "finetune-export", *words, *options]
 
         return KeptValues(place, command, self.listener.note)

@@ -96,6 +96,27 @@ class EditOptions:
             or self.defaults
         )
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The options of a command line that give these edits, but for `dry_run`."""
+        values = {
+            "--signature": self.signatures,
+            "--drop-signature": self.drops,
+            "--rename-signature": [f"{old}={new}" for old, new in self.renames.items()],
+            "--add-defaults": self.defaults,
+            "--half": [] if self.half is None else [self.half.value],
+            "--tolerance": [] if self.tolerance is None else [str(self.tolerance)],
+            "--warmup": [] if self.warmup is None else [self.warmup],
+        }
+        flags = {
+            "--allow-none": self.allow_none,
+            "--clear-devices": self.clear_devices,
+            "--serving": self.serving,
+            "--no-compare": not self.compare,
+        }
+        given = [word for option, texts in values.items() for text in texts for word in (option, text)]
+        return (*given, *(option for option, is_given in flags.items() if is_given))
+
     def copies(self, path: str) -> bool:
         """Whether the file or directory is copied as it is, which is known before the model is read."""
         top = path.partition("/")[0]

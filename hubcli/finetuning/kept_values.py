@@ -108,12 +108,22 @@ class KeptValues:
     def _keep(self, values: TrainedValues) -> None:
         self._is_finished = values.is_finished
         failed: list[str] = []
-        # Asked for here: looking for it writes a file into each candidate.
-        for folder in (*self._folders, Path(tempfile.gettempdir())):
+        for folder in self._candidates(failed):
             self.path = self._written(folder, values, failed)
             if self.path is not None:
                 return
         self._on_note(f"Cannot save the trained values ({'; '.join(failed)})")
+
+    def _candidates(self, failed: list[str]) -> Iterator[Path]:
+        """The folders to write into, the best first. A missing temporary directory is added to `failed`."""
+        yield from self._folders
+        # Looked for last: that writes a file into each place where it may be, which fails where all are full.
+        try:
+            folder = Path(tempfile.gettempdir())
+        except OSError as error:
+            failed.append(error.strerror or str(error))
+            return
+        yield folder
 
     def _written(self, folder: Path, values: TrainedValues, failed: list[str]) -> Path | None:
         """Writes them into a hidden directory, which gets its name once it is complete.

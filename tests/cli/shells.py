@@ -131,6 +131,8 @@ def home_of(shell: str, folder: Path) -> Path:
     file = home / _STARTUP_FILES[shell]
     file.parent.mkdir(parents=True)
     file.write_text(_STARTUP[shell].format(prompt=_PROMPT, channel=folder / f"channel-{shell}"))
+    if shell == "fish":  # Else it reads all man pages of the machine behind its first prompt.
+        (home / ".local/share/fish/generated_completions").mkdir(parents=True)
     return home
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forkserver import run_python
 from tests.installed import require_installed
 
 require_installed("tensorflow")
@@ -39,10 +40,9 @@ def running(cache: Path, *arguments: str, out: int = subprocess.PIPE) -> Iterato
 
 
 def test_rows_are_read_from_standard_input_where_no_input_is_given(cache: Path) -> None:
-    with running(cache, "--json-lines", "--batch-size", "2") as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        out, _ = process.communicate(b"[1]\n[2]\n[3]\n", timeout=120)
+    command = ["-m", "hubcli", "run", MUL, "--json-lines", "--batch-size", "2"]
+    environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache)}
+    out = run_python(command, env=environment, given="[1]\n[2]\n[3]\n", with_runners=True).stdout
     assert [json.loads(line)["output_0"] for line in out.splitlines()] == [[2.0], [4.0], [6.0]]
 
 

@@ -40,6 +40,18 @@ EVERYTHING = EditOptions(
 )
 
 
+def test_edits_are_given_again_by_the_options_of_a_command_line() -> None:
+    assert EVERYTHING.arguments == (
+        "--rename-signature", "serving_default=predict", "--add-defaults", "predict.x=[[2.5]]",
+        "--half", "float16", "--warmup", "3", "--clear-devices", "--serving", "--no-compare"
+    )  # fmt: skip
+    assert EditOptions(signatures=("a", "b"), tolerance=0.5).arguments == (
+        "--signature", "a", "--signature", "b", "--tolerance", "0.5"
+    )  # fmt: skip
+    assert EditOptions(drops=("a",), allow_none=True).arguments == ("--drop-signature", "a", "--allow-none")
+    assert EditOptions().arguments == ()
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return write_tree(tmp_path / "model", example_files())

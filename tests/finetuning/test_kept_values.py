@@ -96,6 +96,20 @@ def test_they_go_where_they_can_be_written(
     assert "No space left on device" in notes[0]
 
 
+def test_without_a_temporary_directory_they_stand_beside_the_destination(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gettempdir() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", gettempdir)
+    assert keeping(kept_for(out / "tuned"), Values()).parent == out
+    notes: list[str] = []
+    full = OSError(28, "No space left on device")
+    kept_for(out / "tuned", notes).keep(cast("TrainedValues", Values(full, full)))
+    assert "No space left on device; No usable temporary directory found" in notes[0]
+
+
 def test_a_long_name_is_cut(out: Path) -> None:
     path = keeping(kept_for(out / ("é" * 120)), Values())
     assert path.is_dir()

@@ -139,6 +139,39 @@ def test_values_of_a_training_that_raises_are_kept_beside_those_of_the_one_befor
     ]  # fmt: skip
 
 
+def test_the_command_that_exports_kept_values_has_the_edits_of_the_training(
+    model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    edits = ["--rename-signature", "serving_default=odd name", "--clear-devices", "--no-compare"]
+    result = hubcli(*command(model, out, script, "add_and_fail", "--json", *edits))
+    assert result.returncode == 7, result.stderr
+    require_exported(json.loads(result.stdout)["error"]["export_command"], out)
+    (graph,) = inspect(str(out / "tuned")).info.meta_graphs
+    assert [signature.name for signature in graph.signatures] == ["odd name"]
+
+
+def test_the_command_that_exports_kept_values_lacks_an_edit_that_failed(
+    model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    edits = ["--half", "float16", "--tolerance", "0"]
+    result = hubcli(*command(model, out, script, "add", "--arg", "by=0.1", "--json", *edits))
+    assert result.returncode != 0, result.stderr
+    error = json.loads(result.stdout)["error"]
+    assert "--half" not in error["export_command"]
+    program, *words = shlex.split(error["export_command"])
+    run_python(["-m", program, *words], cwd=ROOT, check=True, with_tensorflow=True)
+
+
+def test_a_signature_that_is_not_there_is_reported_before_the_training(
+    model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    result = hubcli(*command(model, out, script, "add", "--signature", "absent", "--json"))
+    assert result.returncode == 2, result.stderr
+    assert "adding" not in result.stderr
+    assert json.loads(result.stdout)["error"].get("trained_values") is None
+    assert list(out.iterdir()) == []
+
+
 def test_a_fault_after_the_training_keeps_the_values(
     model: Path, script: Path, out: Path, hubcli: Run
 ) -> None:
