@@ -94,7 +94,7 @@ def _emitted() -> set[tuple[str, str]]:
     return {
         ("errors" if isinstance(node, ast.ClassDef) else _told_by(file), code)
         for file in files
-        if "cli" not in file.parts
+        if "cli" not in file.relative_to(PACKAGE).parts
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         for code in _codes_of(node, file)
     }
