@@ -241,6 +241,10 @@ class BrokenModelError(IntegrityError):
     code = "broken-model"
 
 
+class ModelLimitError(BrokenModelError):
+    """A model with more of something than hubcli reads; it may be intact, and TensorFlow may load it."""
+
+
 class UnsafeModelError(HubcliError):
     """A model that is not run, because the scan found risks in it."""
 

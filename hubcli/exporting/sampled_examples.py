@@ -23,6 +23,7 @@ _PARSER, _OLD_PARSER = "ParseExampleV2", "ParseExample"
 _FLOAT, _STRING = 1, 7  # DataType; what is neither is int64.
 _LIST, _SHAPES = 1, 7  # of AttrValue; of ListValue
 _RECORDS, _MAX_FEATURES, _MAX_VALUES = 64, 10_000, 1 << 16
+_MAX_RECORD_BYTES, _NUMBER_BYTES = 1 << 20, 4  # A record has the names of its features, of any length.
 _GOLDEN_RATIO = 0.6180339887
 _WORDS = ("the", "cat")
 
@@ -53,7 +54,16 @@ def sampled_examples(model: Path, words: Sequence[str]) -> tuple[bytes, ...]:
         return ()
     if sum(feature.size for feature in features.values()) > _MAX_VALUES:
         return ()
-    return tuple(_record(tuple(features.values()), number, words or _WORDS) for number in range(_RECORDS))
+    texts = [word.encode() for word in words or _WORDS]
+    if sum(_max_bytes(feature, texts) for feature in features.values()) > _MAX_RECORD_BYTES:
+        return ()
+    return tuple(_record(tuple(features.values()), number, texts) for number in range(_RECORDS))
+
+
+def _max_bytes(feature: _Feature, texts: Sequence[bytes]) -> int:
+    """How many bytes the feature takes in a record at most, beside tags and lengths."""
+    value_bytes = max(map(len, texts)) if feature.dtype == _STRING else _NUMBER_BYTES
+    return len(feature.name) + feature.size * value_bytes
 
 
 def _features(body: GraphBody, parser: Node) -> Iterator[_Feature]:
@@ -101,20 +111,20 @@ def _texts(body: GraphBody, sources: Sequence[str]) -> list[bytes]:
     return found
 
 
-def _record(features: Sequence[_Feature], number: int, words: Sequence[str]) -> bytes:
+def _record(features: Sequence[_Feature], number: int, words: Sequence[bytes]) -> bytes:
     """One tf.Example; each number gives another."""
-    entries = b""
+    entries = list[bytes]()
     for place, (name, dtype, size) in enumerate(features):
         numbers = range(number + place, number + place + size)
         entry = encode_field(1, name) + encode_field(2, _encoded(dtype, numbers, words))
-        entries += encode_field(1, entry)
-    return encode_field(1, entries)
+        entries.append(encode_field(1, entry))
+    return encode_field(1, b"".join(entries))
 
 
-def _encoded(dtype: int, numbers: Sequence[int], words: Sequence[str]) -> bytes:
+def _encoded(dtype: int, numbers: Sequence[int], words: Sequence[bytes]) -> bytes:
     """The Feature with a value for each number."""
     if dtype == _STRING:
-        texts = b"".join(encode_field(1, words[number % len(words)].encode()) for number in numbers)
+        texts = b"".join(encode_field(1, words[number % len(words)]) for number in numbers)
         return encode_field(1, texts)
     if dtype == _FLOAT:
         spread = [(number * _GOLDEN_RATIO) % 1.0 for number in numbers]

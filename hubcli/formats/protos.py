@@ -27,7 +27,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from hubcli.errors import BrokenModelError
+from hubcli.errors import BrokenModelError, ModelLimitError
 from hubcli.formats.tensor_layout import DTYPE_ENUM
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, encode_field, scan
 
@@ -217,7 +217,7 @@ def _count(data: Bytes, start: int, end: int, descriptor: Any, budget: _Budget, 
         if field.wire_type == LENGTH_DELIMITED and field.number in counted:
             budget.messages -= 1
             if budget.messages < 0:
-                raise BrokenModelError(f"it holds more than {_MAX_MESSAGES} messages")
+                raise ModelLimitError(f"it holds more than {_MAX_MESSAGES} messages")
             inner = counted[field.number]
             if inner is not None:
                 _count(data, field.start, field.end, inner, budget, depth + 1)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from mmap import mmap
 from typing import NamedTuple, TypeAlias
 
-from hubcli.errors import BrokenModelError
+from hubcli.errors import BrokenModelError, ModelLimitError
 
 __all__ = [
     "FIXED32",
@@ -108,7 +108,7 @@ def scan(
     """The fields of the message in `data` from `start` to `end`, in file order.
 
     Raises BrokenModelError if a field exceeds the message or has a wire type that protobuf doesn't have,
-    and after `max_fields`.
+    ModelLimitError after `max_fields`.
     """
     position, end = start, len(data) if end is None else end
     for _ in range(max_fields):
@@ -138,7 +138,7 @@ def scan(
         yield Field(number, wire_type, body, body + length, value)
         position = body + length
     if position < end:
-        raise BrokenModelError(f"More than {max_fields} fields in one message")
+        raise ModelLimitError(f"More than {max_fields} fields in one message")
 
 
 def messages(

@@ -10,7 +10,7 @@ from functools import cache
 from operator import add, gt
 from typing import Any
 
-from hubcli.errors import BrokenModelError
+from hubcli.errors import BrokenModelError, ModelLimitError
 from hubcli.formats.protos import parse
 from hubcli.formats.wire import LENGTH_DELIMITED, scan
 
@@ -35,7 +35,7 @@ class DefinitionReader:
         """Counts bytes that `read` will be given. Raises BrokenModelError if there are too many."""
         self._bytes += size_bytes
         if self._bytes > _MAX_BYTES:
-            raise BrokenModelError(f"its signatures and collections have more than {_MAX_BYTES >> 20} MiB")
+            raise ModelLimitError(f"its signatures and collections have more than {_MAX_BYTES >> 20} MiB")
 
     def read(self, data: bytes) -> Any:
         """The MetaGraphDef in data, which is without its graph and objects, and has been counted.
@@ -60,7 +60,7 @@ class DefinitionReader:
         )
         self._counts = tuple(map(add, self._counts, counts))
         if any(map(gt, self._counts, _LIMITS)):
-            raise BrokenModelError("it has too many tags, signatures, collections or assets")
+            raise ModelLimitError("it has too many tags, signatures, collections or assets")
 
     def _require_plain_entries(self, data: bytes, start: int, end: int, descriptor: Any) -> None:
         """Raises BrokenModelError for an entry of a map with a field that is neither its key nor its value.
@@ -74,7 +74,7 @@ class DefinitionReader:
         for field in scan(data, start, end, max_fields=_MAX_FIELDS):
             self._fields += 1
             if self._fields > _MAX_FIELDS:
-                raise BrokenModelError(f"its signatures and collections have more than {_MAX_FIELDS} fields")
+                raise ModelLimitError(f"its signatures and collections have more than {_MAX_FIELDS} fields")
             if is_entry and not (field.is_message(1) or field.is_message(2)):
                 raise BrokenModelError("a signature or collection has fields that protobuf does not have")
             if field.wire_type == LENGTH_DELIMITED and field.number in inner:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hubcli.errors import BrokenModelError
+from hubcli.errors import BrokenModelError, ModelLimitError
 from hubcli.formats.protos import parse
 from hubcli.formats.wire import Bytes, Field, messages, scan
 from hubcli.regular_file import contents
@@ -65,7 +65,8 @@ def read_outline(model: Path) -> Iterator[tuple[MetaGraphOutline, ...]]:
     """The MetaGraphs of the model in that directory, in file order; at least one.
 
     The graphs are read from the open file when they are walked: only within
-    the context. Raises BrokenModelError with the file and its fault, OSError.
+    the context. Raises BrokenModelError with the file and its fault, ModelLimitError for a model that may be
+    intact, OSError.
     """
     main = main_file(model)
     if main.suffix == ".cpb":
@@ -79,6 +80,10 @@ def read_outline(model: Path) -> Iterator[tuple[MetaGraphOutline, ...]]:
         data = binary_of_text(main.name, raw) if main.suffix == ".pbtxt" else raw
         try:
             yield _outlines(data)
+        except ModelLimitError as error:
+            raise ModelLimitError(
+                f"{main.name} exceeds a limit of hubcli: {error.message}", hint=error.hint
+            ) from error
         except BrokenModelError as error:
             raise BrokenModelError(
                 f"{main.name} cannot be read as a SavedModel: {error.message}", hint=error.hint
@@ -90,7 +95,7 @@ def _outlines(data: Bytes) -> tuple[MetaGraphOutline, ...]:
     if not fields:
         raise BrokenModelError(f"it has no MetaGraph ({len(data)} bytes)")
     if len(fields) > _MAX_META_GRAPHS:
-        raise BrokenModelError(f"it holds {len(fields)} MetaGraphs")
+        raise ModelLimitError(f"it holds {len(fields)} MetaGraphs")
     reader = DefinitionReader()
     if len(fields) == 1:
         return (_outline(data, fields[0], reader, stores_nodes=True),)
@@ -107,7 +112,7 @@ def _require_few_nodes(outlines: tuple[MetaGraphOutline, ...]) -> None:
     for outline in outlines:
         total += outline.graph.op_counts.total() + len(outline.graph.bodies)
         if total > MAX_NODES:
-            raise BrokenModelError(f"its graphs have more than {MAX_NODES} nodes and functions in all")
+            raise ModelLimitError(f"its graphs have more than {MAX_NODES} nodes and functions in all")
 
 
 def _outline(
@@ -134,7 +139,7 @@ def _outline(
 def _objects(data: Bytes, pieces: list[Field]) -> Any:
     size_bytes = sum(piece.end - piece.start for piece in pieces)
     if size_bytes > _MAX_OBJECT_BYTES:  # It takes five times that in memory.
-        raise BrokenModelError(
+        raise ModelLimitError(
             f"its object graph has {size_bytes} bytes, more than {_MAX_OBJECT_BYTES >> 20} MiB"
         )
     # Protobuf's rule for a message that comes in several pieces is to join them.
@@ -327,9 +332,9 @@ class Graph:
                 total[op] += count
                 nodes += count
             if nodes > MAX_NODES:
-                raise BrokenModelError(f"its graph has more than {MAX_NODES} nodes")
+                raise ModelLimitError(f"its graph has more than {MAX_NODES} nodes")
         if len(total) > _MAX_OP_TYPES:
-            raise BrokenModelError(f"its graph has nodes of {len(total)} types")
+            raise ModelLimitError(f"its graph has nodes of {len(total)} types")
         return total
 
     def may_hold(self, name: str) -> bool:

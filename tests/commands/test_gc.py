@@ -145,6 +145,15 @@ def test_who_listens_knows_when_the_check_is_over_and_a_question_may_come(settin
     assert events == ["started", "finished", "asked"]
 
 
+def test_a_model_that_exceeds_a_limit_of_inspect_is_not_corrupt(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fetch("example://mul/1", settings).path
+    monkeypatch.setattr("hubcli.savedmodel.graph._MAX_OBJECT_BYTES", 8)
+    assert run(settings, is_broken_wanted=True, grace_s=0).plan.items == ()
+    assert path.is_dir()
+
+
 def test_what_may_not_go_is_not_verified(settings: Settings, cache: Path) -> None:
     path = fetch("example://mul/1", settings).path
     (path / "variables" / "variables.index").write_bytes(b"broken")

@@ -32,9 +32,13 @@ def texts(name: str, *values: bytes) -> bytes:
 
 
 def parsing_model(
-    folder: Path, sizes: Sequence[int], keys: bytes | None = None, sparse: Sequence[bytes] = ()
+    folder: Path,
+    sizes: Sequence[int],
+    keys: bytes | None = None,
+    sparse: Sequence[bytes] = (),
+    dtype: int = 1,
 ) -> Path:
-    """A model whose graph parses the dense feature `x` of that shape, and sparse ones of int64."""
+    """A model whose graph parses the dense feature `x` of that type and shape, and sparse ones of int64."""
     shape = b"".join(encode_field(2, encode_field(1, size)) for size in sizes)
     nodes = (
         texts("names")
@@ -45,7 +49,7 @@ def parsing_model(
             "ParseExampleV2",
             ["serialized", "names", "sparse", "dense", "ragged"],
             sparse_types=encode_field(1, b"".join(encode_field(6, 9) for _ in sparse)),
-            Tdense=encode_field(1, encode_field(6, 1)),
+            Tdense=encode_field(1, encode_field(6, dtype)),
             dense_shapes=encode_field(1, encode_field(7, shape)),
         )
     )
@@ -67,8 +71,14 @@ def test_each_feature_that_the_graph_parses_has_its_values(tmp_path: Path) -> No
 
 
 def test_texts_are_the_words_of_the_model(tmp_path: Path) -> None:
-    model = corpus_model("tfx_keras_serving")
-    found = example_features(sampled_examples(model, ["a"])[0])
+    model = parsing_model(tmp_path / "m", [2], dtype=7)
+    found = example_features(sampled_examples(model, ["ä", "b", "c"])[1])
+    assert found is not None
+    assert list(found["x"]) == [b"b", b"c"]
+
+
+def test_a_graph_of_tensorflow_2_names_its_features_in_one_constant() -> None:
+    found = example_features(sampled_examples(corpus_model("tfx_keras_serving"), ())[0])
     assert found is not None
     assert set(found) == {"body_mass_g", "culmen_depth_mm", "culmen_length_mm", "flipper_length_mm"}
 
@@ -82,7 +92,11 @@ def test_a_graph_of_tensorflow_1_names_each_feature_in_a_constant_of_its_own() -
 def test_features_that_are_too_large_or_computed_give_no_records(tmp_path: Path) -> None:
     huge = parsing_model(tmp_path / "huge", [1 << 40] * 100)
     computed = parsing_model(tmp_path / "computed", [1], keys=node("dense", "StringJoin"))
+    long = parsing_model(tmp_path / "long", [1], keys=texts("dense", b"x" * (1 << 21)))
+    wordy = parsing_model(tmp_path / "wordy", [1 << 16], dtype=7)
     assert sampled_examples(huge, ()) == ()
+    assert sampled_examples(long, ()) == ()
+    assert sampled_examples(wordy, ["a" * 100]) == ()
     assert sampled_examples(computed, ()) == ()
     assert sampled_examples(corpus_model("basic_pitch_nmp"), ()) == ()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from hubcli.archive import FileRecord
 from hubcli.concurrency import run_in_threads, usable_cores
 from hubcli.config.environment import on_disk
-from hubcli.errors import BrokenModelError
+from hubcli.errors import BrokenModelError, ModelLimitError
 from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.formats.tensor_values import ByteOrder
@@ -64,7 +64,8 @@ class ModelCheck:
     tensor with its checksum, every declared asset there. With `quick` no shard
     is hashed: the checksums of its tensors must do. With `definitions`,
     functions, nodes and objects of saved_model.pb are read as `inspect` reads
-    them, while other threads hash.
+    them, while other threads hash. What exceeds its limits is noted: the model
+    may be intact for all that.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class ModelCheck:
 
         jobs = [partial(part.check, count) for part in parts]
         if self._has_definitions and self._main is not None:
-            jobs.insert(0, partial(_faults_of_definitions, self._model, self._main))
+            jobs.insert(0, partial(self._faults_of_definitions, self._main))
         found = run_in_threads(jobs, threads)
         faults = [*self._faults, *(fault for faults in found for fault in faults)]
         unhashed_index = 0 if INDEX_FILE in self._hashed else self._index_bytes
@@ -212,23 +213,26 @@ class ModelCheck:
                 self._model, shard.path, shard.size_bytes, whole, None, order
             )
 
+    def _faults_of_definitions(self, name: str) -> list[Issue]:
+        """What keeps `inspect` from reading the main file, and assets that it declares without a name."""
+        # Imported here: a quick check needs no protobuf.
+        from hubcli.savedmodel.graph import declared_assets_of, read_outline
 
-def _faults_of_definitions(model: Path, name: str) -> list[Issue]:
-    """What keeps `inspect` from reading the main file, and assets that it declares without a file name."""
-    from hubcli.savedmodel.graph import declared_assets_of, read_outline  # A quick check needs no protobuf.
-
-    try:
-        with read_outline(model) as outlines:
-            assets = [asset for outline in outlines for asset in declared_assets_of(outline)]
-            for outline in outlines:
-                _ = outline.graph.op_counts  # Reads each node.
-    except BrokenModelError as error:
-        return [Issue.of_file("model", error.message.removeprefix(name).lstrip(": "), name)]
-    except OSError as error:
-        return [Issue.of_file("unreadable", f"cannot be read: {error.strerror}", name)]
-    if all(asset.filename for asset in assets):
-        return []
-    return [Issue.of_file("asset-path", "declares an asset without a file name", name)]
+        try:
+            with read_outline(self._model) as outlines:
+                assets = [asset for outline in outlines for asset in declared_assets_of(outline)]
+                for outline in outlines:
+                    _ = outline.graph.op_counts  # Reads each node.
+        except ModelLimitError as error:
+            self._notes.append(error.message)
+            return []
+        except BrokenModelError as error:
+            return [Issue.of_file("model", error.message.removeprefix(name).lstrip(": "), name)]
+        except OSError as error:
+            return [Issue.of_file("unreadable", f"cannot be read: {error.strerror}", name)]
+        if all(asset.filename for asset in assets):
+            return []
+        return [Issue.of_file("asset-path", "declares an asset without a file name", name)]
 
 
 def _staged(parts: Sequence[ShardChunk], threads: int) -> list[ShardChunk]:

@@ -273,13 +273,28 @@ def test_definitions_that_inspect_refuses_are_a_fault(
         read_model(ModelFiles.of_directory(model))
 
 
-def test_a_graph_of_more_parts_than_inspect_reads_is_a_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@each_of(
+    "limit, sentence",
+    [
+        ("graph._MAX_OBJECT_BYTES", "its object graph has 14 bytes, more than 0 MiB"),
+        ("graph.MAX_NODES", "More than 8 fields in one message"),
+        ("definitions._MAX_BYTES", "its signatures and collections have more than 0 MiB"),
+    ],
+)
+def test_a_model_that_exceeds_the_limits_of_inspect_is_noted_and_not_corrupt(
+    tmp_path: Path, limit: str, sentence: str
 ) -> None:
-    monkeypatch.setattr("hubcli.savedmodel.graph._MAX_OBJECT_BYTES", 8)
-    content = delimited(2, delimited(1, b"") + delimited(7, delimited(1, delimited(3, bytes(9)))))
-    (found,) = faults_of_definitions(tmp_path, content)
-    assert "its object graph has 13 bytes, more than" in found
+    graph = delimited(1, delimited(2, b"NoOp")) * 9
+    objects = delimited(1, b"") * 7
+    content = delimited(
+        2, delimited(1, delimited(4, b"serve!")) + delimited(2, graph) + delimited(7, objects)
+    )
+    model = write_tree(tmp_path / "m", {"saved_model.pb": content})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"hubcli.savedmodel.{limit}", 8 if "MAX_BYTES" not in limit else 7)
+        found = ModelCheck(model, definitions=True).run()
+    assert found.faults == ()
+    assert found.notes == (f"saved_model.pb exceeds a limit of hubcli: {sentence}",)
 
 
 def test_an_asset_without_a_file_name_is_a_fault(tmp_path: Path) -> None:
