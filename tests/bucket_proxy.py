@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import re
-import socket
 import sys
 import threading
 import time
@@ -100,11 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
     proxy: BucketProxy
     upstream: tuple[str, int]
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # Head and body are two writes: the second would wait 40 ms.
     timeout = 60
-
-    def setup(self) -> None:
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _pass_on(self) -> None:
         fault = self.proxy.take_fault(f"{self.command} {self.path}")

@@ -48,10 +48,7 @@ class _Cloud:
 class _Handler(BaseHTTPRequestHandler):
     cloud: ClassVar[_Cloud]
     protocol_version = "HTTP/1.1"
-
-    def setup(self) -> None:
-        super().setup()
-        self.connection.setsockopt(6, 1, 1)  # TCP_NODELAY: headers and body are two writes.
+    disable_nagle_algorithm = True  # Head and body are two writes: the second would wait 40 ms.
 
     def do_PUT(self) -> None:
         bucket, key, query = self._request()
