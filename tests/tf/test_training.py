@@ -243,7 +243,8 @@ with strategy.scope():
     report = train(obj, TrainingFunction.load(f"{script}:train"), {"epochs": 2}, info)
 fresh = load_model(source)
 copy_values(obj, fresh, info)
-print("RESULT", strategy.replicas, strategy.is_chief, report.changed, fresh.w.numpy().sum(), flush=True)
+replicas = strategy.value.num_replicas_in_sync
+print("RESULT", replicas, strategy.is_chief, report.changed, fresh.w.numpy().sum(), flush=True)
 if strategy.is_chief:
     resave(fresh, source, target, info)
     print("EQUAL", compare_models(fresh, load_model(target), read(target), target).is_equal, flush=True)
